@@ -1,0 +1,1 @@
+"""Models, loops and records of the DeepFeatureX study."""
