@@ -1,0 +1,162 @@
+# The order of the notebooks as a graph. A study file (studies/NAME.yaml) says what is run:
+#     snakemake --configfile studies/demo.yaml --cores 2
+import hashlib
+import json
+import shlex
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from dfxlib import study as study_file
+from dfxlib.names import CLASSES
+from dfxlib.zoo import BACKBONES
+
+try:
+    STUDY = study_file.check_study(config)
+except ValueError as error:
+    raise WorkflowError(str(error))
+
+PY = shlex.quote(sys.executable)
+RUN = f"runs/{STUDY['study']}"
+# A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
+ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
+EXECUTE = f"{ENV} {PY} -m dfxlib execute"
+
+
+def science(step):
+    """The parameters of a notebook as text: the only thing besides code that makes it run again."""
+    return lambda wildcards: json.dumps(study_file.science(STUDY, step, **dict(wildcards)))
+
+
+def place(step):
+    """Where a run happens: in the command but not in `params`, so that a change of device reruns nothing."""
+    return shlex.quote(json.dumps(study_file.place(STUDY, step)))
+
+
+PLACE = {step: place(step) for step in ("manifest", "base", "complete", "robustness", "generalization")}
+
+
+def code_hash(notebook):
+    """Hash of a notebook's code: saving it in JupyterLab without a change reruns nothing."""
+    with open(notebook, encoding="utf-8") as file:
+        cells = json.load(file)["cells"]
+    code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(["".join(source) for source in code]).encode()).hexdigest()
+
+
+wildcard_constraints:
+    backbone="|".join(BACKBONES),
+    nature="|".join(CLASSES),
+    seed=r"\d+",
+
+
+localrules:
+    all,
+
+
+rule all:
+    input:
+        f"{RUN}/report/.done",
+    default_target: True
+
+
+rule manifest:
+    input:
+        nb=ancient("notebooks/00_prepare_dataset.ipynb"),
+    output:
+        f"{RUN}/manifest/.done",
+    params:
+        science=science("manifest"),
+        # Another data root means other data, so it counts as science in this one rule.
+        data=STUDY["data_root"],
+        code=code_hash("notebooks/00_prepare_dataset.ipynb"),
+    threads: STUDY["threads"]
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/manifest/notebook.ipynb -y {PLACE[manifest]} -y {params.science:q}"
+
+
+rule base:
+    input:
+        nb=ancient("notebooks/10_train_base_model.ipynb"),
+        manifest=f"{RUN}/manifest/.done",
+    output:
+        f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.done",
+    params:
+        science=science("base"),
+        code=code_hash("notebooks/10_train_base_model.ipynb"),
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/base/{wildcards.backbone}/{wildcards.nature}/seed{wildcards.seed}/notebook.ipynb "
+        "-y {PLACE[base]} -y {params.science:q}"
+
+
+rule complete:
+    input:
+        nb=ancient("notebooks/20_train_complete_model.ipynb"),
+        base=expand(f"{RUN}/base/{{{{backbone}}}}/{{nature}}/seed{{{{seed}}}}/.done", nature=CLASSES),
+    output:
+        f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+    params:
+        science=science("complete"),
+        code=code_hash("notebooks/20_train_complete_model.ipynb"),
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/complete/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
+        "-y {PLACE[complete]} -y {params.science:q}"
+
+
+rule robustness:
+    input:
+        nb=ancient("notebooks/30_jpeg_robustness.ipynb"),
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+    output:
+        f"{RUN}/robustness/{{backbone}}/seed{{seed}}/.done",
+    params:
+        science=science("robustness"),
+        code=code_hash("notebooks/30_jpeg_robustness.ipynb"),
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/robustness/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
+        "-y {PLACE[robustness]} -y {params.science:q}"
+
+
+rule generalization:
+    input:
+        nb=ancient("notebooks/40_generalization.ipynb"),
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+    output:
+        f"{RUN}/generalization/{{backbone}}/seed{{seed}}/.done",
+    params:
+        science=science("generalization"),
+        code=code_hash("notebooks/40_generalization.ipynb"),
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/generalization/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
+        "-y {PLACE[generalization]} -y {params.science:q}"
+
+
+rule report:
+    input:
+        nb=ancient("notebooks/90_report.ipynb"),
+        runs=expand(
+            f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
+            step=["robustness", "generalization"],
+            backbone=STUDY["backbones"],
+            seed=STUDY["seeds"],
+        ),
+    output:
+        f"{RUN}/report/.done",
+    params:
+        science=science("report"),
+        code=code_hash("notebooks/90_report.ipynb"),
+    threads: STUDY["threads"]
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/report/notebook.ipynb --page index.html -p run_root {RUN}"

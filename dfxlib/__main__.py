@@ -1,0 +1,78 @@
+"""The command line: `python -m dfxlib execute` and `python -m dfxlib publish`.
+
+Exit codes: 0 done, 1 a notebook's cell failed, 2 unusable arguments or input.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        print(f"dfxlib {options.command}: {error}", file=sys.stderr)
+        return 2
+
+
+def _execute(options: argparse.Namespace) -> int:
+    # Imported here: publishing needs no papermill, and a wrong option is told at once.
+    from papermill.exceptions import PapermillExecutionError
+
+    from dfxlib.execute import execute, explain, read_parameters
+
+    parameters = {}
+    for path in options.file:
+        parameters |= read_parameters(path)
+    for text in options.yaml:
+        parameters |= yaml.safe_load(text)
+    for name, value in options.parameter:
+        parameters[name] = yaml.safe_load(value)
+    title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
+    try:
+        seconds = execute(options.notebook, options.out, parameters=parameters, page=options.page)
+    except PapermillExecutionError as error:
+        failed = options.out.parent.with_name(f"{options.out.parent.name}.failed.ipynb")
+        print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
+        return 1
+    print(f"{title} {seconds:6.1f} s", flush=True)
+    return 0
+
+
+def _publish(options: argparse.Namespace) -> int:
+    from dfxlib.files import project_root
+    from dfxlib.report import publish, update_readme
+
+    copied = publish(options.run, options.results)
+    print(f"{len(copied)} files copied to {options.results}")
+    if update_readme(project_root() / "README.md", options.results):
+        print("README.md: table of results renewed")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dfxlib", description="The DeepFeatureX study")
+    commands = parser.add_subparsers(dest="command", required=True)
+    execute = commands.add_parser("execute", help="run a notebook with papermill, with an honest outcome")
+    execute.add_argument("notebook", type=Path)
+    execute.add_argument("out", type=Path, help="executed notebook; its folder is the run's folder")
+    execute.add_argument("-f", "--file", type=Path, action="append", default=[], help="parameters, YAML or JSON")
+    execute.add_argument("-y", "--yaml", action="append", default=[], help="parameters, as YAML text")
+    execute.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
+    )
+    execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
+    execute.set_defaults(run=_execute)
+    publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
+    publish.add_argument("run", type=Path, help="runs/STUDY")
+    publish.add_argument("results", type=Path, help="results/STUDY")
+    publish.set_defaults(run=_publish)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Trained models and training states on disk: whole, verified, and with their settings."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dfxlib.files import sha256_file, write_atomic, write_text_atomic
+from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.names import CLASSES, require_name
+from dfxlib.zoo import BACKBONES
+
+#: Settings that travel with every trained model, so that it can be rebuilt and traced.
+MODEL_SETTINGS = (
+    ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
+    + ("classes", "manifest_hash", "split_seed", "seed")
+)
+
+_KEY = "dfxlib"
+
+
+def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
+    """Write weights as safetensors with `settings` as metadata."""
+    missing = [name for name in MODEL_SETTINGS if name not in settings]
+    if missing:
+        raise ValueError(f"model settings lack {', '.join(missing)}")
+    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    metadata = {_KEY: json.dumps(settings, sort_keys=True)}
+    return write_atomic(path, lambda partial: save_file(state, partial, metadata=metadata))
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, settings
+    """Weights and settings of a saved model; raises with the file's name where it is unusable."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"model {path} is missing; run the notebook that trains it first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"model {path} is damaged: {error}; train it again") from error
+    if _KEY not in metadata:
+        raise ValueError(f"model {path} carries no settings of this study; expected one that a notebook saved")
+    return state, json.loads(metadata[_KEY])
+
+
+def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings
+    state, settings = read_model(path)
+    outputs = len(state["classifier.bias"])
+    model = _empty_base_model(settings, outputs=outputs)
+    model.load_state_dict(state)
+    return model.eval(), settings
+
+
+def load_base_models(
+    paths: dict[str, Path],  # by nature
+    *,
+    manifest_hash: str,  # of the study's data, which the base models must share
+) -> tuple[list[BaseModel], dict]:
+    """The base models in the order of CLASSES, and the settings that all three share.
+
+    Raises ValueError where one of them saw other data, another transform or another backbone.
+    """
+    models, shared = [], {"manifest_hash": manifest_hash}
+    for nature in CLASSES:
+        model, settings = load_base_model(paths[nature])
+        for name, value in shared.items():
+            if settings[name] != value:
+                raise ValueError(
+                    f"base model {paths[nature]} has {name} {settings[name]!r}, expected {value!r} "
+                    "as in this study and its other base models; train it again"
+                )
+        shared = {name: settings[name] for name in MODEL_SETTINGS}
+        models.append(model)
+    return models, shared
+
+
+def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
+    state, settings = read_model(path)
+    base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
+    model = DeepFeatureXNet(base_models)
+    model.load_state_dict(state)
+    return model.eval(), settings
+
+
+def require_same_manifest(settings: dict, manifest_hash: str) -> None:
+    """Refuse a model that was trained on other data than the study's: its test images may be known to it."""
+    if settings["manifest_hash"] != manifest_hash:
+        raise ValueError(
+            f"the model was trained with manifest {settings['manifest_hash'][:12]}, the study has "
+            f"{manifest_hash[:12]}; run 10_train_base_model and 20_train_complete_model again"
+        )
+
+
+def save_state(folder: Path, state: dict) -> Path:
+    """Write the training state of one epoch, then its checksum; the last two epochs are kept.
+
+    Every epoch has a file of its own, so that a kill between the two writes leaves a state
+    without a checksum, which is skipped, and never a checksum that contradicts its state.
+    """
+    path = folder / f"state-{state['epoch']:04d}.pt"
+    write_atomic(path, lambda partial: torch.save(state, partial))
+    write_text_atomic(_checksum_path(path), f"{sha256_file(path)}  {path.name}\n")
+    for old in sorted(folder.glob("state-*.pt"))[:-2]:
+        _checksum_path(old).unlink(missing_ok=True)
+        old.unlink()
+    return path
+
+
+def load_state(folder: Path, *, settings: dict) -> dict | None:
+    """The newest training state in `folder`, or None where there is none.
+
+    torch.load does not verify what it reads, so the checksum is compared first. Raises
+    ValueError for a damaged state and for one of a run with other settings.
+    """
+    whole = [path for path in sorted(folder.glob("state-*.pt")) if _checksum_path(path).is_file()]
+    if not whole:
+        return None
+    path = whole[-1]
+    if _checksum_path(path).read_text().split()[0] != sha256_file(path):
+        raise ValueError(f"training state {path} does not match its checksum; delete it to go on from an earlier one")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name in sorted(settings.keys() | state["settings"].keys()):
+        there, here = state["settings"].get(name), settings.get(name)
+        if there != here:
+            raise ValueError(
+                f"training state {path} belongs to another run: {name} is {there!r} there and {here!r} here; "
+                f"delete {folder} to start afresh"
+            )
+    return state
+
+
+def remove_states(folder: Path) -> None:
+    """Delete the training states of a run that has reached its end."""
+    for path in (*folder.glob("state-*.pt"), *folder.glob("state-*.pt.sha256")):
+        path.unlink()
+
+
+def _checksum_path(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _empty_base_model(settings: dict, *, outputs: int) -> BaseModel:
+    require_name(settings["backbone"], tuple(BACKBONES), what="backbone")
+    return BaseModel(
+        settings["backbone"],
+        weights="none",
+        image_size=settings["image_size"],
+        front_end=settings["front_end"],
+        stem=settings["stem"],
+        outputs=outputs,
+    )

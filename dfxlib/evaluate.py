@@ -1,0 +1,254 @@
+"""From logits to scores (one row an image and condition), and from scores to metrics."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dfxlib import stats
+from dfxlib.baselines import fit_baseline
+from dfxlib.files import write_atomic
+from dfxlib.names import CLASSES
+
+_SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
+LOGITS = [f"logit_{short}" for short in _SHORT.values()]
+PROBABILITIES = [f"p_{short}" for short in _SHORT.values()]
+_IDENTITY = ["sha256", "path", "nature", "architecture", "group", "split"]
+SCORE_COLUMNS = [*_IDENTITY, "condition", "backbone", "variant", "seed", *LOGITS, *PROBABILITIES, "p_fake"]
+
+#: Splits from which a study learns anything at all.
+TRAINED_SPLITS = ("base_train", "base_valid", "complete_train", "complete_select", "complete_calibrate")
+
+#: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
+VERDICTS = ("argmax", "threshold", "false_alarm_5")
+
+
+def class_index(natures: pd.Series) -> np.ndarray:  # [N] int: position in CLASSES
+    return natures.map({nature: index for index, nature in enumerate(CLASSES)}).to_numpy(dtype=np.int64)
+
+
+def score_table(
+    rows: pd.DataFrame,  # manifest rows
+    logits: np.ndarray,  # [N, 3] in the order of CLASSES
+    *,
+    temperature: float,
+    backbone: str,
+    variant: str = "deepfeaturex",
+    seed: int = 0,
+    condition: str = "raw",
+) -> pd.DataFrame:  # columns as in SCORE_COLUMNS
+    """One row an image; probabilities are calibrated by `temperature`, logits are not."""
+    scores = rows[_IDENTITY].reset_index(drop=True)
+    scores = scores.assign(condition=condition, backbone=backbone, variant=variant, seed=seed)
+    scores[LOGITS] = np.asarray(logits, dtype=np.float32)
+    scores[PROBABILITIES] = stats.probabilities(np.asarray(logits, dtype=np.float64), temperature=temperature)
+    scores["p_fake"] = scores["p_dm"] + scores["p_gan"]
+    return scores[SCORE_COLUMNS]
+
+
+def baseline_scores(
+    features: np.ndarray | pd.DataFrame,  # [N, k], rows as in `rows`
+    rows: pd.DataFrame,  # manifest rows
+    *,
+    variant: str,
+    seed: int = 0,
+) -> pd.DataFrame:  # scores of the rows in test and unseen
+    """A non-deep baseline, fitted on the images that the three-block model sees (base + complete)."""
+    fitted_on = rows["split"].isin(TRAINED_SPLITS).to_numpy()
+    scored = rows["split"].isin(["test", "unseen"]).to_numpy()
+    select = (lambda mask: features[mask]) if isinstance(features, np.ndarray) else (lambda mask: features.loc[mask])
+    train = rows[fitted_on]
+    baseline = fit_baseline(select(fitted_on), train["nature"].to_numpy(), groups=train["group"].to_numpy(), seed=seed)
+    logits = baseline.predict_log_proba(select(scored))
+    return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)
+
+
+def write_scores(scores: pd.DataFrame, path: Path) -> Path:
+    return write_atomic(path, lambda partial: scores.to_parquet(partial, index=False))
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"scores {path} are missing; run the notebook that writes them first")
+    return pd.read_parquet(path)
+
+
+def calibrate(logits: np.ndarray, natures: pd.Series) -> dict:
+    """Temperature and thresholds from complete_calibrate; frozen from here on."""
+    labels = class_index(natures)
+    temperature = stats.fit_temperature(logits, labels)
+    p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
+    is_fake = (natures != "real").to_numpy()
+    return {
+        "temperature": temperature,
+        "threshold": stats.best_threshold(p_fake, is_fake),
+        "false_alarm_5": stats.false_alarm_threshold(p_fake, is_fake, rate=0.05),
+    }
+
+
+def says_fake(scores: pd.DataFrame, verdict: str, calibration: dict) -> np.ndarray:  # [N] bool
+    if verdict == "argmax":
+        return scores[LOGITS].to_numpy().argmax(1) != CLASSES.index("real")
+    return scores["p_fake"].to_numpy() >= calibration[verdict]
+
+
+def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
+    """The main table: every metric with its 95% interval and the number of images and clusters.
+
+    Intervals resample groups. A metric that the data cannot define (a class is absent) is NaN.
+    """
+    draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
+    nature = scores["nature"].to_numpy()
+    said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+    everything, is_fake = np.ones(len(scores), dtype=bool), nature != "real"
+    recalls = {n: stats.rate(said == n, nature == n, draws) for n in CLASSES}
+    values = {("three-way", "balanced accuracy"): np.mean(list(recalls.values()), axis=0)}
+    values[("three-way", "macro F1")] = _macro_f1(said, nature, draws)
+    intervals = {key: stats.interval(value) for key, value in values.items()}
+    for n in CLASSES:
+        intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
+    for verdict in VERDICTS:
+        fake = says_fake(scores, verdict, calibration)
+        both = stats.rate(fake, is_fake, draws) + stats.rate(~fake, ~is_fake, draws)
+        intervals[(verdict, "balanced accuracy")] = stats.interval(both / 2)
+        intervals[(verdict, "fake recall")] = stats.rate_interval(fake, is_fake, draws)
+        intervals[(verdict, "real recall")] = stats.rate_interval(~fake, ~is_fake, draws)
+    areas = stats.auc(scores["p_fake"].to_numpy(), is_fake, everything, draws)
+    intervals[("fake score", "AUC")] = stats.interval(areas)
+    table = pd.DataFrame(intervals, index=["value", "low", "high"]).T
+    table.index.names = ["verdict", "metric"]
+    return table.reset_index().assign(images=len(scores), clusters=draws.counts.shape[1])
+
+
+def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
+    """One row an architecture: what share is recognised, and AUC of fakes against all reals here.
+
+    `recall` is the three-way one, `binary_recall` counts any fake verdict for a fake. Real
+    images are shared: the same resamples of them stand against every generator.
+    """
+    draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
+    nature, architecture = scores["nature"].to_numpy(), scores["architecture"].to_numpy()
+    said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+    p_fake, is_fake = scores["p_fake"].to_numpy(), nature != "real"
+    table = []
+    for name in pd.unique(scores["architecture"]):
+        here = architecture == name
+        own = nature[here][0]
+        row = {"nature": own, "architecture": name, "split": scores["split"][here].iloc[0], "images": int(here.sum())}
+        hits = {"recall": said == own, "binary_recall": (said != "real") == (own != "real")}
+        at_threshold = says_fake(scores, "threshold", calibration)
+        hits["recall_at_threshold"] = at_threshold if own != "real" else ~at_threshold
+        for metric, hit in hits.items():
+            row |= _named(metric, stats.rate_interval(hit, here, draws))
+        if own != "real":
+            row |= _named("auc", stats.interval(stats.auc(p_fake, is_fake, here | ~is_fake, draws)))
+        table.append(row | {f"said_{short}": float((said[here] == n).mean()) for n, short in _SHORT.items()})
+    frame = pd.DataFrame(table)
+    return frame.sort_values(["nature", "split", "architecture"], ignore_index=True)
+
+
+def three_way_rows(summary: pd.DataFrame, *, method: str) -> pd.DataFrame:
+    """The one row of a summary by which methods are compared: three-way balanced accuracy."""
+    row = summary[(summary["verdict"] == "three-way") & (summary["metric"] == "balanced accuracy")]
+    return row.drop(columns=["verdict", "metric"]).assign(method=method)[["method", *summary.columns[2:]]]
+
+
+def base_scores(task: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:  # [N, 2] logits
+    """Validation scores of one base model: p_main is the probability of its main class."""
+    table = task[["sha256", "path", "nature", "architecture", "group", "is_main"]].reset_index(drop=True)
+    return table.assign(p_main=stats.probabilities(logits.astype(np.float64), temperature=1.0)[:, 1])
+
+
+def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
+    """AUC of a base model with its 95% interval, and the images on each side."""
+    draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
+    is_main = scores["is_main"].to_numpy() == 1
+    areas = stats.auc(scores["p_main"].to_numpy(), is_main, np.ones(len(scores), dtype=bool), draws)
+    sizes = {"main_images": int(is_main.sum()), "other_images": int((~is_main).sum())}
+    return _named("valid_auc", stats.interval(areas)) | sizes
+
+
+def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
+    """One row a condition and metric, with interval; `scores` by condition, the raw one among them."""
+    wanted = {
+        ("three-way", "balanced accuracy"): "three-way balanced accuracy",
+        ("argmax", "fake recall"): "fake recall",
+        ("argmax", "real recall"): "real recall",
+        ("fake score", "AUC"): "AUC",
+    }
+    rows = []
+    for condition, table in scores.items():
+        summary = summarise(table, calibration, resamples=resamples).set_index(["verdict", "metric"])
+        found = {name: tuple(summary.loc[key, ["value", "low", "high"]]) for key, name in wanted.items()}
+        found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
+        rows += [
+            {"condition": condition, "metric": name, **dict(zip(("value", "low", "high"), values)), "images": len(table)}
+            for name, values in found.items()
+        ]
+    return pd.DataFrame(rows)
+
+
+def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
+    """Mean three-way recall over architectures, each counted once, by method, nature and split."""
+    rows = []
+    for method, scores in methods.items():
+        draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
+        said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+        hit = said == scores["nature"].to_numpy()
+        for (nature, split), part in scores.groupby(["nature", "split"]):
+            names = part["architecture"].unique()
+            recalls = [stats.rate(hit, (scores["architecture"] == name).to_numpy(), draws) for name in names]
+            row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
+            row["images"] = len(part)
+            rows.append(row | _named("recall", stats.interval(np.mean(recalls, axis=0))))
+    return pd.DataFrame(rows)
+
+
+def same_images(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Both tables cut to the images that both have, in one order."""
+    common = sorted(set(ours["path"]) & set(theirs["path"]))
+    return tuple(table.set_index("path", drop=False).loc[common].reset_index(drop=True) for table in (ours, theirs))
+
+
+def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts
+    said = pd.Categorical.from_codes(scores[LOGITS].to_numpy().argmax(1), CLASSES)
+    table = pd.crosstab(pd.Categorical(scores["nature"], CLASSES), said, dropna=False)
+    return table.rename_axis(index="nature", columns="verdict")
+
+
+def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 2000) -> tuple[float, float, float]:
+    """Share of images whose three-way verdict changes under a perturbation, with its interval."""
+    if list(clean["path"]) != list(perturbed["path"]):
+        raise ValueError("flip rate needs the same images in the same order under both conditions")
+    before, after = (table[LOGITS].to_numpy().argmax(1) for table in (clean, perturbed))
+    draws = stats.resample_clusters(clean["group"].to_numpy(), resamples=resamples)
+    return stats.rate_interval(before != after, np.ones(len(clean), dtype=bool), draws)
+
+
+def paired_difference(
+    ours: pd.DataFrame, theirs: pd.DataFrame, *, resamples: int = 2000
+) -> tuple[float, float, float]:  # estimate, low, high
+    """Three-way balanced accuracy of `ours` minus `theirs` on the same images, paired by cluster."""
+    if list(ours["path"]) != list(theirs["path"]):
+        raise ValueError("a paired difference needs the same images in the same order")
+    draws = stats.resample_clusters(ours["group"].to_numpy(), resamples=resamples)
+    nature = ours["nature"].to_numpy()
+    values = []
+    for scores in (ours, theirs):
+        said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+        values.append(np.mean([stats.rate(said == n, nature == n, draws) for n in CLASSES], axis=0))
+    return stats.interval(values[0] - values[1])
+
+
+def _macro_f1(said: np.ndarray, nature: np.ndarray, draws: stats.Resamples) -> np.ndarray:  # [R + 1]
+    everything = np.ones(len(said), dtype=bool)
+    scores = []
+    for n in CLASSES:
+        hit = stats.rate((said == n) & (nature == n), everything, draws)
+        either = stats.rate(said == n, everything, draws) + stats.rate(nature == n, everything, draws)
+        scores.append(np.divide(2 * hit, either, out=np.full(len(hit), np.nan), where=either > 0))
+    return np.mean(scores, axis=0)
+
+
+def _named(metric: str, values: tuple[float, float, float]) -> dict:
+    return dict(zip((metric, f"{metric}_low", f"{metric}_high"), values))

@@ -1,0 +1,129 @@
+"""Batch execution of one notebook: papermill underneath, honest about the outcome."""
+
+import fcntl
+import json
+import os
+import re
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from dfxlib.files import project_path, sha256_file, write_text_atomic
+from dfxlib.parallel import BATCH_VARIABLE
+
+DONE = ".done"
+
+
+def execute(
+    notebook: Path,
+    out: Path,  # executed notebook; its folder is the run's folder
+    *,
+    parameters: dict,
+    page: str = "",  # also write this HTML page beside it, without code
+) -> float:  # seconds
+    """Run a notebook; `out`, its HTML and `.done` appear only when every cell succeeded.
+
+    `.done` comes last and holds the checksum of every file of the run. After a failure the
+    notebook with its error lies beside the run's folder as NAME.failed.ipynb, and an earlier
+    result is left as it was. Raises ValueError for parameters that the notebook does not have
+    and PapermillExecutionError for a failing cell.
+    """
+    check_parameters(notebook, parameters)
+    folder = out.parent
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = folder.with_name(f".{folder.name}.partial.ipynb")
+    failed = folder.with_name(f"{folder.name}.failed.ipynb")
+    started = time.monotonic()
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # an orphan of a killed scheduler may still be at work
+        os.environ[BATCH_VARIABLE] = "1"
+        try:
+            papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False)
+        except BaseException:
+            if partial.exists():
+                os.replace(partial, failed)
+            raise
+        failed.unlink(missing_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.replace(partial, out)
+        write_text_atomic(out.with_suffix(".html"), to_html(out, code=True))
+        if page:
+            write_text_atomic(folder / page, to_html(out, code=False))
+        seconds = time.monotonic() - started
+        vouch(folder, notebook=notebook, parameters=parameters, seconds=seconds)
+    return seconds
+
+
+def check_parameters(notebook: Path, parameters: dict) -> None:
+    """Refuse names that the parameters cell lacks; papermill itself would only warn."""
+    if not notebook.is_file():
+        raise FileNotFoundError(f"notebook {notebook} is missing; expected one of notebooks/")
+    known = papermill.inspect_notebook(str(notebook))
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise ValueError(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+
+
+def to_html(notebook: Path, *, code: bool) -> str:
+    """One self-contained page: figures inside, no script or style from elsewhere."""
+    content = nbformat.read(notebook, as_version=4)
+    exporter = HTMLExporter(
+        exclude_input=not code,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        mathjax_url="",
+        require_js_url="",
+        mermaid_js_url="",
+        embed_images=True,
+    )
+    title = re.sub(r"^#+ *", "", content.cells[0].source.splitlines()[0])
+    return exporter.from_notebook_node(content, resources={"metadata": {"name": title}})[0]
+
+
+def vouch(folder: Path, *, notebook: Path, parameters: dict, seconds: float) -> Path:
+    """Write `.done`: what was run, and the checksum of every file of the folder."""
+    files = {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != DONE
+    }
+    content = {"notebook": notebook.name, "parameters": parameters, "seconds": round(seconds, 1), "files": files}
+    return write_text_atomic(folder / DONE, json.dumps(content, indent=1) + "\n")
+
+
+def verify(folder: Path) -> list[str]:  # what is wrong; empty: all as it was
+    """Compare a finished run with its `.done`."""
+    if not (folder / DONE).is_file():
+        return ["not finished by a batch run"]
+    stated = json.loads((folder / DONE).read_text())["files"]
+    missing = [f"{name} is missing" for name in stated if not (folder / name).is_file()]
+    changed = [
+        f"{name} was changed" for name in stated if (folder / name).is_file() and sha256_file(folder / name) != stated[name]
+    ]
+    return missing + changed
+
+
+def read_parameters(path: Path) -> dict:
+    """Parameters from a YAML or JSON file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"parameters file {path} is missing")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if not isinstance(content, dict):
+        raise ValueError(f"parameters file {path} holds a {type(content).__name__}; expected names with values")
+    return content
+
+
+def explain(error: PapermillExecutionError) -> str:
+    """The failing cell's own sentence, without the traceback."""
+    sentence = re.sub(r"\x1b\[[0-9;]*m", "", str(error.evalue)).strip()
+    return f"{error.ename}: {sentence}"
+
+
+def executed_notebooks(run_root: str) -> list[Path]:
+    """Folders of the finished batch runs of a study, sorted."""
+    return sorted(path.parent for path in project_path(run_root).rglob(DONE))

@@ -1,0 +1,75 @@
+"""Files that are either whole or absent, and the hashes that vouch for them."""
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+
+def project_root(start: Path | None = None) -> Path:  # folder
+    """The clone that holds `notebooks/` and `pyproject.toml`, searched upwards from `start`.
+
+    JupyterLab starts a kernel in `notebooks/`, papermill where it was called; a relative path
+    in a parameters cell must mean the same file in both. Outside a clone it is `start` itself.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return start
+
+
+def project_path(path: str | Path) -> Path:
+    """`path` as an absolute path; a relative one counts from the project's root."""
+    return project_root() / Path(path).expanduser()
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a neighbour of `path`, then move it to `path` in one step.
+
+    A reader sees the old file or the new one, never a part; a full disk or a killed process
+    leaves `path` as it was. `write` receives the temporary path, which keeps the suffix of
+    `path` because many writers choose their format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        write(partial)
+        with open(partial, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    _fsync_folder(path.parent)
+    return path
+
+
+def write_text_atomic(path: Path, text: str) -> Path:
+    return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def safe_name(name: str) -> str:
+    """`name` as one path component: `timm:x/y` becomes `timm.x_y`."""
+    return re.sub(r"[^\w.+-]", "_", name.replace(":", "."))
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

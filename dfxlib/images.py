@@ -1,0 +1,144 @@
+"""Pictures as model input: squares of uint8, stored once a study or streamed under perturbations."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL
+from PIL import Image
+
+from dfxlib.decode import read_image
+from dfxlib.names import RESIZE_MODES, require_name
+from dfxlib.parallel import map_processes
+from dfxlib.perturb import CONDITIONS, require_conditions
+from dfxlib.store import stored_array
+
+
+def to_square(
+    image: Image.Image,
+    *,
+    image_size: int = 256,  # pixels
+    resize_mode: str = "resize",
+) -> np.ndarray:  # [image_size, image_size, 3] uint8
+    """A picture as square model input.
+
+    `resize`: bilinear with antialiasing, the aspect is not kept (the reference). `crop`: the
+    centre, unscaled; what a smaller picture lacks is mirrored at its borders. `nearest`: enlarged
+    or thinned by nearest neighbour. The last two keep traces that interpolation smooths away.
+    """
+    require_name(resize_mode, RESIZE_MODES, what="resize_mode")
+    if resize_mode == "crop":
+        return _centre_crop(np.asarray(image), image_size)
+    kind = Image.Resampling.NEAREST if resize_mode == "nearest" else Image.Resampling.BILINEAR
+    return np.asarray(image.resize((image_size, image_size), kind))
+
+
+def _centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:  # [H, W, 3] -> [size, size, 3]
+    height, width = pixels.shape[:2]
+    missing = [max(0, size - height), max(0, size - width)]
+    if any(missing):
+        borders = [(extent // 2, extent - extent // 2) for extent in missing]
+        pixels = np.pad(pixels, [*borders, (0, 0)], mode="symmetric")
+        height, width = pixels.shape[:2]
+    top, left = (height - size) // 2, (width - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+def pixel_store(
+    manifest: pd.DataFrame,
+    *,
+    manifest_hash: str,
+    data_root: Path,
+    cache_root: Path,
+    image_size: int = 256,
+    resize_mode: str = "resize",
+    workers: int | None = None,
+) -> np.ndarray:  # [N, image_size, image_size, 3] uint8, memory-mapped; row i is manifest row i
+    """Every usable image decoded and resized once; later calls open the stored file.
+
+    Keyed by manifest, transform and decoder version, verified by checksum. Rows with a problem
+    stay zero. Raises ImageProblem when a file is no longer what the manifest says.
+    """
+    key = [manifest_hash, image_size, resize_mode, PIL.__version__]
+    shape = (len(manifest), image_size, image_size, 3)
+    squares = _squares(manifest, data_root, ["raw"], image_size, resize_mode, workers)
+    return stored_array(cache_root, "pixels", key, lambda path: _fill(path, shape, squares))
+
+
+def perturbed_squares(
+    manifest: pd.DataFrame,  # rows to read; index = position in the study's manifest
+    conditions: list[str],
+    *,
+    data_root: Path,
+    image_size: int = 256,
+    resize_mode: str = "resize",
+    batch_size: int = 256,  # images
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:  # [B, conditions, image_size, image_size, 3] uint8
+    """Batches of the same images under every condition, in the manifest's order.
+
+    A file is read and decoded once; each condition is applied to the raw picture, then the
+    picture becomes a square. Nothing is written to disk.
+    """
+    require_conditions(conditions)
+    batch = []
+    for _, squares in _squares(manifest, data_root, conditions, image_size, resize_mode, workers):
+        batch.append(squares)
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def map_pixels(
+    function: Callable[[np.ndarray], np.ndarray],  # [H, W, 3] uint8 -> [k]; a module's function
+    manifest: pd.DataFrame,  # rows without a problem
+    *,
+    data_root: Path,
+    workers: int | None = None,
+) -> np.ndarray:  # [N, k]
+    """A function of the raw pixels of every row, at the picture's own size."""
+    items = [(Path(data_root) / path, digest) for path, digest in zip(manifest["path"], manifest["sha256"])]
+    values = map_processes(partial(_apply_to_file, function=function), items, workers=workers, label=function.__name__)
+    return np.stack(list(values))
+
+
+def _apply_to_file(item: tuple[Path, str], *, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    path, sha256 = item
+    return function(np.asarray(read_image(path, sha256=sha256)))
+
+
+def read_squares(path: Path, sha256: str, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
+    """One file under several conditions: [conditions, image_size, image_size, 3] uint8."""
+    image = read_image(path, sha256=sha256)
+    versions = (CONDITIONS[condition](image) for condition in conditions)
+    return np.stack([to_square(v, image_size=image_size, resize_mode=resize_mode) for v in versions])
+
+
+def _squares(
+    manifest: pd.DataFrame,
+    data_root: Path,
+    conditions: list[str],
+    image_size: int,
+    resize_mode: str,
+    workers: int | None,
+) -> Iterator[tuple[int, np.ndarray]]:  # position among the rows, squares
+    usable = np.flatnonzero((manifest["problem"] == "").to_numpy())
+    rows = manifest.iloc[usable]
+    items = [(Path(data_root) / path, digest) for path, digest in zip(rows["path"], rows["sha256"])]
+    read = partial(_read_item, conditions=conditions, image_size=image_size, resize_mode=resize_mode)
+    return zip(usable, map_processes(read, items, workers=workers, label="decoding images"))
+
+
+def _read_item(item: tuple[Path, str], *, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
+    return read_squares(*item, conditions, image_size, resize_mode)
+
+
+def _fill(path: Path, shape: tuple[int, ...], squares: Iterator[tuple[int, np.ndarray]]) -> None:
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    for position, square in squares:
+        store[position] = square[0]
+    store.flush()

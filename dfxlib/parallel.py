@@ -1,0 +1,64 @@
+"""Work spread over processes, with a progress bar that suits a screen and a log."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+#: Set by `dfxlib execute`: a batch log gets one line an epoch instead of moving bars.
+BATCH_VARIABLE = "DFXLIB_BATCH"
+
+
+def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Iterable[T]:
+    """`items` behind a progress bar, which stays silent in a batch log."""
+    batch = bool(os.environ.get(BATCH_VARIABLE))
+    return tqdm(items, desc=label, total=total, disable=batch, mininterval=0.5, leave=False)
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def map_processes(
+    function: Callable[[T], R],  # a module's function: it travels to the processes by name
+    items: Iterable[T],
+    *,
+    workers: int | None = None,  # processes; None: one per usable core
+    chunk: int = 32,  # items handed over at once
+    label: str = "",
+) -> Iterator[R]:
+    """`map` in order over spawned processes, with bounded memory for streams of any length.
+
+    Processes are spawned, not forked: a fork of a process in which torch has started threads
+    can hang. An exception in `function` stops the map and reaches the caller.
+    """
+    workers = workers or usable_cores()
+    items = list(items)
+    batches = [items[start : start + chunk] for start in range(0, len(items), chunk)]
+    if workers == 1 or len(batches) <= 1:
+        yield from map(function, progress(items, label=label))
+        return
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        yield from progress(_in_order(pool, function, batches, workers), label=label, total=len(items))
+
+
+def _in_order(
+    pool: ProcessPoolExecutor, function: Callable[[T], R], batches: list[list[T]], workers: int
+) -> Iterator[R]:
+    """Results in the order of `batches`, never more than two batches a process ahead."""
+    queue = iter(batches)
+    pending = [pool.submit(_apply, function, batch) for batch in islice(queue, 2 * workers)]
+    while pending:
+        yield from pending.pop(0).result()
+        pending.extend(pool.submit(_apply, function, batch) for batch in islice(queue, 1))
+
+
+def _apply(function: Callable[[T], R], batch: list[T]) -> list[R]:
+    return [function(item) for item in batch]

@@ -1,0 +1,306 @@
+"""Figures: a table in, a Figure out. One colour for a nature everywhere (Okabe and Ito, 2008)."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from dfxlib.decode import read_image
+from dfxlib.models import FrontEnd
+from dfxlib.names import CLASSES, SPLITS
+from dfxlib.train import to_input
+
+NATURE_COLOURS = {
+    "dm_generated": "#0072B2",
+    "gan_generated": "#E69F00",
+    "real": "#009E73",
+    "other_generated": "#CC79A7",
+    "fake_unknown": "#999999",
+}
+_METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
+_SPLIT_COLOURS = dict(zip(SPLITS, [*sns.color_palette("colorblind", 7), (0.85, 0.85, 0.85)], strict=True))
+_CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
+
+sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
+
+
+def plot_examples(manifest: pd.DataFrame, data_root: Path, *, columns: int = 8, side: float = 0.95) -> Figure:
+    """Each architecture's images of the same groups where they share any, one row an architecture."""
+    usable = manifest[manifest["problem"] == ""]
+    names = usable[["nature", "architecture"]].drop_duplicates().sort_values(["nature", "architecture"])
+    shared = usable.groupby("group")["architecture"].nunique().sort_values(ascending=False, kind="stable").index
+    rank = {group: position for position, group in enumerate(shared)}
+    figure, axes = plt.subplots(len(names), columns, figsize=(columns * side + 2.4, len(names) * side), squeeze=False)
+    for row, (nature, architecture) in zip(axes, names.itertuples(index=False)):
+        own = usable[usable["architecture"] == architecture]
+        own = own.iloc[np.argsort(own["group"].map(rank), kind="stable")]
+        for axis, path in zip(row, own["path"][:columns]):
+            axis.imshow(np.asarray(read_image(Path(data_root) / path)), interpolation="nearest")
+        for axis in row:
+            axis.set_axis_off()
+        row[0].text(-0.15, 0.5, architecture, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
+        row[0].text(-0.15, 0.15, _label(nature), transform=row[0].transAxes, ha="right", va="center", fontsize=7,
+                    color=NATURE_COLOURS[nature])  # fmt: skip
+    figure.subplots_adjust(wspace=0.04, hspace=0.04, left=0.25)
+    return figure
+
+
+def plot_counts(counts: pd.DataFrame) -> Figure:
+    """Images by architecture and split, from `manifest.count_images`."""
+    splits = [split for split in SPLITS if split in counts.columns]
+    figure, axis = plt.subplots(figsize=(8, 0.32 * len(counts) + 1.2), layout="constrained")
+    position, left = np.arange(len(counts)), np.zeros(len(counts))
+    for split in splits:
+        axis.barh(position, counts[split], left=left, color=_SPLIT_COLOURS[split], label=split.replace("_", " "))
+        left += counts[split].to_numpy()
+    axis.set_yticks(position, [architecture for _, architecture in counts.index])
+    for tick, (nature, _) in zip(axis.get_yticklabels(), counts.index):
+        tick.set_color(NATURE_COLOURS[nature])
+    axis.invert_yaxis()
+    axis.set_xlabel("images")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, columns: int = 6) -> Figure:
+    """Stored pictures of every nature, and below each what the front end makes of it."""
+    chosen = [rows[rows["nature"] == nature].index[: columns // len(CLASSES)] for nature in CLASSES]
+    positions = np.concatenate(chosen)
+    squares = pixels[positions]
+    seen = FrontEnd(front_end, side=squares.shape[1])(to_input(squares, torch.device("cpu")))
+    seen = seen.permute(0, 2, 3, 1).numpy()
+    seen = (seen - seen.min()) / (seen.max() - seen.min())
+    figure, axes = plt.subplots(2, len(positions), figsize=(1.5 * len(positions), 3.3), squeeze=False)
+    for top, bottom, square, view, nature in zip(*axes, squares, seen, rows.loc[positions, "nature"]):
+        top.imshow(square, interpolation="nearest")
+        bottom.imshow(view, interpolation="nearest")
+        top.set_title(_label(nature), color=NATURE_COLOURS[nature], fontsize=10)
+        top.set_axis_off()
+        bottom.set_axis_off()
+    figure.subplots_adjust(wspace=0.05, hspace=0.05)
+    return figure
+
+
+def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
+    """Loss and balanced accuracy over the epochs of one or several trainings."""
+    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for number, (name, history) in enumerate(histories.items()):
+        colour = NATURE_COLOURS.get(name, _METHOD_COLOURS[number % len(_METHOD_COLOURS)])
+        loss.plot(history["epoch"], history["train_loss"], "--", color=colour, linewidth=1)
+        loss.plot(history["epoch"], history["valid_loss"], "-o", color=colour, markersize=3, label=_label(name))
+        accuracy.plot(history["epoch"], history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
+    loss.plot([], [], "--", color="grey", linewidth=1, label="(dashed: training)")
+    loss.set(xlabel="epoch", ylabel="cross-entropy [nats]", ylim=(0, None))
+    accuracy.axhline(1 / 3 if _is_three_way(histories) else 1 / 2, color="grey", linewidth=0.8, linestyle=":")
+    accuracy.set(xlabel="epoch", ylabel="validation balanced accuracy", ylim=(0, 1.02))
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_grid(cells: pd.DataFrame) -> Figure:
+    """Smallest validation loss of every cell of the grid; the chosen cell is framed."""
+    table = cells.pivot_table(
+        index=["batch_size", "learning_rate", "weight_decay"], columns=["step_size", "gamma"], values="valid_loss"
+    )
+    size = (1.5 * table.shape[1] + 3, 0.45 * table.shape[0] + 1.6)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis_r", ax=axis, cbar_kws={"label": "validation loss [nats]"})
+    row, column = np.unravel_index(np.nanargmin(table.to_numpy()), table.shape)
+    axis.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3))
+    axis.set(xlabel="step [epochs], gamma", ylabel="batch, learning rate, weight decay")
+    axis.set_xticklabels([f"{step}, {gamma:g}" for step, gamma in table.columns])
+    axis.set_yticklabels([f"{batch}, {rate:g}, {decay:g}" for batch, rate, decay in table.index], rotation=0)
+    return figure
+
+
+def plot_confusion(table: pd.DataFrame) -> Figure:
+    """Row-normalised confusion matrix with counts, from `evaluate.confusion`."""
+    shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
+    notes = [[f"{s:.0%}\n{c}" for s, c in zip(*row)] for row in zip(shares.to_numpy(), table.to_numpy())]
+    figure, axis = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
+    sns.heatmap(shares, annot=np.array(notes), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, square=True,
+                cbar_kws={"label": "share of the nature's images"})  # fmt: skip
+    labels = [_label(name) for name in table.index]
+    axis.set_xticklabels(labels)
+    axis.set_yticklabels(labels, rotation=0)
+    axis.set(xlabel="verdict", ylabel="nature")
+    return figure
+
+
+def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
+    """Three-way balanced accuracy of several methods with intervals; columns method, value, low, high."""
+    figure, axis = plt.subplots(figsize=(7, 0.45 * len(table) + 1.1), layout="constrained")
+    position = np.arange(len(table))
+    errors = [table["value"] - table["low"], table["high"] - table["value"]]
+    axis.errorbar(table["value"], position, xerr=np.abs(errors), fmt="o", color="black", capsize=3)
+    axis.axvline(chance, color="grey", linestyle=":", linewidth=1)
+    axis.text(chance, len(table) - 0.45, " chance", color="grey", va="bottom", fontsize=8)
+    axis.set_yticks(position, table["method"])
+    axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="three-way balanced accuracy (95% interval)")
+    sns.despine(figure)
+    return figure
+
+
+def plot_robustness(table: pd.DataFrame) -> Figure:
+    """Metrics over JPEG quality, one line a chroma subsampling; from `evaluate.robustness_table`."""
+    names = table["condition"].str.extract(r"jpeg(?P<subsampling>\d+)_q(?P<quality>\d+)")
+    table = table.assign(quality=names["quality"].astype(float), subsampling=names["subsampling"])
+    raw = table[table["condition"] == "raw"]
+    metrics = list(pd.unique(table["metric"]))
+    figure, axes = plt.subplots(1, len(metrics), figsize=(3.1 * len(metrics), 3.3), layout="constrained", sharey=True)
+    for axis, metric in zip(np.atleast_1d(axes), metrics):
+        lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
+        for colour, (subsampling, line) in zip(["#0072B2", "#D55E00"], lines):
+            line = line.sort_values("quality")
+            label = f"JPEG {':'.join(subsampling)}"
+            axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
+            axis.fill_between(line["quality"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+        for row in raw[raw["metric"] == metric].itertuples():
+            axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
+        axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02))
+        axis.invert_xaxis()
+    np.atleast_1d(axes)[0].set_ylabel("value (95% interval)")
+    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure:
+    """A metric by architecture with intervals, seen filled and unseen open; from `by_architecture`."""
+    figure, axis = plt.subplots(figsize=(7.5, 0.33 * len(table) + 1.4), layout="constrained")
+    for position, row in enumerate(table.itertuples()):
+        value, low, high = (getattr(row, f"{metric}{end}") for end in ("", "_low", "_high"))
+        colour = NATURE_COLOURS[row.nature]
+        axis.plot([low, high], [position, position], color=colour, linewidth=1.5)
+        face = "white" if row.split == "unseen" else colour
+        axis.plot(value, position, "o", color=colour, markerfacecolor=face, markersize=6)
+    axis.set_yticks(range(len(table)), [f"{row.architecture} ({row.images})" for row in table.itertuples()])
+    axis.invert_yaxis()
+    axis.set(xlim=(-0.02, 1.02), xlabel=f"{metric.replace('_', ' ')} (95% interval); images in brackets")
+    for nature in [name for name in CLASSES if name in set(table["nature"])]:
+        axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=_label(nature))
+    axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_verdicts(table: pd.DataFrame) -> Figure:
+    """Which class each architecture's images are taken for; from `by_architecture`."""
+    shares = table.set_index("architecture")[["said_dm", "said_gan", "said_real"]]
+    shares.columns = [_label(name) for name in CLASSES]
+    figure, axis = plt.subplots(figsize=(5.6, 0.33 * len(table) + 1.4), layout="constrained")
+    sns.heatmap(shares, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "share"})
+    for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
+        tick.set_color(NATURE_COLOURS[nature])
+    axis.set(xlabel="verdict", ylabel="")
+    return figure
+
+
+def plot_seen_unseen(table: pd.DataFrame) -> Figure:
+    """Mean recall by nature, seen filled and unseen open, one panel a method."""
+    methods = list(pd.unique(table["method"]))
+    figure, axes = plt.subplots(1, len(methods), figsize=(4.2 * len(methods), 2.9), sharey=True, layout="constrained")
+    for axis, method in zip(np.atleast_1d(axes), methods):
+        for row in table[table["method"] == method].itertuples():
+            colour, unseen = NATURE_COLOURS[row.nature], row.split == "unseen"
+            x = CLASSES.index(row.nature) + (0.15 if unseen else -0.15)
+            axis.plot([x, x], [row.recall_low, row.recall_high], color=colour, linewidth=1.5)
+            axis.plot(x, row.recall, "o", color=colour, markerfacecolor="white" if unseen else colour, markersize=7)
+        axis.axhline(1 / 3, color="grey", linestyle=":", linewidth=1)
+        axis.set(title=method, xlim=(-0.5, 2.5), ylim=(-0.02, 1.02))
+        axis.set_xticks(range(len(CLASSES)), [_label(name) for name in CLASSES])
+    np.atleast_1d(axes)[0].set_ylabel("mean three-way recall (95% interval)")
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
+               plt.Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
+               plt.Line2D([], [], linestyle=":", color="grey", label="chance")]  # fmt: skip
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
+    """Concatenated features [N, 3, D] on their first two principal components, by nature and split."""
+    flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
+    pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
+    places = pca.fit_transform(flat)
+    figure, axis = plt.subplots(figsize=(6, 4.6), layout="constrained")
+    for nature in CLASSES:
+        for split, style in {"test": {"alpha": 0.5}, "unseen": {"facecolors": "none"}}.items():
+            here = ((rows["nature"] == nature) & (rows["split"] == split)).to_numpy()
+            colour = {"edgecolors": NATURE_COLOURS[nature]} if split == "unseen" else {"color": NATURE_COLOURS[nature]}
+            label = f"{_label(nature)}, {'unseen' if split == 'unseen' else 'seen'}"
+            if here.any():
+                axis.scatter(*places[here].T, s=14, linewidths=0.8, label=label, **colour, **style)
+    shares = pca.explained_variance_ratio_
+    axis.set(xlabel=f"first component ({shares[0]:.0%} of variance)", ylabel=f"second component ({shares[1]:.0%})")
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_conditions(image: np.ndarray, versions: dict[str, np.ndarray]) -> Figure:
+    """One picture under every condition, and what the condition changed (ten times amplified)."""
+    figure, axes = plt.subplots(2, len(versions), figsize=(1.35 * len(versions), 3.1), squeeze=False)
+    for (name, version), top, bottom in zip(versions.items(), *axes):
+        top.imshow(version, interpolation="nearest")
+        top.set_title(name.replace("_", "\n"), fontsize=8)
+        change = 128 + 10 * (version.astype(int) - image.astype(int))
+        bottom.imshow(np.clip(change, 0, 255).astype(np.uint8), interpolation="nearest")
+        top.set_axis_off()
+        bottom.set_axis_off()
+    axes[1, 0].text(0, 1.05, "change x 10", transform=axes[1, 0].transAxes, fontsize=8)
+    figure.subplots_adjust(wspace=0.05, hspace=0.12)
+    return figure
+
+
+def draw_network() -> Figure:
+    """DeepFeatureX Net: three frozen base models, stacked features, the convolutional head."""
+    figure, axis = plt.subplots(figsize=(10, 3.5), layout="constrained")
+    axis.set(xlim=(0, 100), ylim=(0, 36))
+    axis.set_axis_off()
+    _box(axis, 1, 13, 11, 10, "image\n3 x S x S", "#FFFFFF")
+    for nature, bottom in zip(CLASSES, (25, 13, 1)):
+        text = f"{_CLASS_LABELS[nature]} base model\n{_CLASS_LABELS[nature]} against the rest\nfrozen backbone"
+        _box(axis, 19, bottom, 24, 10, text, NATURE_COLOURS[nature], alpha=0.25)
+        _arrow(axis, (12, 18), (19, bottom + 5))
+        _box(axis, 48, bottom + 2.5, 8, 5, "D features", NATURE_COLOURS[nature], alpha=0.25)
+        _arrow(axis, (43, bottom + 5), (48, bottom + 5))
+        _arrow(axis, (56, bottom + 5), (61, 18))
+    _box(axis, 61, 13, 9, 10, "stack\n3 x D", "#FFFFFF")
+    _box(axis, 74, 11, 12, 14, "1-D CNN\nfive\nconvolutions,\naverage,\nlinear", "#EEEEEE")
+    _arrow(axis, (70, 18), (74, 18))
+    for nature, bottom in zip(CLASSES, (25, 15.5, 6)):
+        _box(axis, 91, bottom, 8.5, 5, _CLASS_LABELS[nature], NATURE_COLOURS[nature], alpha=0.6)
+        _arrow(axis, (86, 18), (91, bottom + 2.5))
+    return figure
+
+
+def _box(axis: plt.Axes, x: float, y: float, w: float, h: float, text: str, colour: str, alpha: float = 1) -> None:
+    patch = FancyBboxPatch((x, y), w, h, boxstyle="round,pad=0.2,rounding_size=1", facecolor=(colour, alpha),
+                           edgecolor="black")  # fmt: skip
+    axis.add_patch(patch)
+    axis.text(x + w / 2, y + h / 2, text, ha="center", va="center", fontsize=9)
+
+
+def _arrow(axis: plt.Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color="black", shrinkA=2, shrinkB=2))
+
+
+def _label(name: str) -> str:
+    return _CLASS_LABELS.get(name, name)
+
+
+def _is_three_way(histories: dict[str, pd.DataFrame]) -> bool:
+    return not set(histories) & set(CLASSES)

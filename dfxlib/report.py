@@ -1,0 +1,181 @@
+"""What stands in a study's folder: the runs, whether they are whole, and what is published of them."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from dfxlib.execute import DONE, verify
+from dfxlib.files import project_path, write_text_atomic
+
+#: Figures above this size stay in the run's folder and out of the repository.
+LARGEST_FIGURE = 200_000  # bytes
+
+
+def collect_runs(run_root: str) -> pd.DataFrame:
+    """One row a finished run: notebook, time, device, commit, and whether its files are as vouched."""
+    root = project_path(run_root)
+    rows = []
+    for metrics in sorted(root.rglob("metrics.json")):
+        folder = metrics.parent
+        if any(part.startswith(".") for part in folder.relative_to(root).parts):
+            continue  # a run that is under way
+        environment = json.loads((folder / "environment.json").read_text())
+        problems = verify(folder)
+        done = json.loads((folder / DONE).read_text()) if (folder / DONE).is_file() else {}
+        rows.append(
+            {
+                "run": folder.relative_to(root).as_posix(),
+                "notebook": done.get("notebook", "stepped through by hand"),
+                "seconds": done.get("seconds", json.loads(metrics.read_text())["seconds"]),
+                "device": environment["device"],
+                "threads": environment["threads"],
+                "commit": environment["commit"],
+                "files": "; ".join(problems) or "as vouched",
+            }
+        )
+    if not rows:
+        raise FileNotFoundError(f"{root} holds no finished run; run the notebooks before this one")
+    return pd.DataFrame(rows)
+
+
+def refuse_changed(runs: pd.DataFrame) -> None:
+    """Stop where a file of a batch run is no longer what the run wrote."""
+    bad = runs[runs["files"].str.contains("changed|missing")]
+    if len(bad):
+        first = bad.iloc[0]
+        raise ValueError(f"run {first['run']}: {first['files']}; run {first['notebook']} again")
+
+
+def warnings_of(runs: pd.DataFrame) -> list[str]:
+    """Sentences that belong above the numbers of a report."""
+    commits = sorted(set(runs["commit"]))
+    sentences = []
+    if len(commits) > 1:
+        sentences.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")
+    if any("changes" in commit for commit in commits):
+        sentences.append("Some runs come from files that differ from their commit (marked +changes).")
+    by_hand = runs.loc[runs["files"].str.contains("not finished by a batch run"), "run"]
+    if len(by_hand):
+        sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
+    return sentences
+
+
+def links(runs: pd.DataFrame) -> str:  # Markdown
+    """A list of the executed notebooks, linked from the report's folder, with the time each took."""
+    lines = []
+    for run in runs.itertuples():
+        if run.files == "as vouched":
+            lines.append(f"- [{run.run}](../{run.run}/notebook.html): {run.notebook}, {run.seconds:.0f} s")
+        else:
+            lines.append(f"- {run.run}: {run.notebook}")
+    return "\n".join(lines)
+
+
+def gather_tables(run_root: str, step: str, table: str) -> pd.DataFrame:
+    """The same table of every run of a step, with its backbone and seed in front."""
+    root = project_path(run_root) / step
+    frames = []
+    for path in sorted(root.glob(f"*/seed*/tables/{table}.csv")):
+        backbone, seed = path.relative_to(root).parts[:2]
+        frames.append(pd.read_csv(path).assign(backbone=backbone, seed=int(seed.removeprefix("seed"))))
+    if not frames:
+        raise FileNotFoundError(f"{root} holds no tables/{table}.csv; run the notebook of step {step} first")
+    joined = pd.concat(frames, ignore_index=True)
+    return joined[["backbone", "seed", *[name for name in joined if name not in ("backbone", "seed")]]]
+
+
+def main_table(run_root: str) -> pd.DataFrame:
+    """Methods of all complete runs side by side; the baselines, the same in every run, once."""
+    table = gather_tables(run_root, "complete", "methods")
+    several = table["seed"].nunique() > 1
+    is_ours = table["method"].str.startswith("DeepFeatureX")
+    if several:
+        table.loc[is_ours, "method"] += ", seed " + table.loc[is_ours, "seed"].astype(str)
+    return table.drop_duplicates("method").drop(columns=["backbone", "seed"]).reset_index(drop=True)
+
+
+def base_table(run_root: str) -> pd.DataFrame:
+    """Validation AUC of every base model with its interval and the images on each side."""
+    root = project_path(run_root) / "base"
+    rows = []
+    for path in sorted(root.glob("*/*/seed*/metrics.json")):
+        backbone, nature, seed = path.parent.relative_to(root).parts
+        metrics = json.loads(path.read_text())
+        row = {"backbone": backbone, "main class": nature, "seed": int(seed.removeprefix("seed"))}
+        names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
+        rows.append(row | {name: metrics[name] for name in names})
+    return pd.DataFrame(rows)
+
+
+def difference_table(run_root: str) -> pd.DataFrame:
+    """Balanced accuracy minus the spectrum's on the same test images, one row a complete run."""
+    root = project_path(run_root) / "complete"
+    rows = []
+    for path in sorted(root.glob("*/seed*/metrics.json")):
+        metrics = json.loads(path.read_text())
+        backbone, seed = path.parent.relative_to(root).parts
+        row = {"backbone": backbone, "seed": int(seed.removeprefix("seed")), "difference": metrics["minus_spectrum"]}
+        rows.append(row | {"low": metrics["minus_spectrum_low"], "high": metrics["minus_spectrum_high"]})
+    return pd.DataFrame(rows)
+
+
+def difference_sentences(table: pd.DataFrame) -> list[str]:
+    """What the paired differences say, and that fewer than five seeds decide nothing."""
+    sentences = []
+    for backbone, rows in table.groupby("backbone"):
+        mean, seeds = rows["difference"].mean(), len(rows)
+        spread = f", standard deviation over seeds {rows['difference'].std():.3f}" if seeds > 1 else ""
+        low, high = rows["low"].min(), rows["high"].max()
+        verdict = "not decided: fewer than five seeds" if seeds < 5 else "see the intervals of each seed"
+        sentences.append(
+            f"DeepFeatureX Net ({backbone}) minus spectrum: {mean:+.3f} over {seeds} seed{'s' * (seeds > 1)}{spread}, "
+            f"image intervals from {low:+.3f} to {high:+.3f}; {verdict}."
+        )
+    return sentences
+
+
+def publish(run_root: Path, target: Path) -> list[Path]:
+    """Copy tables, small figures, settings and environments of finished batch runs for review."""
+    folders = sorted(path.parent for path in Path(run_root).rglob(DONE))
+    if not folders:
+        raise FileNotFoundError(f"{run_root} holds no finished batch run; run make study first")
+    for folder in folders:
+        problems = verify(folder)
+        if problems:
+            raise ValueError(f"{folder}: {problems[0]}; run its notebook again before publishing")
+    shutil.rmtree(target, ignore_errors=True)
+    copied = []
+    for folder in folders:
+        wanted = [folder / name for name in ("settings.json", "environment.json", "metrics.json", "calibration.json")]
+        wanted += [*folder.glob("tables/*.csv"), *folder.glob("figures/*.png")]
+        for path in sorted(wanted):
+            too_large = path.suffix == ".png" and path.is_file() and path.stat().st_size > LARGEST_FIGURE
+            if path.is_file() and not too_large:
+                copy = target / path.relative_to(run_root)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copied.append(Path(shutil.copy(path, copy)))
+    return copied
+
+
+def readme_table(results: Path) -> str:  # Markdown
+    """The README's table of results, from published files only."""
+    table = pd.read_csv(results / "report" / "tables" / "main.csv")
+    lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
+    for row in table.itertuples():
+        lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.images} |")
+    return "\n".join(lines)
+
+
+def update_readme(readme: Path, results: Path) -> bool:  # whether the text changed
+    """Put the table between the README's marks for these results."""
+    opening, closing = f"<!-- results:{results.name} -->", "<!-- /results -->"
+    text = readme.read_text(encoding="utf-8")
+    if opening not in text:
+        return False
+    before, rest = text.split(opening, 1)
+    after = rest.split(closing, 1)[1]
+    renewed = f"{before}{opening}\n{readme_table(results)}\n{closing}{after}"
+    write_text_atomic(readme, renewed)
+    return renewed != text

@@ -1,0 +1,76 @@
+"""A study file: checked in an instant, and turned into the parameters of each notebook.
+
+Everything here is plain data; no notebook reads a study file behind its reader's back.
+"""
+
+from pathlib import Path
+
+from dfxlib.files import project_path
+from dfxlib.layouts import LAYOUTS
+from dfxlib.names import RESIZE_MODES, require_name
+from dfxlib.perturb import require_conditions
+from dfxlib.zoo import BACKBONES, FRONT_ENDS, STEMS
+
+#: Keys of a study file, and the notebooks whose parameters they become.
+_DATA = ("layout", "group_pattern", "demo_scenes", "unseen", "split_seed")
+_MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
+_PLACE = ("data_root", "cache_root", "device", "workers")
+_STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete")
+KEYS = (*_STUDY, *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
+
+
+def check_study(config: dict) -> dict:
+    """The study with lists as lists; raises ValueError with one sentence for the first mistake."""
+    missing = [key for key in KEYS if key not in config]
+    if missing == list(KEYS):
+        raise ValueError("no study given; call snakemake with --configfile studies/NAME.yaml")
+    if missing:
+        raise ValueError(f"the study file lacks {', '.join(missing)}; compare it with studies/demo.yaml")
+    unknown = [key for key in config if key not in KEYS]
+    if unknown:
+        raise ValueError(f"study key {unknown[0]!r} is unknown; expected among {', '.join(KEYS)}")
+    study = config | {key: as_list(config[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    study["seeds"] = [int(seed) for seed in study["seeds"]]
+    for backbone in study["backbones"]:
+        require_name(backbone, tuple(BACKBONES), what="backbone")
+    require_name(study["layout"], tuple(LAYOUTS), what="layout")
+    require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
+    require_name(study["front_end"], FRONT_ENDS, what="front_end")
+    require_name(study["stem"], STEMS, what="stem")
+    require_conditions(study["conditions"])
+    # A demonstration set is made by the first notebook; any other must be there already.
+    if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
+        raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
+    return study
+
+
+def as_list(value: object) -> list:
+    """A list from a list, from one value, or from `a,b,c` as the command line gives it."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def place(study: dict, step: str) -> dict:
+    """Parameters that say where a run happens and change no number in it."""
+    needed = {"manifest": ("data_root", "workers"), "robustness": ("data_root", "device", "workers"), "report": ()}
+    return {key: study[key] for key in needed.get(step, _PLACE)} | {"run_root": f"runs/{study['study']}"}
+
+
+def science(study: dict, step: str, *, backbone: str = "", nature: str = "", seed: int = 0) -> dict:
+    """Parameters of one run of a notebook; a change of any of them makes it run again."""
+    run = {"backbone": backbone, "seed": int(seed)}
+    if step == "manifest":
+        return {key: study[key] for key in (*_DATA, "resamples")}
+    if step == "base":
+        model = {key: study[key] for key in _MODEL}
+        return run | {"natures": [nature], "main_share": study["main_share"]} | model | study["base"]
+    if step == "complete":
+        return run | {"resamples": study["resamples"]} | study["complete"]
+    if step == "robustness":
+        return run | {"conditions": study["conditions"], "resamples": study["resamples"]}
+    if step == "generalization":
+        return run | {"resamples": study["resamples"]}
+    if step == "report":
+        return {}
+    raise ValueError(f"step {step!r} is unknown")
