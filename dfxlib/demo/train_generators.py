@@ -1,0 +1,219 @@
+"""Train the generators of the demonstration set, once; their weights are kept in `weights/`.
+
+    python -m dfxlib.demo.train_generators   # all, about an hour on one core
+    python -m dfxlib.demo.train_generators --only dmlike_flow_euler --steps 500
+
+Scenes come from the seeds of the purpose "training", which the study's scenes never use. The log
+beside this file says what was reached. Training is seeded, but its last digits depend on the
+machine: the weights are the reference, not this script's output elsewhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from dfxlib.demo import diffusion_like, gan_like
+from dfxlib.demo.cameras import CAMERAS, photograph
+from dfxlib.demo.reconstruct import WEIGHTS, build
+from dfxlib.demo.scenes import random_stream, render_scene
+
+LOG = Path(__file__).with_name("training_log.csv")
+COLUMNS = ("architecture", "phase", "step", "seconds", "content", "spread", "adversarial",
+           "critic", "denoising")  # fmt: skip
+CROP, BATCH = 40, 16
+CONTENT, SPREAD, ADVERSARIAL = 20.0, 1.0, 0.3  # weights of the reconstructors' losses
+
+
+def training_photos(scenes: int, *, seed: int) -> tuple[Tensor, Tensor]:
+    """[N, 3, 76, 76] in -1..1 and [N] noise levels: two cameras on every training scene."""
+    names, photos, levels = list(CAMERAS), [], []
+    for scene in tqdm(range(scenes), desc="training photographs", mininterval=5):
+        light = render_scene(random_stream("training", seed, scene, "scene"))
+        for turn in range(2):
+            camera = names[(scene + turn * (1 + scene // 4 % 3)) % len(names)]
+            rng = random_stream("training", seed, scene, camera)
+            pixels, level = photograph(light, rng, **CAMERAS[camera])
+            photos.append(pixels)
+            levels.append(level)
+    images = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return images, torch.tensor(levels, dtype=torch.float32)
+
+
+def batch_of(photos: Tensor, levels: Tensor, *, crop: int = CROP) -> tuple[Tensor, Tensor]:
+    """[BATCH, 3, crop, crop] crops at any offset, and noise of their photographs' level."""
+    chosen = torch.randint(len(photos), (BATCH,))
+    corners = torch.randint(photos.shape[-1] - crop + 1, (BATCH, 2)).tolist()
+    crops = torch.stack(
+        [photos[i, :, y : y + crop, x : x + crop]
+         for i, (y, x) in zip(chosen.tolist(), corners, strict=True)]
+    )  # fmt: skip
+    return crops, torch.randn_like(crops) * levels[chosen, None, None, None]
+
+
+def spreads(images: Tensor) -> Tensor:  # [B, 3, H, W] -> [B, 12] log standard deviations
+    """Per image, the spread of four high-pass residuals of luma and of two colour differences."""
+    red, green, blue = images.unbind(1)
+    planes = torch.stack([0.3 * red + 0.6 * green + 0.1 * blue, red - green, blue - green], 1)
+    across = planes[..., :, 1:] - planes[..., :, :-1]
+    down = planes[..., 1:, :] - planes[..., :-1, :]
+    residuals = (
+        across[..., 1:] - across[..., :-1],
+        down[..., 1:, :] - down[..., :-1, :],
+        across[..., 1:, :] - across[..., :-1, :],
+        planes - F.avg_pool2d(planes, 3, stride=1, padding=1, count_include_pad=False),
+    )
+    return torch.cat([(r.flatten(2).var(2) + 1e-5).log() / 2 for r in residuals], dim=1)
+
+
+def smooth(images: Tensor) -> Tensor:
+    """Averages over 3 x 3 pixels: content is held to these, so fine grain stays free."""
+    return F.avg_pool2d(images, 3, stride=1)
+
+
+def cosine(optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps, eta_min=2e-5)
+
+
+def train_gan_like(
+    network: gan_like.GanLike, photos: Tensor, levels: Tensor, *, steps: int, log
+) -> None:
+    """Content on 3 x 3 averages, the spread of residuals, and an adversarial loss."""
+    critic = gan_like.Critic()
+    ours = torch.optim.Adam(network.parameters(), lr=2e-3, betas=(0.5, 0.99))
+    theirs = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.5, 0.99))
+    schedules = cosine(ours, steps), cosine(theirs, steps)
+    for step in range(steps):
+        real, noise = batch_of(photos, levels)
+        fake = network(real, noise)
+        # the critic sees other photographs than those reconstructed, and joins after a quarter
+        other, _ = batch_of(photos, levels)
+        judged = gan_like.critic_loss(network.loss, critic(other), critic(fake.detach()))
+        theirs.zero_grad()
+        judged.backward()
+        theirs.step()
+        content = F.l1_loss(smooth(fake), smooth(real))
+        spread = F.l1_loss(spreads(fake), spreads(real))
+        fooled = gan_like.adversarial_loss(network.loss, critic(fake))
+        weight = ADVERSARIAL if step > steps // 4 else 0.0
+        ours.zero_grad()
+        (CONTENT * content + SPREAD * spread + weight * fooled).backward()
+        ours.step()
+        for schedule in schedules:
+            schedule.step()
+        log(step, content=content, spread=spread, adversarial=fooled, critic=judged)
+
+
+def train_denoiser(
+    network: diffusion_like.DiffusionLike, photos: Tensor, levels: Tensor, *, steps: int, log
+) -> None:
+    """Mean squared error of what the network predicts, at times up to the largest start."""
+    optimizer = torch.optim.Adam(network.denoiser.parameters(), lr=2e-3)
+    schedule = cosine(optimizer, steps)
+    least, most = np.log(diffusion_like.END), np.log(network.start[1])
+    for step in range(steps):
+        clean, _ = batch_of(photos, levels)
+        if network.autoencoder is not None:
+            with torch.no_grad():
+                clean = network.autoencoder.encode(clean) / network.spread
+        time_ = (least + (most - least) * torch.rand(BATCH)).exp()
+        noise = torch.randn_like(clean)
+        signal, amount = network.coefficients(time_)
+        said = network.denoiser(signal * clean + amount * noise, time_)
+        loss = F.mse_loss(said, network.target(clean, noise, time_))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        log(step, denoising=loss)
+
+
+def fit_grain(
+    network: diffusion_like.DiffusionLike, photos: Tensor, levels: Tensor, *, steps: int, log
+) -> None:
+    """Fit the noise that is added last: its filter, so that residuals spread as photographs' do."""
+    optimizer = torch.optim.Adam(network.grain.parameters(), lr=3e-3)
+    torch.nn.init.normal_(network.grain.weight, std=0.005)
+    with torch.no_grad():
+        pool = []
+        for _ in range(8):
+            real, noise = batch_of(photos, levels)
+            shape = network.noise_shape(CROP)
+            drawn = torch.randn(shape[0], BATCH, *shape[1:])
+            base = network(real, noise, start=torch.rand(BATCH), noise=drawn)
+            pool.append((real, noise, base - network.grain(noise)))
+    for step in range(steps):
+        real, noise, base = pool[step % len(pool)]
+        loss = F.l1_loss(spreads(base + network.grain(noise)), spreads(real))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        log(step, spread=loss)
+
+
+def train(
+    architecture: str, photos: Tensor, levels: Tensor, *, steps: int, seed: int, rows: list[dict]
+) -> None:
+    """Train one architecture, append to `rows` what was reached, write its weights."""
+    torch.manual_seed(1000 * seed + sum(map(ord, architecture)))
+    network, began = build(architecture), time.monotonic()
+
+    def logger(phase: str, total: int):
+        def log(step: int, **losses: Tensor) -> None:
+            if (step + 1) % max(total // 20, 1) == 0:
+                reached = {name: f"{value.item():.4f}" for name, value in losses.items()}
+                spent = round(time.monotonic() - began)
+                rows.append({"architecture": architecture, "phase": phase, "step": step + 1,
+                             "seconds": spent, **reached})  # fmt: skip
+
+        return log
+
+    if architecture in gan_like.SETTINGS:
+        train_gan_like(network, photos, levels, steps=steps, log=logger("gan", steps))
+    else:
+        if network.autoencoder is not None:
+            train_gan_like(
+                network.autoencoder, photos, levels, steps=steps, log=logger("gan", steps)
+            )
+            with torch.no_grad():
+                network.spread[:] = network.autoencoder.encode(photos[:64]).std()
+        train_denoiser(network, photos, levels, steps=steps, log=logger("denoiser", steps))
+        fit_grain(network, photos, levels, steps=200, log=logger("grain", 200))
+    WEIGHTS.mkdir(exist_ok=True)
+    stored = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(stored, WEIGHTS / f"{architecture}.safetensors")
+    print(f"{architecture}: {time.monotonic() - began:.0f} s, {rows[-1]}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[*gan_like.SETTINGS, *diffusion_like.SETTINGS])
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--scenes", type=int, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # sums in one order
+    photos, levels = training_photos(args.scenes, seed=args.seed)
+    kept = []
+    if LOG.exists():
+        with LOG.open(newline="") as file:
+            kept = [row for row in csv.DictReader(file) if row["architecture"] not in args.only]
+    for architecture in args.only:
+        train(architecture, photos, levels, steps=args.steps, seed=args.seed, rows=kept)
+        with LOG.open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+
+
+if __name__ == "__main__":
+    main()
