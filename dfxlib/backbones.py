@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision import models as torchvision_models
 
 from dfxlib.names import require_name
 from dfxlib.zoo import BACKBONES, STEMS, Backbone, input_side
@@ -24,6 +23,9 @@ def build_backbone(
     for small images and fine traces (a departure from the paper, off by default).
     Raises ValueError for unknown names, FileNotFoundError for weights that are not at hand.
     """
+    # Imported here: it takes 2 s, and notebooks that build no network need not wait for it.
+    from torchvision import models as torchvision_models
+
     spec = BACKBONES[require_name(name, tuple(BACKBONES), what="backbone")]
     require_name(stem, STEMS, what="stem")
     size = {"image_size": input_side(name, image_size)} if spec.patch else {}
@@ -42,6 +44,8 @@ def _read_weights(name: str, weights: str) -> dict[str, torch.Tensor]:
         if not path.is_file():
             raise FileNotFoundError(f"weights {path} are missing; expected 'imagenet', 'none' or a file")
         return torch.load(path, map_location="cpu", weights_only=True)
+    from torchvision import models as torchvision_models
+
     entry = torchvision_models.get_model_weights(name)[BACKBONES[name].weights]
     # Nothing is downloaded at run time: the file must lie in torch's hub cache.
     path = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rsplit("/", 1)[-1]

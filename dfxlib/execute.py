@@ -12,11 +12,17 @@ import papermill
 import yaml
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 from dfxlib.files import project_path, sha256_file, write_text_atomic
 from dfxlib.parallel import BATCH_VARIABLE
 
 DONE = ".done"
+
+# Sockets in the file system: other users of a machine cannot listen, and ports cannot collide.
+_LOCAL = Config(KernelManager={"transport": "ipc"})
+
+_KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,)}
 
 
 def execute(
@@ -43,7 +49,7 @@ def execute(
         fcntl.flock(lock, fcntl.LOCK_EX)  # an orphan of a killed scheduler may still be at work
         os.environ[BATCH_VARIABLE] = "1"
         try:
-            papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False)
+            papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, config=_LOCAL)
         except BaseException:
             if partial.exists():
                 os.replace(partial, failed)
@@ -60,13 +66,21 @@ def execute(
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
-    """Refuse names that the parameters cell lacks; papermill itself would only warn."""
+    """Refuse names that the parameters cell lacks and values of another type.
+
+    papermill would only warn of the first, and leave the second to a cell in the middle.
+    """
     if not notebook.is_file():
         raise FileNotFoundError(f"notebook {notebook} is missing; expected one of notebooks/")
     known = papermill.inspect_notebook(str(notebook))
-    unknown = [name for name in parameters if name not in known]
-    if unknown:
-        raise ValueError(f"{notebook.name} has no parameter {unknown[0]!r}; it has {', '.join(known)}")
+    for name, value in parameters.items():
+        if name not in known:
+            raise ValueError(f"{notebook.name} has no parameter {name!r}; it has {', '.join(known)}")
+        kind = known[name]["inferred_type_name"]
+        wrong_bool = isinstance(value, bool) and kind != "bool"
+        if kind in _KINDS and (wrong_bool or not isinstance(value, _KINDS[kind])):
+            hint = "; in YAML write 1.0e-3, since 1e-3 is text" if kind == "float" else ""
+            raise ValueError(f"{notebook.name}: {name} is {value!r}, expected {kind}{hint}")
 
 
 def to_html(notebook: Path, *, code: bool) -> str:

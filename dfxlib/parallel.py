@@ -4,6 +4,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import islice
 from typing import TypeVar
 
@@ -45,8 +46,14 @@ def map_processes(
     if workers == 1 or len(batches) <= 1:
         yield from map(function, progress(items, label=label))
         return
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from progress(_in_order(pool, function, batches, workers), label=label, total=len(items))
+    results = _in_order(_pool(workers), function, batches, workers)
+    yield from progress(results, label=label, total=len(items))
+
+
+@cache
+def _pool(workers: int) -> ProcessPoolExecutor:
+    """One pool a process, kept: a spawned worker spends its first second on imports."""
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _in_order(

@@ -26,7 +26,10 @@ NATURE_COLOURS = {
     "fake_unknown": "#999999",
 }
 _METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
-_SPLIT_COLOURS = dict(zip(SPLITS, [*sns.color_palette("colorblind", 7), (0.85, 0.85, 0.85)], strict=True))
+# Splits have colours that no nature has: greys for base, purples for complete, reds for what is tested.
+_SPLIT_COLOURS = dict(
+    zip(SPLITS, ["#555555", "#999999", "#6A51A3", "#9E9AC8", "#CBC9E2", "#A50F15", "#FB6A4A", "#E8E8E8"], strict=True)
+)
 _CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
 
 sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
@@ -59,7 +62,8 @@ def plot_counts(counts: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(8, 0.32 * len(counts) + 1.2), layout="constrained")
     position, left = np.arange(len(counts)), np.zeros(len(counts))
     for split in splits:
-        axis.barh(position, counts[split], left=left, color=_SPLIT_COLOURS[split], label=split.replace("_", " "))
+        label = split.replace("_", " ")
+        axis.barh(position, counts[split], left=left, color=_SPLIT_COLOURS[split], label=label, linewidth=0)
         left += counts[split].to_numpy()
     axis.set_yticks(position, [architecture for _, architecture in counts.index])
     for tick, (nature, _) in zip(axis.get_yticklabels(), counts.index):

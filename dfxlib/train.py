@@ -134,7 +134,7 @@ def validate(
 ) -> dict:  # loss, balanced_accuracy
     """Cross-entropy and balanced accuracy; both weigh images, not batches."""
     logits = predict(model, valid.array, valid.rows, batch_size=max(batch_size, 64), device=device)
-    labels = torch.from_numpy(valid.labels).long()
+    labels = torch.tensor(valid.labels, dtype=torch.long)
     loss = F.cross_entropy(logits, labels, weight=None if loss_weights is None else loss_weights.cpu())
     hit = (logits.argmax(1) == labels).numpy()
     recalls = [hit[valid.labels == label].mean() for label in np.unique(valid.labels)]
@@ -179,7 +179,7 @@ def _train_epoch(
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
     for chunk in progress(chunks, label=f"{label} epoch {epoch}"):
         inputs = to_input(train.array[train.rows[chunk]], device)
-        labels = torch.from_numpy(train.labels[chunk]).long().to(device)
+        labels = torch.tensor(train.labels[chunk], dtype=torch.long, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
             logits = model(inputs)
         loss = F.cross_entropy(logits.float(), labels, weight=weights)

@@ -1,0 +1,57 @@
+# A thin face: the graph of a study is in Snakefile, the tests are in tests/.
+#   make study   install into .venv, run the demonstration, leave runs/demo/report/index.html
+#   make test    install what the tests need and run them
+#   make lab     JupyterLab with this environment's kernel
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
+STUDY ?= demo
+CORES ?= $(shell nproc)
+PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+# One make study at a time in a clone: Snakemake's lock, which a kill leaves behind, may then be lifted.
+SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet rules progress host
+
+.PHONY: study test lab lint publish constraints clean
+
+study: $(VENV)/.installed
+	@mkdir -p runs
+	@flock -n -E 75 runs/.study.lock sh -c '$(SNAKEMAKE) --unlock >/dev/null 2>&1; exec $(SNAKEMAKE)'; code=$$?; \
+	if [ $$code = 75 ]; then echo "make study: another one is running in this folder; wait for it to end" >&2; fi; \
+	if [ $$code = 0 ]; then echo "the report is runs/$(STUDY)/report/index.html"; fi; exit $$code
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest
+
+lab: $(VENV)/.installed
+	$(BIN)/jupyter lab notebooks
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+publish: $(VENV)/.installed
+	$(BIN)/python -m dfxlib publish runs/$(STUDY) results/$(STUDY)
+
+# Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed.
+constraints:
+	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e .[test]
+	.venv-constraints/bin/pip freeze --exclude-editable > constraints.txt
+	rm -rf .venv-constraints
+
+clean:
+	rm -rf runs data .snakemake
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is older than Python 3.11; call make PYTHON=python3.11 (or newer)")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(wildcard $(CONSTRAINTS))
+	$(PIP_INSTALL) -e .
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "DeepFeatureX" >/dev/null
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP_INSTALL) -e .[test]
+	touch $@
