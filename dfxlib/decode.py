@@ -67,7 +67,10 @@ def decode_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
 def read_image(path: Path, *, sha256: str = "") -> Image.Image:  # RGB
     """Decode a file; with `sha256` also prove that it is still the file of the manifest."""
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise ImageProblem(f"{path} cannot be read ({error.strerror}); restore it or prepare the data set again") from error
     if sha256 and sha256_bytes(data) != sha256:
         raise ImageProblem(f"{path} changed since the manifest was made; prepare the data set again")
     try:
