@@ -120,7 +120,7 @@ def load_state(folder: Path, *, settings: dict) -> dict | None:
     if not whole:
         return None
     path = whole[-1]
-    if _checksum_path(path).read_text().split()[0] != sha256_file(path):
+    if _checksum_path(path).read_text().split()[:1] != [sha256_file(path)]:
         raise ValueError(f"training state {path} does not match its checksum; delete it to go on from an earlier one")
     state = torch.load(path, map_location="cpu", weights_only=True)
     for name in sorted(settings.keys() | state["settings"].keys()):
