@@ -73,13 +73,13 @@ def fit(
         started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
         loss, accuracy = _train_epoch(model, train, optimizer, weights, batch_size, seed, epoch, device, label)
         seconds = time.perf_counter() - started
-        if not np.isfinite(loss):
+        measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
+        if not np.isfinite([loss, measured["loss"]]).all():
             raise ValueError(
                 f"{label}: the loss of epoch {epoch + 1} is not finite; lower learning_rate "
                 f"({len(history)} whole epochs are kept in {state_folder})"
             )
         scheduler.step()
-        measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
         if measured["loss"] < min((row["valid_loss"] for row in history), default=np.inf):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy, "valid_loss": measured["loss"]}
