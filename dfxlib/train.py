@@ -63,6 +63,7 @@ def fit(
     ends with the same weights as an undisturbed one. Raises ValueError when the loss is not
     finite, with the state from which to go on.
     """
+    _require_examples(train, valid, batch_size=batch_size, label=label)
     model.to(device, memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
@@ -92,6 +93,14 @@ def fit(
     model.eval()
     remove_states(state_folder)
     return pd.DataFrame(history)
+
+
+def _require_examples(train: Examples, valid: Examples, *, batch_size: int, label: str) -> None:
+    for name, examples in {"training": train, "validation": valid}.items():
+        if len(examples.rows) == 0:
+            raise ValueError(f"{label}: no image for {name}; add images to the data set")
+    if batch_size < 2:
+        raise ValueError(f"{label}: batch_size is {batch_size}; expected at least 2, BatchNorm needs several images")
 
 
 def _continue(
@@ -175,7 +184,7 @@ def _train_epoch(
 ) -> tuple[float, float]:  # mean loss and accuracy of the epoch's images
     model.train()
     torch.manual_seed(np.random.SeedSequence([seed, epoch]).generate_state(1)[0].item())  # dropout
-    total, hits = 0.0, 0
+    total, hits, images = 0.0, 0, 0
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
     for chunk in progress(chunks, label=f"{label} epoch {epoch}"):
         inputs = to_input(train.array[train.rows[chunk]], device)
@@ -188,7 +197,8 @@ def _train_epoch(
         optimizer.step()
         total += loss.item() * len(chunk)
         hits += (logits.argmax(1) == labels).sum().item()
-    return total / len(train.rows), hits / len(train.rows)
+        images += len(chunk)
+    return total / images, hits / images
 
 
 def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
