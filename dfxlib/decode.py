@@ -70,7 +70,8 @@ def read_image(path: Path, *, sha256: str = "") -> Image.Image:  # RGB
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise ImageProblem(f"{path} cannot be read ({error.strerror}); restore it or prepare the data set again") from error
+        cure = "restore it or prepare the data set again"
+        raise ImageProblem(f"{path} cannot be read ({error.strerror}); {cure}") from error
     if sha256 and sha256_bytes(data) != sha256:
         raise ImageProblem(f"{path} changed since the manifest was made; prepare the data set again")
     try:

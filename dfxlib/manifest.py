@@ -64,7 +64,7 @@ def group_images(manifest: pd.DataFrame, *, group_pattern: str = "") -> pd.Serie
         try:
             matches = names.map(re.compile(group_pattern).search)
         except re.error as error:
-            raise ValueError(f"group_pattern {group_pattern!r} is no regular expression: {error}; correct it") from error
+            raise ValueError(f"group_pattern {group_pattern!r} is no regular expression: {error}") from error
         # An empty match (of `x*`, say) would put all images into one group, and so into one split.
         unmatched = names[matches.map(lambda match: match is None or not match.group(0))]
         if len(unmatched):

@@ -169,7 +169,8 @@ def _require_own(target: Path) -> None:
         raise ValueError(f"{target} is a file; give results/STUDY")
     strange = [path for path in sorted(target.rglob("*")) if path.is_file() and path.suffix not in PUBLISHED]
     if strange:
-        raise ValueError(f"{target} holds {strange[0].relative_to(target)}, which publish did not write; give results/STUDY")
+        first = strange[0].relative_to(target)
+        raise ValueError(f"{target} holds {first}, which publish did not write; give results/STUDY")
 
 
 def readme_table(results: Path) -> str:  # Markdown
