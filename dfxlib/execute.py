@@ -99,6 +99,7 @@ def to_html(notebook: Path, *, code: bool) -> str:
         mathjax_url="",
         require_js_url="",
         mermaid_js_url="",
+        mermaid_layout_elk_js_url="",
         embed_images=True,
     )
     title = re.sub(r"^#+ *", "", content.cells[0].source.splitlines()[0])
