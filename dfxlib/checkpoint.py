@@ -56,6 +56,8 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
 
 def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings
     state, settings = read_model(path)
+    if "classifier.bias" not in state:
+        raise ValueError(f"model {path} is no base model; expected one of 10_train_base_model")
     outputs = len(state["classifier.bias"])
     model = _empty_base_model(settings, outputs=outputs)
     model.load_state_dict(state)
@@ -87,6 +89,8 @@ def load_base_models(
 
 def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
     state, settings = read_model(path)
+    if "head.classifier.bias" not in state:
+        raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
     base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
     model = DeepFeatureXNet(base_models)
     model.load_state_dict(state)
