@@ -39,6 +39,9 @@ def _execute(options: argparse.Namespace) -> int:
         failed = options.out.parent.with_name(f"{options.out.parent.name}.failed.ipynb")
         print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
         return 1
+    except RuntimeError as error:  # the kernel died or did not start
+        print(f"{title}: {error}", file=sys.stderr)
+        return 1
     print(f"{title} {seconds:6.1f} s", flush=True)
     return 0
 
