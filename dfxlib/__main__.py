@@ -19,7 +19,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _execute(options: argparse.Namespace) -> int:
     # Imported here: publishing needs no papermill, and a wrong option is told at once.
-    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     from dfxlib.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
@@ -38,8 +37,8 @@ def _execute(options: argparse.Namespace) -> int:
     except PapermillExecutionError as error:
         print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
         return 1
-    except DeadKernelError:
-        print(f"{title}: the kernel was killed, often for lack of memory (see {failed})", file=sys.stderr)
+    except RuntimeError as error:  # the kernel died (often for lack of memory) or did not start
+        print(f"{title}: {error}; see {failed}", file=sys.stderr)
         return 1
     print(f"{title} {seconds:6.1f} s", flush=True)
     return 0

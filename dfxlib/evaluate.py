@@ -190,6 +190,18 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
     return pd.DataFrame(rows)
 
 
+def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """What each nature's images are taken for under each condition (argmax); one row a nature and condition."""
+    rows = []
+    for condition, table in scores.items():
+        shares = confusion(table).pipe(lambda counts: counts.div(counts.sum(axis=1), axis=0))
+        for nature, row in shares.iterrows():
+            said = {f"said_{short}": row[name] for name, short in _SHORT.items()}
+            rows.append({"nature": nature, "condition": condition, **said})
+    order = {nature: position for position, nature in enumerate(CLASSES)}
+    return pd.DataFrame(rows).sort_values("nature", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
 def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
     """Mean three-way recall over architectures, each counted once, by method, nature and split."""
     rows = []

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import tempfile
 import time
 from pathlib import Path
 
@@ -18,9 +19,6 @@ from dfxlib.files import project_path, sha256_file, write_text_atomic
 from dfxlib.parallel import BATCH_VARIABLE
 
 DONE = ".done"
-
-# Sockets in the file system: other users of a machine cannot listen, and ports cannot collide.
-_LOCAL = Config(KernelManager={"transport": "ipc"})
 
 _KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,)}
 
@@ -48,7 +46,7 @@ def execute(
         fcntl.flock(lock, fcntl.LOCK_EX)  # an orphan of a killed scheduler may still be at work
         os.environ[BATCH_VARIABLE] = "1"
         try:
-            papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, config=_LOCAL)
+            _run_cells(notebook, partial, parameters)
         except BaseException:
             if partial.exists():
                 os.replace(partial, failed)
@@ -69,6 +67,16 @@ def failed_notebook(out: Path) -> Path:
     if not out.parent.name:
         raise ValueError(f"{out} has no folder of its own, which a run fills and vouches for; write RUN/{out.name}")
     return out.parent.with_name(f"{out.parent.name}.failed.ipynb")
+
+
+def _run_cells(notebook: Path, partial: Path, parameters: dict) -> None:
+    """papermill, with a kernel that talks through sockets in a private folder.
+
+    TCP, its default, lets other users of the machine listen, and ports of parallel jobs collide.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
+        local = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, config=local)
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:

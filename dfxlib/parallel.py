@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
@@ -53,7 +54,9 @@ def map_processes(
 @cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """One pool a process, kept: a spawned worker spends its first second on imports."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    # An interrupted kernel ends its pool itself; workers need not report the interrupt as well.
+    quiet = (signal.SIGINT, signal.SIG_IGN)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), signal.signal, quiet)
 
 
 def _in_order(

@@ -161,8 +161,8 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     table = table.assign(quality=names["quality"].astype(float), subsampling=names["subsampling"])
     raw = table[table["condition"] == "raw"]
     metrics = list(pd.unique(table["metric"]))
-    figure, axes = plt.subplots(1, len(metrics), figsize=(3.1 * len(metrics), 3.3), layout="constrained", sharey=True)
-    for axis, metric in zip(np.atleast_1d(axes), metrics):
+    figure, axes = plt.subplots(2, 3, figsize=(10, 5.8), layout="constrained", sharex=True, sharey=True)
+    for axis, metric in zip(axes.flat, metrics):
         lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
         for colour, (subsampling, line) in zip(["#0072B2", "#D55E00"], lines):
             line = line.sort_values("quality")
@@ -172,10 +172,13 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
         for row in raw[raw["metric"] == metric].itertuples():
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
         axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02))
-        axis.invert_xaxis()
-    np.atleast_1d(axes)[0].set_ylabel("value (95% interval)")
-    handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+        axis.xaxis.set_tick_params(labelbottom=True)
+    axes[0, 0].invert_xaxis()
+    for axis in axes[:, 0]:
+        axis.set_ylabel("value (95% interval)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[1, 2].set_axis_off()
+    axes[1, 2].legend(handles, labels, loc="center", frameon=False)
     sns.despine(figure)
     return figure
 
@@ -200,11 +203,11 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     return figure
 
 
-def plot_verdicts(table: pd.DataFrame) -> Figure:
-    """Which class each architecture's images are taken for; from `by_architecture`."""
-    shares = table.set_index("architecture")[["said_dm", "said_gan", "said_real"]]
+def plot_verdicts(table: pd.DataFrame, *, label: str = "architecture") -> Figure:
+    """Which class the images of each row are taken for; columns nature, `label`, said_dm, said_gan, said_real."""
+    shares = table.set_index(label)[["said_dm", "said_gan", "said_real"]]
     shares.columns = [_label(name) for name in CLASSES]
-    figure, axis = plt.subplots(figsize=(5.6, 0.33 * len(table) + 1.4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(5.6, 0.3 * len(table) + 1.4), layout="constrained")
     sns.heatmap(shares, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "share"})
     for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
         tick.set_color(NATURE_COLOURS[nature])

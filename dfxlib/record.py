@@ -60,7 +60,7 @@ class Run:
         plt.close(figure)  # the notebook shows the returned figure; pyplot must not show it again
         return figure
 
-    def finish(self, metrics: dict) -> Path:
+    def finish(self, metrics: dict) -> None:
         """Write metrics.json with the run's duration, and move the folder to its final name."""
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
@@ -70,7 +70,7 @@ class Run:
             self.final.rename(retired)
         self.folder.rename(self.final)
         shutil.rmtree(retired, ignore_errors=True)
-        return self.final
+        print(f"finished in {metrics['seconds']:.0f} s")
 
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
