@@ -7,9 +7,14 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pandas as pd
 import pytest
+from hypothesis import settings
 from samples import plant_tree
 
 from dfxlib.manifest import build_manifest, read_manifest, write_manifest
+
+# The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
+settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)
+settings.load_profile("study")
 
 
 @pytest.fixture(scope="session")
