@@ -1,0 +1,232 @@
+"""Scores and metrics: against scikit-learn, by architecture, paired, and calibrated on their own part."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from samples import rows
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
+
+from dfxlib import evaluate as e
+from dfxlib.names import CLASSES
+
+CALIBRATION = {"temperature": 1.0, "threshold": 0.4, "false_alarm_5": 0.7}
+FEW = 50  # resamples
+
+
+def logits_for(table: pd.DataFrame, *, skill: float = 1.0, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(len(table), 3))
+    return noise + skill * np.eye(3)[e.class_index(table["nature"])]
+
+
+def scores(count: int = 120, *, seed: int = 0, skill: float = 1.0, **options: int) -> pd.DataFrame:
+    table = rows(count, **options)
+    return e.score_table(table, logits_for(table, skill=skill, seed=seed), temperature=1.0, backbone="resnet18")
+
+
+def value(summary: pd.DataFrame, verdict: str, metric: str) -> float:
+    return summary.set_index(["verdict", "metric"]).loc[(verdict, metric), "value"]
+
+
+def said(table: pd.DataFrame) -> np.ndarray:
+    return np.array(CLASSES)[table[e.LOGITS].to_numpy().argmax(1)]
+
+
+def test_a_score_is_one_row_an_image_with_the_contracts_columns() -> None:
+    table = rows(9)
+    logits = logits_for(table)
+    result = e.score_table(table, logits, temperature=2.0, backbone="resnet18", seed=3, condition="jpeg444_q90")
+    assert list(result.columns) == e.SCORE_COLUMNS and result["path"].tolist() == table["path"].tolist()
+    np.testing.assert_allclose(result[e.PROBABILITIES], softmax(logits / 2, axis=1))
+    np.testing.assert_allclose(result[e.LOGITS], logits.astype(np.float32))
+    np.testing.assert_allclose(result["p_fake"], 1 - result["p_real"])
+    assert (result[["condition", "variant", "seed"]] == ["jpeg444_q90", "deepfeaturex", 3]).all(axis=None)
+
+
+def test_scores_survive_the_disk(tmp_path: Path) -> None:
+    table = scores()
+    e.write_scores(table, tmp_path / "deep" / "scores.parquet")
+    pd.testing.assert_frame_equal(e.read_scores(tmp_path / "deep" / "scores.parquet"), table)
+    with pytest.raises(FileNotFoundError, match=r"scores .*/none\.parquet are missing; run the notebook"):
+        e.read_scores(tmp_path / "none.parquet")
+
+
+def test_the_summary_agrees_with_scikit_learn() -> None:
+    table = scores(300)
+    summary = e.summarise(table, CALIBRATION, resamples=FEW)
+    natures, verdicts, is_fake = table["nature"], said(table), (table["nature"] != "real").to_numpy()
+    assert value(summary, "three-way", "balanced accuracy") == pytest.approx(balanced_accuracy_score(natures, verdicts))
+    assert value(summary, "three-way", "macro F1") == pytest.approx(f1_score(natures, verdicts, average="macro"))
+    for nature, recall in zip(CLASSES, recall_score(natures, verdicts, average=None, labels=CLASSES)):
+        assert value(summary, "three-way", f"{nature} recall") == pytest.approx(recall)
+    assert value(summary, "fake score", "AUC") == pytest.approx(roc_auc_score(is_fake, table["p_fake"]))
+    for verdict, fake in [
+        ("argmax", verdicts != "real"), ("threshold", table["p_fake"] >= 0.4), ("false_alarm_5", table["p_fake"] >= 0.7)
+    ]:  # fmt: skip
+        assert value(summary, verdict, "balanced accuracy") == pytest.approx(balanced_accuracy_score(is_fake, fake))
+        assert value(summary, verdict, "fake recall") == pytest.approx(recall_score(is_fake, fake))
+        assert value(summary, verdict, "real recall") == pytest.approx(recall_score(~is_fake, ~np.asarray(fake)))
+
+
+def test_every_value_lies_in_its_interval_and_counts_stand_beside_it() -> None:
+    summary = e.summarise(scores(120, per_group=3), CALIBRATION, resamples=200)
+    assert ((summary["low"] <= summary["value"]) & (summary["value"] <= summary["high"])).all()
+    assert set(summary["images"]) == {120} and set(summary["clusters"]) == {40}
+
+
+def test_metrics_of_an_absent_class_are_nan_and_the_others_stay() -> None:
+    table = scores()
+    summary = e.summarise(table[table["nature"] != "real"].reset_index(drop=True), CALIBRATION, resamples=FEW)
+    assert np.isnan(value(summary, "fake score", "AUC")) and np.isnan(value(summary, "three-way", "real recall"))
+    assert 0 < value(summary, "argmax", "fake recall") < 1
+
+
+def test_a_generator_is_measured_against_all_reals() -> None:
+    table = scores(300)
+    result = e.by_architecture(table, CALIBRATION, resamples=FEW).set_index("architecture")
+    own = table["architecture"] == "gan_generated_1"
+    shown = own | (table["nature"] == "real")
+    expected = roc_auc_score(own[shown], table["p_fake"][shown])
+    assert result.loc["gan_generated_1", "auc"] == pytest.approx(expected)
+    assert result.loc["gan_generated_1", "recall"] == pytest.approx((said(table)[own] == "gan_generated").mean())
+    assert result.loc["gan_generated_1", "binary_recall"] == pytest.approx((said(table)[own] != "real").mean())
+    assert result.loc["real_0", "recall_at_threshold"] == pytest.approx(
+        (table["p_fake"][table["architecture"] == "real_0"] < 0.4).mean()
+    )
+    assert np.isnan(result.loc["real_0", "auc"]) and result["images"].sum() == 300
+    np.testing.assert_allclose(result[["said_dm", "said_gan", "said_real"]].sum(axis=1), 1)
+
+
+def test_folders_of_one_name_under_two_natures_stay_apart() -> None:
+    table = scores(120).assign(architecture="celeba")
+    result = e.by_architecture(table, CALIBRATION, resamples=FEW)
+    assert result["nature"].tolist() == list(CLASSES) and result["images"].tolist() == [40, 40, 40]
+    recalls = recall_score(table["nature"], said(table), average=None, labels=CLASSES)
+    np.testing.assert_allclose(result["recall"], recalls, rtol=1e-6)
+    seen = e.seen_against_unseen({"ours": table}, resamples=FEW)
+    np.testing.assert_allclose(seen["recall"], recalls, rtol=1e-6)
+
+
+def test_seen_and_unseen_count_each_architecture_once() -> None:
+    table = scores(300)
+    table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
+    keep = (table["architecture"] != "gan_generated_0") | (table.index % 4 == 0)  # architectures of unequal size
+    table = table[keep].reset_index(drop=True)
+    result = e.seen_against_unseen({"ours": table}, resamples=FEW).set_index(["nature", "split"])
+    hit = said(table) == table["nature"]
+    means = hit.groupby(table["architecture"]).mean()
+    assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(means[["gan_generated_0", "gan_generated_1"]].mean())
+    assert result.loc[("gan_generated", "unseen"), "recall"] == pytest.approx(means["gan_generated_2"])
+    assert result.loc[("gan_generated", "test"), "architectures"] == 2
+    assert result["images"].sum() == len(table)
+
+
+def test_the_confusion_matrix_is_scikit_learns_in_the_order_of_the_classes() -> None:
+    table = scores(90)
+    matrix = e.confusion(table)
+    assert list(matrix.index) == list(matrix.columns) == list(CLASSES)
+    np.testing.assert_array_equal(matrix, confusion_matrix(table["nature"], said(table), labels=CLASSES))
+    reals = e.confusion(table[table["nature"] == "real"])
+    assert reals.shape == (3, 3) and reals.loc["dm_generated"].sum() == 0
+
+
+def test_calibration_recovers_temperature_and_keeps_false_alarms_low() -> None:
+    table = rows(3000)
+    logits = logits_for(table, skill=2.0)  # noise of variance one: honest at temperature 1 / 2
+    found = e.calibrate(logits, table["nature"])
+    assert found["temperature"] == pytest.approx(0.5, rel=0.1)
+    p_fake = 1 - softmax(logits / found["temperature"], axis=1)[:, 2]
+    alarms = (p_fake[(table["nature"] == "real").to_numpy()] >= found["false_alarm_5"]).mean()
+    assert 0.04 < alarms <= 0.05
+
+
+def test_calibration_without_a_class_is_refused_in_a_sentence() -> None:
+    table = rows(30)
+    fakes = table[table["nature"] != "real"]
+    with pytest.raises(ValueError, match="complete_calibrate holds no image of real; add images"):
+        e.calibrate(logits_for(fakes), fakes["nature"])
+
+
+def test_frozen_thresholds_decide_and_the_argmax_needs_none() -> None:
+    table = scores(60)
+    assert (e.says_fake(table, "threshold", CALIBRATION) == (table["p_fake"] >= 0.4)).all()
+    assert (e.says_fake(table, "argmax", {}) == (said(table) != "real")).all()
+
+
+def test_equal_scores_flip_nothing_and_opposite_ones_everything() -> None:
+    table = scores(60)
+    opposite = table.assign(**{name: -table[name] for name in e.LOGITS})
+    assert e.flip_rate(table, table, resamples=FEW)[0] == 0
+    assert e.flip_rate(table, opposite, resamples=FEW)[0] == 1
+    changed = table.copy()
+    changed.loc[:14, e.LOGITS] = -changed.loc[:14, e.LOGITS]
+    assert e.flip_rate(table, changed, resamples=FEW)[0] == pytest.approx(15 / 60)
+
+
+@pytest.mark.parametrize("compare", [e.flip_rate, e.paired_difference])
+def test_a_comparison_of_other_images_is_refused(compare: object) -> None:
+    with pytest.raises(ValueError, match="needs the same images in the same order"):
+        compare(scores(60), scores(60).iloc[::-1], resamples=FEW)
+
+
+def test_a_paired_difference_is_the_difference_with_a_narrower_interval() -> None:
+    ours, theirs = scores(600, skill=2.0), scores(600, skill=1.5)  # the same noise
+    estimate, low, high = e.paired_difference(ours, theirs, resamples=400)
+    each = [balanced_accuracy_score(table["nature"], said(table)) for table in (ours, theirs)]
+    assert estimate == pytest.approx(each[0] - each[1]) and low < estimate < high
+    alone = [e.summarise(t, CALIBRATION, resamples=400).set_index(["verdict", "metric"]) for t in (ours, theirs)]
+    widths = [t.loc[("three-way", "balanced accuracy"), ["low", "high"]].diff().iloc[-1] for t in alone]
+    assert high - low < sum(widths) / 2
+    assert e.paired_difference(ours, ours, resamples=FEW) == pytest.approx((0, 0, 0))
+
+
+def test_common_images_are_cut_out_in_one_order() -> None:
+    ours, theirs = scores(30), scores(30, seed=1).iloc[::-1].iloc[5:]
+    one, other = e.same_images(ours, theirs)
+    assert one["path"].tolist() == other["path"].tolist() and len(one) == 25
+    assert one.set_index("path")["logit_dm"].to_dict() == ours.set_index("path")["logit_dm"][one["path"]].to_dict()
+
+
+def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
+    table = scores(90)
+    result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
+    wide = result.pivot(index="condition", columns="metric", values="value")
+    assert wide.shape == (2, 5) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
+    assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(balanced_accuracy_score(table["nature"], said(table)))
+
+
+def test_shares_of_verdicts_sum_to_one_for_every_nature_and_condition() -> None:
+    result = e.verdict_shares({"raw": scores(60), "jpeg444_q50": scores(60, seed=1)})
+    assert result["nature"].tolist() == [n for n in CLASSES for _ in range(2)]
+    np.testing.assert_allclose(result[["said_dm", "said_gan", "said_real"]].sum(axis=1), 1)
+
+
+def test_a_base_model_is_measured_by_its_auc() -> None:
+    task = rows(60).assign(is_main=lambda t: (t["nature"] == "real").astype(int))
+    logits = np.random.default_rng(0).normal(size=(60, 2)) + np.c_[np.zeros(60), task["is_main"]]
+    table = e.base_scores(task, logits)
+    summary = e.summarise_base(table, resamples=FEW)
+    assert summary["valid_auc"] == pytest.approx(roc_auc_score(task["is_main"], logits[:, 1] - logits[:, 0]))
+    assert (summary["main_images"], summary["other_images"]) == (20, 40)
+    np.testing.assert_allclose(table["p_main"], softmax(logits, axis=1)[:, 1])
+
+
+def test_a_baseline_is_fitted_on_training_splits_and_scores_the_others() -> None:
+    table = rows(240, per_group=3)
+    table["split"] = np.array(["base_train", "complete_train", "test", "unseen"])[np.arange(240) // 60]
+    features = logits_for(table, skill=3.0)
+    features[120:] = logits_for(table, skill=3.0, seed=1)[120:]
+    result = e.baseline_scores(features, table, variant="spectrum")
+    assert result["path"].tolist() == table["path"][120:].tolist() and set(result["variant"]) == {"spectrum"}
+    assert balanced_accuracy_score(result["nature"], said(result)) > 0.8
+    spoiled = features.copy()
+    spoiled[120:] = 0  # what is scored must not reach the fit
+    assert e.baseline_scores(spoiled, table, variant="spectrum")["logit_dm"].nunique() == 1
+
+
+def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:
+    summary = e.summarise(scores(60), CALIBRATION, resamples=FEW)
+    row = e.three_way_rows(summary, method="ours")
+    assert row["method"].tolist() == ["ours"] and row["value"].iloc[0] == value(summary, "three-way", "balanced accuracy")
