@@ -7,8 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import yaml
-
 
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
@@ -23,24 +21,24 @@ def _execute(options: argparse.Namespace) -> int:
     # Imported here: publishing needs no papermill, and a wrong option is told at once.
     from papermill.exceptions import PapermillExecutionError
 
-    from dfxlib.execute import execute, explain, read_parameters
+    from dfxlib.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
 
     parameters = {}
     for path in options.file:
         parameters |= read_parameters(path)
     for text in options.yaml:
-        parameters |= yaml.safe_load(text)
+        parameters |= parse_parameters(text, origin=f"parameters {text!r}")
     for name, value in options.parameter:
-        parameters[name] = yaml.safe_load(value)
+        parameters[name] = parse_value(value, origin=f"parameter {name} {value!r}")
     title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
+    failed = failed_notebook(options.out)
     try:
         seconds = execute(options.notebook, options.out, parameters=parameters, page=options.page)
     except PapermillExecutionError as error:
-        failed = options.out.parent.with_name(f"{options.out.parent.name}.failed.ipynb")
         print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
         return 1
-    except RuntimeError as error:  # the kernel died or did not start
-        print(f"{title}: {error}", file=sys.stderr)
+    except RuntimeError as error:  # the kernel died (often for lack of memory) or did not start
+        print(f"{title}: {error}; see {failed}", file=sys.stderr)
         return 1
     print(f"{title} {seconds:6.1f} s", flush=True)
     return 0

@@ -1,6 +1,7 @@
 """Backbones by name: a torchvision classifier without its last layer."""
 
 import math
+import pickle
 from pathlib import Path
 
 import torch
@@ -31,7 +32,11 @@ def build_backbone(
     size = {"image_size": input_side(name, image_size)} if spec.patch else {}
     network = getattr(torchvision_models, name)(weights=None, **size)
     if weights != "none":
-        network.load_state_dict(_read_weights(name, weights))
+        try:
+            network.load_state_dict(_read_weights(name, weights))
+        except (RuntimeError, pickle.UnpicklingError) as error:
+            first = " ".join(str(error).split())[:200]
+            raise ValueError(f"weights {weights} are no state dict of torchvision's {name}: {first}") from error
     _replace(network, spec.last_layer, nn.Identity())
     if stem == "full":
         _open_stem(network, spec, name)

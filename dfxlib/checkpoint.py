@@ -1,5 +1,6 @@
 """Trained models and training states on disk: whole, verified, and with their settings."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -21,21 +22,25 @@ MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end
     "seed",
 )
 
-_KEY = "dfxlib"
+_KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
 
 
 def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
-    """Write weights as safetensors with `settings` as metadata."""
+    """Write weights as safetensors with `settings` and a checksum over both as metadata."""
     missing = [name for name in MODEL_SETTINGS if name not in settings]
     if missing:
         raise ValueError(f"model settings lack {', '.join(missing)}")
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    metadata = {_KEY: json.dumps(settings, sort_keys=True)}
+    text = json.dumps(settings, sort_keys=True)
+    metadata = {_KEY: text, _DIGEST: _digest(state, text)}
     return write_atomic(path, lambda partial: save_file(state, partial, metadata=metadata))
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, settings
-    """Weights and settings of a saved model; raises with the file's name where it is unusable."""
+    """Weights and settings of a saved model; raises with the file's name where it is unusable.
+
+    safetensors checks the shape of a file, not its bytes: the checksum of `save_model` does.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"model {path} is missing; run the notebook that trains it first")
     try:
@@ -46,11 +51,15 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
         raise ValueError(f"model {path} is damaged: {error}; train it again") from error
     if _KEY not in metadata:
         raise ValueError(f"model {path} carries no settings of this study; expected one that a notebook saved")
+    if metadata.get(_DIGEST) != _digest(state, metadata[_KEY]):
+        raise ValueError(f"model {path} is damaged: it does not match its checksum; train it again")
     return state, json.loads(metadata[_KEY])
 
 
 def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings
     state, settings = read_model(path)
+    if "classifier.bias" not in state:
+        raise ValueError(f"model {path} is no base model; expected one of 10_train_base_model")
     outputs = len(state["classifier.bias"])
     model = _empty_base_model(settings, outputs=outputs)
     model.load_state_dict(state)
@@ -82,6 +91,8 @@ def load_base_models(
 
 def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
     state, settings = read_model(path)
+    if "head.classifier.bias" not in state:
+        raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
     base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
     model = DeepFeatureXNet(base_models)
     model.load_state_dict(state)
@@ -122,7 +133,7 @@ def load_state(folder: Path, *, settings: dict) -> dict | None:
     if not whole:
         return None
     path = whole[-1]
-    if _checksum_path(path).read_text().split()[0] != sha256_file(path):
+    if _checksum_path(path).read_text().split()[:1] != [sha256_file(path)]:
         raise ValueError(f"training state {path} does not match its checksum; delete it to go on from an earlier one")
     state = torch.load(path, map_location="cpu", weights_only=True)
     for name in sorted(settings.keys() | state["settings"].keys()):
@@ -139,6 +150,15 @@ def remove_states(folder: Path) -> None:
     """Delete the training states of a run that has reached its end."""
     for path in (*folder.glob("state-*.pt"), *folder.glob("state-*.pt.sha256")):
         path.unlink()
+
+
+def _digest(state: dict[str, Tensor], settings: str) -> str:
+    """SHA-256 over the settings' text and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(state.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _checksum_path(path: Path) -> Path:

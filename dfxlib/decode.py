@@ -10,6 +10,7 @@ Rules, the same for training, testing and detection:
 """
 
 import io
+import struct
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ PIXEL_LIMIT = 100_000_000
 
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L"}
+
+# What Pillow's decoders and its EXIF reader raise for damaged data, found by flipping bytes.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
 
 # Annex K of ITU-T T.81 (1992), table K.1: the luminance table that quality settings scale.
 _ANNEX_K_LUMINANCE = np.array(
@@ -63,7 +67,11 @@ def decode_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
 def read_image(path: Path, *, sha256: str = "") -> Image.Image:  # RGB
     """Decode a file; with `sha256` also prove that it is still the file of the manifest."""
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        cure = "restore it or prepare the data set again"
+        raise ImageProblem(f"{path} cannot be read ({error.strerror}); {cure}") from error
     if sha256 and sha256_bytes(data) != sha256:
         raise ImageProblem(f"{path} changed since the manifest was made; prepare the data set again")
     try:
@@ -126,8 +134,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> Image.Image:
         raise ImageProblem("not an image") from error
     except ImageProblem:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
-        # The exceptions that Pillow's decoders raise for damaged data.
+    except _DAMAGE as error:
         raise ImageProblem(f"truncated or damaged: {error}") from error
     if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES:
         raise ImageProblem(f"unsupported mode {image.mode}")
@@ -135,7 +142,10 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    upright = ImageOps.exif_transpose(image)
+    try:
+        upright = ImageOps.exif_transpose(image)
+    except _DAMAGE as error:
+        raise ImageProblem(f"damaged EXIF block: {error}") from error
     if upright.mode in _SIXTEEN_BIT_MODES:
         high_byte = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
         upright = Image.fromarray(high_byte)

@@ -75,6 +75,9 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def calibrate(logits: np.ndarray, natures: pd.Series) -> dict:
     """Temperature and thresholds from complete_calibrate; frozen from here on."""
+    absent = [nature for nature in CLASSES if nature not in set(natures)]
+    if absent:
+        raise ValueError(f"complete_calibrate holds no image of {', '.join(absent)}; add images to the data set")
     labels = class_index(natures)
     temperature = stats.fit_temperature(logits, labels)
     p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
@@ -131,9 +134,8 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
     said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
     p_fake, is_fake = scores["p_fake"].to_numpy(), nature != "real"
     table = []
-    for name in pd.unique(scores["architecture"]):
-        here = architecture == name
-        own = nature[here][0]
+    for own, name in scores[["nature", "architecture"]].drop_duplicates().itertuples(index=False):
+        here = (architecture == name) & (nature == own)  # two natures may share a folder's name
         row = {"nature": own, "architecture": name, "split": scores["split"][here].iloc[0], "images": int(here.sum())}
         hits = {"recall": said == own, "binary_recall": (said != "real") == (own != "real")}
         at_threshold = says_fake(scores, "threshold", calibration)
@@ -216,7 +218,8 @@ def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 20
         hit = said == scores["nature"].to_numpy()
         for (nature, split), part in scores.groupby(["nature", "split"]):
             names = part["architecture"].unique()
-            recalls = [stats.rate(hit, (scores["architecture"] == name).to_numpy(), draws) for name in names]
+            here = ((scores["nature"] == nature) & (scores["split"] == split)).to_numpy()
+            recalls = [stats.rate(hit, here & (scores["architecture"] == name).to_numpy(), draws) for name in names]
             row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
             row["images"] = len(part)
             rows.append(row | _named("recall", stats.interval(np.mean(recalls, axis=0))))

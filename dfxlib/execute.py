@@ -38,10 +38,9 @@ def execute(
     and PapermillExecutionError for a failing cell.
     """
     check_parameters(notebook, parameters)
-    folder = out.parent
+    folder, failed = out.parent, failed_notebook(out)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial.ipynb")
-    failed = folder.with_name(f"{folder.name}.failed.ipynb")
     started = time.monotonic()
     with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # an orphan of a killed scheduler may still be at work
@@ -61,6 +60,13 @@ def execute(
         seconds = time.monotonic() - started
         vouch(folder, notebook=notebook, parameters=parameters, seconds=seconds)
     return seconds
+
+
+def failed_notebook(out: Path) -> Path:
+    """Where a notebook that fails is left: beside the run's folder, which must therefore have a name."""
+    if not out.parent.name:
+        raise ValueError(f"{out} has no folder of its own, which a run fills and vouches for; write RUN/{out.name}")
+    return out.parent.with_name(f"{out.parent.name}.failed.ipynb")
 
 
 def _run_cells(notebook: Path, partial: Path, parameters: dict) -> None:
@@ -101,6 +107,7 @@ def to_html(notebook: Path, *, code: bool) -> str:
         mathjax_url="",
         require_js_url="",
         mermaid_js_url="",
+        mermaid_layout_elk_js_url="",
         embed_images=True,
     )
     title = re.sub(r"^#+ *", "", content.cells[0].source.splitlines()[0])
@@ -136,10 +143,22 @@ def read_parameters(path: Path) -> dict:
     """Parameters from a YAML or JSON file."""
     if not path.is_file():
         raise FileNotFoundError(f"parameters file {path} is missing")
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if not isinstance(content, dict):
-        raise ValueError(f"parameters file {path} holds a {type(content).__name__}; expected names with values")
-    return content
+    return parse_parameters(path.read_text(encoding="utf-8"), origin=f"parameters file {path}")
+
+
+def parse_parameters(text: str, *, origin: str) -> dict:
+    """Parameters from YAML or JSON text; `origin` names it where it is unusable."""
+    content = parse_value(text, origin=origin)
+    if not isinstance(content, dict | None):
+        raise ValueError(f"{origin} holds a {type(content).__name__}; expected names with values")
+    return content or {}
+
+
+def parse_value(text: str, *, origin: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{origin} is no YAML: {' '.join(str(error).split())}") from error
 
 
 def explain(error: PapermillExecutionError) -> str:

@@ -1,5 +1,7 @@
 """From a folder of images to rows (path, nature, architecture, source)."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -39,9 +41,9 @@ def list_folders(root: Path) -> pd.DataFrame:  # columns path, nature, architect
 
 def _architecture_rows(root: Path, nature_folder: Path) -> list[dict]:
     rows = []
-    for path in sorted(nature_folder.rglob("*")):
+    for path in sorted(_files(nature_folder)):
         inside = path.relative_to(nature_folder)
-        if not path.is_file() or any(_is_clutter(Path(part)) for part in inside.parts):
+        if any(_is_clutter(Path(part)) for part in inside.parts):
             continue
         problem = "" if path.suffix.lower() in IMAGE_SUFFIXES else f"suffix {path.suffix!r} is no image's"
         if len(inside.parts) == 1:
@@ -56,6 +58,21 @@ def _architecture_rows(root: Path, nature_folder: Path) -> list[dict]:
             }
         )
     return rows
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below `folder`, through symbolic links to folders, each folder once.
+
+    Data sets are often linked from another disk; `Path.rglob` would pass such links by in silence.
+    """
+    seen = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()  # a link that leads back
+            continue
+        seen.add(real)
+        yield from (Path(here, name) for name in files)
 
 
 def _is_clutter(entry: Path) -> bool:

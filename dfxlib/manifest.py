@@ -61,8 +61,12 @@ def group_images(manifest: pd.DataFrame, *, group_pattern: str = "") -> pd.Serie
     """
     names = manifest["path"]
     if group_pattern:
-        matches = names.map(lambda path: re.search(group_pattern, path))
-        unmatched = names[matches.isna()]
+        try:
+            matches = names.map(re.compile(group_pattern).search)
+        except re.error as error:
+            raise ValueError(f"group_pattern {group_pattern!r} is no regular expression: {error}") from error
+        # An empty match (of `x*`, say) would put all images into one group, and so into one split.
+        unmatched = names[matches.map(lambda match: match is None or not match.group(0))]
         if len(unmatched):
             raise ValueError(
                 f"group_pattern {group_pattern!r} does not match {len(unmatched)} paths, "

@@ -12,6 +12,9 @@ from dfxlib.files import project_path, write_text_atomic
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 200_000  # bytes
 
+#: Suffixes of what is published. A target that holds other files is not replaced.
+PUBLISHED = (".csv", ".json", ".png")
+
 
 def collect_runs(run_root: str) -> pd.DataFrame:
     """One row a finished run: notebook, time, device, commit, and whether its files are as vouched."""
@@ -145,6 +148,7 @@ def publish(run_root: Path, target: Path) -> list[Path]:
         problems = verify(folder)
         if problems:
             raise ValueError(f"{folder}: {problems[0]}; run its notebook again before publishing")
+    _require_own(target)
     shutil.rmtree(target, ignore_errors=True)
     copied = []
     for folder in folders:
@@ -157,6 +161,16 @@ def publish(run_root: Path, target: Path) -> list[Path]:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copied.append(Path(shutil.copy(path, copy)))
     return copied
+
+
+def _require_own(target: Path) -> None:
+    """Refuse to replace a folder that holds anything `publish` does not write."""
+    if target.is_file():
+        raise ValueError(f"{target} is a file; give results/STUDY")
+    strange = [path for path in sorted(target.rglob("*")) if path.is_file() and path.suffix not in PUBLISHED]
+    if strange:
+        first = strange[0].relative_to(target)
+        raise ValueError(f"{target} holds {first}, which publish did not write; give results/STUDY")
 
 
 def readme_table(results: Path) -> str:  # Markdown
@@ -174,6 +188,8 @@ def update_readme(readme: Path, results: Path) -> bool:  # whether the text chan
     text = readme.read_text(encoding="utf-8")
     if opening not in text:
         return False
+    if closing not in text.split(opening, 1)[1]:
+        raise ValueError(f"{readme} has {opening} without {closing} after it; add the closing mark")
     before, rest = text.split(opening, 1)
     after = rest.split(closing, 1)[1]
     renewed = f"{before}{opening}\n{readme_table(results)}\n{closing}{after}"

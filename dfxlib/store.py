@@ -35,7 +35,7 @@ def stored_array(
 
 def _is_whole(path: Path) -> bool:
     stated = _checksum(path)
-    return path.is_file() and stated.is_file() and stated.read_text().split()[0] == sha256_file(path)
+    return path.is_file() and stated.is_file() and stated.read_text().split()[:1] == [sha256_file(path)]
 
 
 def _checksum(path: Path) -> Path:

@@ -30,6 +30,7 @@ def check_study(config: dict) -> dict:
     if unknown:
         raise ValueError(f"study key {unknown[0]!r} is unknown; expected among {', '.join(KEYS)}")
     study = config | {key: as_list(config[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    _check_kinds(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for backbone in study["backbones"]:
         require_name(backbone, tuple(BACKBONES), what="backbone")
@@ -44,8 +45,28 @@ def check_study(config: dict) -> dict:
     return study
 
 
+def _check_kinds(study: dict) -> None:
+    whole = ("demo_scenes", "split_seed", "image_size", "resamples", "threads", "workers", "gpus_per_job")
+    for key in whole:
+        if type(study[key]) is not int or study[key] < 0:
+            raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number")
+    for key in ("base", "complete"):
+        if not isinstance(study[key], dict):
+            raise ValueError(f"study key {key} is {study[key]!r}; expected names with values, as in studies/demo.yaml")
+    for key in ("backbones", "seeds", "conditions"):
+        if not study[key]:
+            raise ValueError(f"study key {key} is empty; expected at least one value")
+    for seed in study["seeds"]:
+        if not str(seed).isdigit():
+            raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
+    if "raw" not in study["conditions"]:
+        raise ValueError("study key conditions lacks 'raw', with which the others are compared; add it")
+
+
 def as_list(value: object) -> list:
     """A list from a list, from one value, or from `a,b,c` as the command line gives it."""
+    if value is None:
+        return []
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -64,6 +64,7 @@ def fit(
     ends with the same weights as an undisturbed one. Raises ValueError when the loss is not
     finite, with the state from which to go on.
     """
+    _require_examples(train, valid, batch_size=batch_size, label=label)
     model.to(device, memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
@@ -74,13 +75,13 @@ def fit(
         started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
         loss, accuracy = _train_epoch(model, train, optimizer, weights, batch_size, seed, epoch, device, label)
         seconds = time.perf_counter() - started
-        if not np.isfinite(loss):
+        measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
+        if not np.isfinite([loss, measured["loss"]]).all():
             raise ValueError(
                 f"{label}: the loss of epoch {epoch + 1} is not finite; lower learning_rate "
                 f"({len(history)} whole epochs are kept in {state_folder})"
             )
         scheduler.step()
-        measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
         if measured["loss"] < min((row["valid_loss"] for row in history), default=np.inf):
             best = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
         row = {"epoch": epoch + 1, "train_loss": loss, "train_accuracy": accuracy, "valid_loss": measured["loss"]}
@@ -93,6 +94,14 @@ def fit(
     model.eval()
     remove_states(state_folder)
     return pd.DataFrame(history)
+
+
+def _require_examples(train: Examples, valid: Examples, *, batch_size: int, label: str) -> None:
+    for name, examples in {"training": train, "validation": valid}.items():
+        if len(examples.rows) == 0:
+            raise ValueError(f"{label}: no image for {name}; add images to the data set")
+    if batch_size < 2:
+        raise ValueError(f"{label}: batch_size is {batch_size}; expected at least 2, BatchNorm needs several images")
 
 
 def _continue(
@@ -176,7 +185,7 @@ def _train_epoch(
 ) -> tuple[float, float]:  # mean loss and accuracy of the epoch's images
     model.train()
     torch.manual_seed(np.random.SeedSequence([seed, epoch]).generate_state(1)[0].item())  # dropout
-    total, hits = 0.0, 0
+    total, hits, images = 0.0, 0, 0
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
     for chunk in progress(chunks, label=f"{label} epoch {epoch}"):
         inputs = to_input(train.array[train.rows[chunk]], device)
@@ -189,7 +198,8 @@ def _train_epoch(
         optimizer.step()
         total += loss.item() * len(chunk)
         hits += (logits.argmax(1) == labels).sum().item()
-    return total / len(train.rows), hits / len(train.rows)
+        images += len(chunk)
+    return total / images, hits / images
 
 
 def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:

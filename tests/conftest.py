@@ -1,0 +1,31 @@
+"""Fixtures that several files of tests share; the material itself is made in samples.py."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import pandas as pd
+import pytest
+from hypothesis import settings
+from samples import plant_tree
+
+from dfxlib.manifest import build_manifest, read_manifest, write_manifest
+
+# The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
+settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)
+settings.load_profile("study")
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """72 pictures, two architectures of each nature. Read only."""
+    return plant_tree(tmp_path_factory.mktemp("data") / "images")
+
+
+@pytest.fixture(scope="session")
+def study_manifest(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, str]:
+    """The manifest of `tree` as notebooks read it, and its hash."""
+    path = tmp_path_factory.mktemp("manifest") / "manifest.csv"
+    write_manifest(build_manifest(tree, workers=1), path)
+    return read_manifest(path)

@@ -1,0 +1,81 @@
+"""Seeded random pictures, trees and tables that the unit tests share."""
+
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dfxlib.names import CLASSES
+
+SIDE = 32  # pixels
+
+#: What every trained model carries, for resnet18 on 32 px squares.
+SETTINGS = {
+    "backbone": "resnet18",
+    "weights": "none",
+    "image_size": SIDE,
+    "resize_mode": "crop",
+    "front_end": "rgb",
+    "stem": "imagenet",
+    "classes": list(CLASSES),
+    "manifest_hash": "0" * 64,
+    "split_seed": 0,
+    "seed": 0,
+}
+
+
+def noise(seed: int, *, width: int = SIDE, height: int = SIDE) -> Image.Image:  # RGB
+    """A picture that no other seed shares a pixel pattern with."""
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def squares(count: int, *, seed: int = 0, side: int = SIDE) -> np.ndarray:  # [count, side, side, 3] uint8
+    return np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def plant_tree(root: Path, *, architectures: int = 2, images: int = 12) -> Path:
+    """ROOT/nature/architecture/000.png, all three natures, every picture different."""
+    seed = 0
+    for nature in CLASSES:
+        for number in range(architectures):
+            folder = root / nature / f"{nature.split('_')[0]}_{number}"
+            folder.mkdir(parents=True)
+            for image in range(images):
+                noise(seed).save(folder / f"{image:03d}.png")
+                seed += 1
+    return root
+
+
+def rows(
+    count: int,
+    *,
+    architectures: int = 3,  # of each nature
+    per_group: int = 1,  # images that share a group
+) -> pd.DataFrame:
+    """Manifest rows without files: natures in turn, groups of neighbours."""
+    number = np.arange(count)
+    nature = np.array(CLASSES)[number % 3]
+    architecture = [f"{n}_{a}" for n, a in zip(nature, number // 3 % architectures)]
+    table = pd.DataFrame({"path": [f"{a}/{i:06d}.png" for a, i in zip(architecture, number)]})
+    return table.assign(
+        nature=nature,
+        architecture=architecture,
+        group=[f"g{i:06d}" for i in number // per_group],
+        problem="",
+        split="test",
+        sha256=[f"{i:064x}" for i in number],
+    )
+
+
+def write_notebook(path: Path, *cells: str, parameters: str = "") -> Path:
+    """A notebook with a title, a parameters cell where there are any, and code cells."""
+    notebook = nbformat.v4.new_notebook()
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A small notebook")]
+    if parameters:
+        notebook.cells.append(nbformat.v4.new_code_cell(parameters, metadata={"tags": ["parameters"]}))
+    notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    nbformat.write(notebook, path)
+    return path

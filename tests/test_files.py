@@ -1,0 +1,92 @@
+"""Files: whole or absent, vouched for by hashes, found from the project's root."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dfxlib import files
+
+
+def test_a_written_file_holds_the_text_and_leaves_no_neighbour(tmp_path: Path) -> None:
+    path = files.write_text_atomic(tmp_path / "new" / "a.json", "grün\n")
+    assert path.read_bytes() == "grün\n".encode()
+    assert [entry.name for entry in path.parent.iterdir()] == ["a.json"]
+
+
+def test_the_temporary_file_keeps_the_suffix_by_which_writers_choose_a_format(tmp_path: Path) -> None:
+    seen = []
+    files.write_atomic(tmp_path / "a.parquet", lambda partial: (seen.append(partial), partial.touch()))
+    assert seen[0].suffix == ".parquet" and seen[0].parent == tmp_path and seen[0].name != "a.parquet"
+
+
+@pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_writer_that_fails_leaves_the_old_file_and_no_partial(tmp_path: Path, error: BaseException) -> None:
+    path = files.write_text_atomic(tmp_path / "a.csv", "old")
+
+    def fail(partial: Path) -> None:
+        partial.write_text("half")
+        raise error
+
+    with pytest.raises(type(error)):
+        files.write_atomic(path, fail)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_reported_with_the_final_name(tmp_path: Path) -> None:
+    def fail(partial: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"cannot write .*/a\.csv: No space left") as caught:
+        files.write_atomic(tmp_path / "a.csv", fail)
+    assert caught.value.errno == 28
+
+
+def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    path = files.write_text_atomic(tmp_path / "a.csv", "old")
+    code = (
+        "import os, signal, sys; from pathlib import Path; from dfxlib.files import write_atomic\n"
+        "write_atomic(Path(sys.argv[1]), lambda p: (p.write_text('half'), os.kill(os.getpid(), signal.SIGKILL)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize("size", [0, 1, 3_000_000])
+def test_hashes_agree_with_hashlib(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "a").write_bytes(data)
+    assert files.sha256_file(tmp_path / "a") == files.sha256_bytes(data) == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [("timm:x/y", "timm.x_y"), ("resnet18", "resnet18"), ("seed0", "seed0"), ("../up", ".._up"), ("a b", "a_b")],
+)
+def test_names_become_one_path_component(name: str, expected: str) -> None:
+    assert files.safe_name(name) == expected
+
+
+def test_the_project_is_found_from_any_folder_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "notebooks" / "deep").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    assert files.project_root(tmp_path / "notebooks" / "deep") == tmp_path.resolve()
+
+
+def test_outside_a_clone_the_folder_itself_is_the_root(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").touch()  # somebody else's project has no notebooks
+    assert files.project_root(tmp_path) == tmp_path.resolve()
+
+
+def test_a_relative_path_means_the_same_from_notebooks_and_from_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "pyproject.toml").touch()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert files.project_path("runs/lab") == tmp_path.resolve() / "runs" / "lab"
+    assert files.project_path("/elsewhere") == Path("/elsewhere")
+    assert files.project_path("~/images") == Path.home() / "images"

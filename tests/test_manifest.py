@@ -1,0 +1,170 @@
+"""The manifest: one row an image, duplicates together, and a file that nobody edits unnoticed."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from samples import noise, plant_tree
+
+from dfxlib import manifest as m
+from dfxlib.names import CLASSES
+
+
+def build(root: Path, **options: object) -> pd.DataFrame:
+    return m.build_manifest(root, workers=1, **options)
+
+
+@pytest.fixture()
+def own_tree(tmp_path: Path) -> Path:
+    return plant_tree(tmp_path / "images", architectures=1, images=4)
+
+
+def test_every_image_is_one_row_with_the_contracts_columns(tree: Path) -> None:
+    table = build(tree)
+    assert list(table.columns) == m.COLUMNS and len(table) == 72 and table["path"].is_monotonic_increasing
+    assert (table["problem"] == "").all() and set(table["nature"]) == set(CLASSES)
+    assert (table[["width", "height"]] == 32).all(axis=None) and (table["format"] == "PNG").all()
+    assert table["sha256"].is_unique and (table["sha256"].str.len() == 64).all()
+
+
+def test_reading_gives_back_what_was_written(tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "images")
+    noise(0).save(tmp_path / "images" / "real" / "real_0" / "q.jpg", quality=77)
+    written = build(tmp_path / "images")
+    digest = m.write_manifest(written, tmp_path / "manifest.csv")
+    table, read_digest = m.read_manifest(tmp_path / "manifest.csv")
+    pd.testing.assert_frame_equal(table, written, check_dtype=False)
+    assert digest == read_digest and table["jpeg_quality"].max() == 77
+    assert [str(table[name].dtype) for name in ("width", "bytes", "jpeg_quality")] == ["int64", "int64", "float64"]
+
+
+def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path: Path) -> None:
+    root = plant_tree(tmp_path / "images", architectures=1, images=2)
+    for name in ("007", "NA", "1e5", "with, comma", 'quo"te', "grün"):
+        (root / "real" / name).mkdir()
+        noise(len(name) + 1000).save(root / "real" / name / "a.png")
+    m.write_manifest(build(root), tmp_path / "m.csv")
+    names = set(m.read_manifest(tmp_path / "m.csv")[0]["architecture"])
+    assert {"007", "NA", "1e5", "with, comma", 'quo"te', "grün"} <= names
+
+
+def test_the_same_tree_gives_the_same_bytes(tree: Path, tmp_path: Path) -> None:
+    assert m.write_manifest(build(tree), tmp_path / "a.csv") == m.write_manifest(build(tree), tmp_path / "b.csv")
+
+
+def test_several_processes_give_the_same_manifest(tree: Path) -> None:
+    pd.testing.assert_frame_equal(m.build_manifest(tree, workers=2), build(tree))
+
+
+def test_a_manifest_edited_by_hand_is_refused(tree: Path, tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    m.write_manifest(build(tree), path)
+    path.write_text(path.read_text().replace(",test,", ",base_train,", 1))
+    with pytest.raises(ValueError, match=r"manifest\.csv does not match manifest\.csv\.sha256: it was edited; prepare it"):
+        m.read_manifest(path)
+
+
+@pytest.mark.parametrize("checksum", [None, "", "words"])
+def test_a_manifest_without_its_checksum_is_refused(tree: Path, tmp_path: Path, checksum: str | None) -> None:
+    path = tmp_path / "manifest.csv"
+    m.write_manifest(build(tree), path)
+    stated = Path(f"{path}.sha256")
+    stated.unlink() if checksum is None else stated.write_text(checksum)
+    with pytest.raises(ValueError, match="prepare it again"):
+        m.read_manifest(path)
+
+
+def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"manifest .*/m\.csv is missing; run 00_prepare_dataset first"):
+        m.read_manifest(tmp_path / "m.csv")
+
+
+def test_a_manifest_of_an_older_form_names_the_missing_column(tree: Path, tmp_path: Path) -> None:
+    m.write_manifest(build(tree).drop(columns="phash"), tmp_path / "m.csv")
+    with pytest.raises(ValueError, match="lacks the columns phash; prepare it again"):
+        m.read_manifest(tmp_path / "m.csv")
+
+
+def test_damaged_files_are_rows_with_a_problem_and_in_no_split(own_tree: Path) -> None:
+    (own_tree / "real" / "real_0" / "000.png").write_bytes(b"")
+    (own_tree / "real" / "real_0" / "notes.txt").write_text("words")
+    table = build(own_tree).set_index("path")
+    assert table.loc["real/real_0/000.png", ["problem", "split"]].tolist() == ["empty file", "excluded"]
+    assert table.loc["real/real_0/notes.txt", "problem"] == "suffix '.txt' is no image's"
+    assert (table["problem"] != "").sum() == 2
+
+
+def test_equal_pixels_are_merged_into_one_group_and_split(own_tree: Path) -> None:
+    twin = own_tree / "gan_generated" / "gan_0" / "twin.bmp"
+    noise(0).save(twin)  # the picture of dm_generated/dm_0/000.png in another format
+    table = build(own_tree).set_index("path")
+    pair = table.loc[["dm_generated/dm_0/000.png", "gan_generated/gan_0/twin.bmp"]]
+    assert pair["group"].nunique() == 1 and pair["split"].nunique() == 1
+    merged = m.merged_groups(table.reset_index())
+    assert merged["images"].tolist() == [2] and merged["paths"].iloc[0] == " | ".join(pair.index)
+
+
+def test_duplicates_join_whole_groups_of_a_pattern() -> None:
+    paths = ["a/scene1.png", "b/scene1.png", "a/scene2.png", "b/scene2.png", "a/scene3.png"]
+    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"]})
+    assert m.group_images(table, group_pattern=r"scene\d+").tolist() == ["scene1"] * 4 + ["scene3"]
+
+
+def test_damaged_files_are_not_duplicates_of_each_other() -> None:
+    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""]})
+    assert m.group_images(table).tolist() == ["a", "b"]
+
+
+def test_without_a_pattern_every_file_is_its_own_group(tree: Path) -> None:
+    table = build(tree)
+    assert table["group"].tolist() == table["path"].tolist()
+
+
+def test_a_pattern_groups_across_architectures(tree: Path) -> None:
+    table = build(tree, group_pattern=r"\d{3}(?=\.png)")
+    assert table["group"].nunique() == 12 and table.groupby("group")["split"].nunique().max() == 1
+
+
+@pytest.mark.parametrize(
+    "pattern, message",
+    [
+        (r"scene\d+", r"group_pattern 'scene\\\\d\+' does not match 72 paths, first dm_generated/dm_0/000.png; correct it"),
+        ("x*", r"group_pattern 'x\*' does not match 72 paths"),
+        ("(", r"group_pattern '\(' is no regular expression: missing \)"),
+    ],
+)
+def test_a_pattern_that_cannot_group_is_refused(tree: Path, pattern: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(tree, group_pattern=pattern)
+
+
+def test_a_missing_class_is_named(own_tree: Path) -> None:
+    for path in (own_tree / "gan_generated").rglob("*.png"):
+        path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="holds no usable image of gan_generated; the three-way task needs dm_generated"):
+        build(own_tree)
+
+
+def test_an_unknown_layout_is_refused_with_the_known_ones(tree: Path) -> None:
+    with pytest.raises(ValueError, match="layout 'imagenet' is unknown; expected one of folders"):
+        build(tree, layout="imagenet")
+
+
+def test_a_missing_root_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="data root .*nowhere is missing; check data_root"):
+        build(tmp_path / "nowhere")
+
+
+def test_unseen_architectures_reach_the_splits(tree: Path) -> None:
+    table = build(tree, unseen=("gan_1",))
+    assert ((table["split"] == "unseen") == (table["architecture"] == "gan_1")).all()
+
+
+def test_counts_add_up_to_the_manifest(tree: Path) -> None:
+    table = build(tree)
+    counts = m.count_images(table)
+    assert counts["all"].sum() == 72 and (counts.drop(columns="all").sum(axis=1) == counts["all"]).all()
+    assert counts.loc[("real", "real_0"), "all"] == 12
+    assert np.array_equal(counts["test"].sum(), (table["split"] == "test").sum())
