@@ -222,7 +222,8 @@ def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 20
             recalls = [stats.rate(hit, here & (scores["architecture"] == name).to_numpy(), draws) for name in names]
             row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
             row["images"] = len(part)
-            rows.append(row | _named("recall", stats.interval(np.mean(recalls, axis=0))))
+            recall = stats.interval(np.mean(recalls, axis=0), clusters=part["group"].nunique())
+            rows.append(row | _named("recall", recall))
     return pd.DataFrame(rows)
 
 

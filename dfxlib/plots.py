@@ -162,7 +162,7 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.8), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
         lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
-        for colour, (subsampling, line) in zip(["#0072B2", "#D55E00"], lines):
+        for colour, (subsampling, line) in zip(["#D55E00", "#000000"], lines):
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
