@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dfxlib.files import require_space
 from dfxlib.models import CPU, DeepFeatureXNet
 from dfxlib.parallel import progress
 from dfxlib.store import stored_array
@@ -66,6 +67,7 @@ def _fill(
         features = model.features(to_input(pixels[chunk], device)).float().cpu().numpy()
         if store is None:
             shape = (len(rows), *features.shape[1:])
+            require_space(path.parent, 4 * int(np.prod(shape)))
             store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         store[start : start + len(chunk)] = features
     store.flush()
