@@ -5,7 +5,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import torch
 from PIL import Image
+from torch import Tensor, nn
 
 from dfxlib.names import CLASSES
 
@@ -79,3 +81,22 @@ def write_notebook(path: Path, *cells: str, parameters: str = "") -> Path:
     notebook.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
     nbformat.write(notebook, path)
     return path
+
+
+class TinyNet(nn.Module):
+    """All that a training loop can get wrong, in a few hundred parameters: BatchNorm, dropout, uint8 input."""
+
+    def __init__(self, *, outputs: int = 2, seed: int = 0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2))
+        self.classifier = nn.Linear(8, outputs)
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, outputs]
+        return self.classifier(self.body(images.float() / 255 - 0.5).mean((2, 3)))
+
+
+def bright_and_dark(count: int) -> tuple[np.ndarray, np.ndarray]:  # squares [count, 8, 8, 3], labels [count]
+    """A task that a few epochs learn: class 1 is brighter."""
+    labels = np.arange(count) % 2
+    return (squares(count, side=8) // 2 + 100 * labels[:, None, None, None]).astype(np.uint8), labels

@@ -1,0 +1,73 @@
+"""Work over processes: in order, lazily, and an error is never lost."""
+
+import os
+import time
+
+import pytest
+
+from dfxlib.parallel import BATCH_VARIABLE, map_processes, progress, usable_cores
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def process_of(number: int) -> int:
+    return os.getpid()
+
+
+def slow_when_early(number: int) -> int:
+    time.sleep(0.05 if number < 4 else 0)
+    return number
+
+
+def refuse_seven(number: int) -> int:
+    if number == 7:
+        raise ValueError("seven is not wanted")
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("count", [0, 1, 5, 70])
+def test_results_are_those_of_map_in_order(workers: int, count: int) -> None:
+    assert list(map_processes(double, range(count), workers=workers, chunk=4)) == [2 * n for n in range(count)]
+
+
+def test_order_holds_where_early_items_take_longer() -> None:
+    assert list(map_processes(slow_when_early, range(12), workers=2, chunk=2)) == list(range(12))
+
+
+def test_several_workers_are_other_processes() -> None:
+    processes = set(map_processes(process_of, range(8), workers=2, chunk=1))
+    assert os.getpid() not in processes
+
+
+def test_one_worker_stays_in_this_process() -> None:
+    assert set(map_processes(process_of, range(8), workers=1, chunk=1)) == {os.getpid()}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_error_reaches_the_caller_and_the_next_call_works(workers: int) -> None:
+    with pytest.raises(ValueError, match="seven is not wanted"):
+        list(map_processes(refuse_seven, range(20), workers=workers, chunk=2))
+    assert list(map_processes(double, range(9), workers=workers, chunk=2)) == [2 * n for n in range(9)]
+
+
+def test_a_generator_is_accepted() -> None:
+    assert list(map_processes(double, (n for n in range(5)), workers=1)) == [0, 2, 4, 6, 8]
+
+
+def test_a_batch_log_gets_no_progress_bar(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv(BATCH_VARIABLE, "1")
+    assert list(progress(range(3), label="steps")) == [0, 1, 2]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_screen_gets_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.delenv(BATCH_VARIABLE, raising=False)
+    assert list(progress(range(3), label="steps")) == [0, 1, 2]
+    assert "steps" in capfd.readouterr().err
+
+
+def test_usable_cores_are_those_of_this_process() -> None:
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)

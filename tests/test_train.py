@@ -1,0 +1,269 @@
+"""The training loop: it learns, it weighs images, and a killed run ends as an undisturbed one."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from samples import TinyNet, bright_and_dark
+from sklearn.metrics import balanced_accuracy_score
+from torch import nn
+from torch.nn import functional as F
+
+from dfxlib import train as t
+from dfxlib.checkpoint import save_state
+
+SETTINGS = {"backbone": "tiny", "seed": 0}
+CHILD = """
+import builtins, os, signal, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, sys.argv[2])
+import test_train
+told = builtins.print
+def print_and_die(*words, **options):
+    told(*words, **options)
+    if "epoch 3/5" in str(words[0]):
+        os.kill(os.getpid(), signal.SIGKILL)
+builtins.print = print_and_die
+test_train.train_tiny(Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums depend on it
+    yield
+    torch.set_num_threads(threads)
+
+
+def parts(count: int = 61) -> tuple[t.Examples, t.Examples]:
+    array, labels = bright_and_dark(count)
+    cut = count * 2 // 3
+    rows = np.random.default_rng(0).permutation(count)
+    return tuple(t.Examples(array, part, labels[part]) for part in (rows[:cut], rows[cut:]))
+
+
+def train_tiny(folder: Path, **options: object) -> tuple[nn.Module, pd.DataFrame]:
+    model, (train, valid) = TinyNet(), parts()
+    settings = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
+    return model, t.fit(model, train, valid, state_folder=folder, settings=SETTINGS, label="tiny", **settings)
+
+
+def fingerprint(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def without_times(history: pd.DataFrame) -> pd.DataFrame:
+    return history.drop(columns=["seconds", "images_per_second"])
+
+
+def test_a_task_that_can_be_learned_is_learned(tmp_path: Path) -> None:
+    model, history = train_tiny(tmp_path, epochs=12)
+    assert history["valid_balanced_accuracy"].max() == 1 and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
+    assert history["epoch"].tolist() == list(range(1, 13)) and not model.training
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    prints = [fingerprint(train_tiny(tmp_path / str(n), seed=seed)[0]) for n, seed in enumerate((0, 0, 1))]
+    assert prints[0] == prints[1] != prints[2]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The states of a process that was killed right after its third epoch of five."""
+    folder = tmp_path_factory.mktemp("states") / "killed"
+    command = [sys.executable, "-c", CHILD, str(folder), str(Path(__file__).parent)]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == -9
+    return folder
+
+
+@pytest.mark.parametrize("last_checksum", ["written", "not written"])
+def test_a_killed_run_that_is_started_again_ends_bitwise_as_an_undisturbed_one(
+    killed: Path, tmp_path: Path, last_checksum: str, capsys: pytest.CaptureFixture
+) -> None:
+    undisturbed, history = train_tiny(tmp_path / "undisturbed")
+    shutil.copytree(killed, tmp_path / "killed")
+    states = sorted((tmp_path / "killed").glob("*.pt"))
+    assert [path.name for path in states] == ["state-0002.pt", "state-0003.pt"]
+    if last_checksum == "not written":
+        Path(f"{states[-1]}.sha256").unlink()
+    capsys.readouterr()
+    again, continued = train_tiny(tmp_path / "killed")
+    first = 4 if last_checksum == "written" else 3
+    assert capsys.readouterr().out.startswith(f"tiny epoch {first}/5: ")  # it did go on, and not from the beginning
+    assert fingerprint(again) == fingerprint(undisturbed)
+    pd.testing.assert_frame_equal(without_times(continued), without_times(history))
+
+
+def test_a_run_killed_after_its_last_epoch_needs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        train_tiny(tmp_path)
+    assert list(tmp_path.glob("*.pt"))
+    again, _ = train_tiny(tmp_path, learning_rate=99.0)  # would destroy the weights if it were used
+    assert fingerprint(again) == fingerprint(train_tiny(tmp_path / "other")[0])
+
+
+def test_a_finished_run_leaves_no_states(tmp_path: Path) -> None:
+    train_tiny(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_states_of_other_settings_are_refused(tmp_path: Path) -> None:
+    save_state(tmp_path, {"epoch": 1, "settings": SETTINGS | {"seed": 7}})
+    with pytest.raises(ValueError, match=r"belongs to another run: seed is 7 there and 0 here; delete .* to start afresh"):
+        train_tiny(tmp_path)
+
+
+def test_a_flipped_byte_in_a_state_is_refused(tmp_path: Path) -> None:
+    path = save_state(tmp_path, {"epoch": 1, "settings": SETTINGS})
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="does not match its checksum"):
+        train_tiny(tmp_path)
+
+
+def test_the_weights_of_the_smallest_validation_loss_stay(tmp_path: Path) -> None:
+    model, history = train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+    best = history["valid_loss"].min()
+    assert best < history["valid_loss"].iloc[-1]  # otherwise this says nothing
+    assert t.validate(model, parts()[1])["loss"] == pytest.approx(best)
+
+
+def test_the_learning_rate_falls_every_step_size_epochs(tmp_path: Path) -> None:
+    _, history = train_tiny(tmp_path)
+    assert history["learning_rate"].tolist() == pytest.approx([0.02, 0.02, 0.01, 0.01, 0.005])
+
+
+def test_weight_decay_is_adams(tmp_path: Path) -> None:
+    train, valid = parts(13)  # eight images: one batch an epoch
+    model, own = TinyNet(), TinyNet()
+    t.fit(model, train, valid, state_folder=tmp_path, settings={}, epochs=1, batch_size=8, learning_rate=0.1, weight_decay=0.3)
+    optimizer = torch.optim.Adam(own.parameters(), lr=0.1, betas=(0.9, 0.999), weight_decay=0.3)
+    torch.manual_seed(np.random.SeedSequence([0, 0]).generate_state(1)[0].item())
+    order = train.rows[np.random.default_rng([0, 0]).permutation(8)]
+    labels = torch.tensor(bright_and_dark(13)[1][order])
+    inputs = t.to_input(train.array[order], torch.device("cpu")).contiguous(memory_format=torch.channels_last)
+    F.cross_entropy(own.to(memory_format=torch.channels_last).train()(inputs), labels).backward()
+    optimizer.step()
+    torch.testing.assert_close(model.classifier.weight, own.classifier.weight)
+
+
+def test_parameters_without_gradient_stay(tmp_path: Path) -> None:
+    model, (train, valid) = TinyNet(), parts()
+    model.body[0].requires_grad_(False)
+    before = model.body[0].weight.clone()
+    t.fit(model, train, valid, state_folder=tmp_path, settings={}, epochs=2, learning_rate=0.1)
+    assert torch.equal(model.body[0].weight, before)
+
+
+class Broken(TinyNet):
+    """Gives NaN in the given mode."""
+
+    def __init__(self, *, training: bool):
+        super().__init__()
+        self.when = training
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images) * (float("nan") if self.training == self.when else 1.0)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state(tmp_path: Path, training: bool) -> None:
+    train, valid = parts()
+    message = rf"toy: the loss of epoch 1 is not finite; lower learning_rate \(0 whole epochs are kept in {tmp_path}\)"
+    with pytest.raises(ValueError, match=message):
+        t.fit(Broken(training=training), train, valid, state_folder=tmp_path, settings={}, epochs=1, label="toy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_learning_rate_that_explodes_is_stopped(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not finite; lower learning_rate"):
+        train_tiny(tmp_path, learning_rate=1e30, gamma=1.0)
+
+
+@pytest.mark.parametrize(
+    "train_count, valid_count, batch_size, message",
+    [(0, 5, 8, "no image for training; add images"), (5, 0, 8, "no image for validation"), (5, 5, 1, "batch_size is 1; expected at")],
+)
+def test_what_cannot_be_trained_is_refused(
+    tmp_path: Path, train_count: int, valid_count: int, batch_size: int, message: str
+) -> None:
+    array, labels = bright_and_dark(10)
+    train, valid = (t.Examples(array, np.arange(n), labels[:n]) for n in (train_count, valid_count))
+    with pytest.raises(ValueError, match=f"^toy: {message}"):
+        t.fit(TinyNet(), train, valid, state_folder=tmp_path, settings={}, batch_size=batch_size, label="toy")
+
+
+def test_a_left_out_image_does_not_lower_the_accuracy(tmp_path: Path) -> None:
+    array, labels = bright_and_dark(9)
+    nine = t.Examples(array, np.arange(9), labels)  # two batches of four, and one image that is left out
+    model = TinyNet()
+    history = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
+    assert history["train_accuracy"].max() == 1
+
+
+def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
+    orders = [np.concatenate(list(t._shuffled(20, 6, seed=s, epoch=e))) for s, e in [(0, 0), (0, 1), (1, 0), (0, 0)]]
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    assert (orders[0] == orders[3]).all() and (orders[0] != orders[1]).any() and (orders[0] != orders[2]).any()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 1000])
+def test_validation_weighs_images_and_not_batches(batch_size: int) -> None:
+    array, labels = bright_and_dark(131)
+    model = TinyNet().eval()
+    with torch.no_grad():
+        logits = model(t.to_input(array, torch.device("cpu")))
+    measured = t.validate(model, t.Examples(array, np.arange(131), labels), batch_size=batch_size)
+    assert measured["loss"] == pytest.approx(F.cross_entropy(logits, torch.tensor(labels)).item(), rel=1e-5)
+    assert measured["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, logits.argmax(1)))
+
+
+def test_logits_come_in_the_order_of_the_rows_and_in_evaluation_mode() -> None:
+    array, _ = bright_and_dark(20)
+    model, rows = TinyNet().train(), np.array([7, 3, 19, 3])
+    logits = t.predict(model, array, rows, batch_size=3)
+    assert logits.shape == (4, 2) and not model.training
+    torch.testing.assert_close(logits[1], logits[3])
+    torch.testing.assert_close(logits[2], t.predict(model, array, np.array([19]))[0])
+
+
+def test_squares_become_channels_first_and_features_stay() -> None:
+    array, _ = bright_and_dark(3)
+    tensor = t.to_input(array, torch.device("cpu"))
+    assert tensor.shape == (3, 3, 8, 8) and (tensor[1, 2].numpy() == array[1, :, :, 2]).all()
+    assert t.to_input(np.zeros((2, 3, 5), dtype=np.float32), torch.device("cpu")).shape == (2, 3, 5)
+
+
+def test_class_weights_are_one_minus_the_share() -> None:
+    weights = t.class_weights(np.array([0] * 5 + [1] * 3 + [2] * 2))
+    assert weights.tolist() == pytest.approx([0.5, 0.7, 0.8])
+    assert t.class_weights(np.array([0, 0, 1, 1])).tolist() == pytest.approx([0.5, 0.5, 1.0])
+
+
+def test_class_weights_reach_the_validation_loss() -> None:
+    array, labels = bright_and_dark(30)
+    examples, weights = t.Examples(array, np.arange(30), labels), torch.tensor([0.2, 0.8])
+    logits = t.predict(TinyNet(), array, examples.rows)
+    expected = F.cross_entropy(logits, torch.tensor(labels), weight=weights).item()
+    assert t.validate(TinyNet(), examples, loss_weights=weights)["loss"] == pytest.approx(expected)
+
+
+def test_the_published_grid_has_48_cells_that_fit_accepts() -> None:
+    cells = t.grid_cells([16, 32], [1e-3, 1e-4], [1e-3, 1e-4], [0.9, 0.6, 0.3], [10, 15])
+    assert len(cells) == len({tuple(cell.items()) for cell in cells}) == 48
+    assert cells[0] == {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 1e-3, "gamma": 0.9, "step_size": 10}
