@@ -10,7 +10,7 @@ STUDY ?= demo
 CORES ?= $(shell nproc)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # One make study at a time in a clone: Snakemake's lock, which a kill leaves behind, may then be lifted.
-SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet rules progress host
+SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all
 
 .PHONY: study test lab lint publish constraints clean
 

@@ -5,8 +5,6 @@ import json
 import shlex
 import sys
 
-from snakemake.exceptions import WorkflowError
-
 from dfxlib import study as study_file
 from dfxlib.names import CLASSES
 from dfxlib.zoo import BACKBONES
@@ -14,7 +12,7 @@ from dfxlib.zoo import BACKBONES
 try:
     STUDY = study_file.check_study(config)
 except ValueError as error:
-    raise WorkflowError(str(error))
+    sys.exit(f"study: {error}")
 
 PY = shlex.quote(sys.executable)
 RUN = f"runs/{STUDY['study']}"

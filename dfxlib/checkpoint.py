@@ -15,9 +15,11 @@ from dfxlib.names import CLASSES, require_name
 from dfxlib.zoo import BACKBONES
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
-MODEL_SETTINGS = (
-    ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
-    + ("classes", "manifest_hash", "split_seed", "seed")
+MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem") + (
+    "classes",
+    "manifest_hash",
+    "split_seed",
+    "seed",
 )
 
 _KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
@@ -44,7 +46,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     except SafetensorError as error:
         raise ValueError(f"model {path} is damaged: {error}; train it again") from error
     if _KEY not in metadata:

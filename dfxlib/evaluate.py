@@ -184,7 +184,12 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
         found = {name: tuple(summary.loc[key, ["value", "low", "high"]]) for key, name in wanted.items()}
         found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
         rows += [
-            {"condition": condition, "metric": name, **dict(zip(("value", "low", "high"), values)), "images": len(table)}
+            {
+                "condition": condition,
+                "metric": name,
+                **dict(zip(("value", "low", "high"), values)),
+                "images": len(table),
+            }
             for name, values in found.items()
         ]
     return pd.DataFrame(rows)
@@ -199,7 +204,9 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
             said = {f"said_{short}": row[name] for name, short in _SHORT.items()}
             rows.append({"nature": nature, "condition": condition, **said})
     order = {nature: position for position, nature in enumerate(CLASSES)}
-    return pd.DataFrame(rows).sort_values("nature", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+    return pd.DataFrame(rows).sort_values(
+        "nature", key=lambda names: names.map(order), kind="stable", ignore_index=True
+    )
 
 
 def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
@@ -215,7 +222,8 @@ def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 20
             recalls = [stats.rate(hit, here & (scores["architecture"] == name).to_numpy(), draws) for name in names]
             row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
             row["images"] = len(part)
-            rows.append(row | _named("recall", stats.interval(np.mean(recalls, axis=0))))
+            recall = stats.interval(np.mean(recalls, axis=0), clusters=part["group"].nunique())
+            rows.append(row | _named("recall", recall))
     return pd.DataFrame(rows)
 
 

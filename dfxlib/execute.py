@@ -132,7 +132,9 @@ def verify(folder: Path) -> list[str]:  # what is wrong; empty: all as it was
     stated = json.loads((folder / DONE).read_text())["files"]
     missing = [f"{name} is missing" for name in stated if not (folder / name).is_file()]
     changed = [
-        f"{name} was changed" for name in stated if (folder / name).is_file() and sha256_file(folder / name) != stated[name]
+        f"{name} was changed"
+        for name in stated
+        if (folder / name).is_file() and sha256_file(folder / name) != stated[name]
     ]
     return missing + changed
 

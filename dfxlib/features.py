@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfxlib.models import DeepFeatureXNet
+from dfxlib.files import require_space
+from dfxlib.models import CPU, DeepFeatureXNet
 from dfxlib.parallel import progress
 from dfxlib.store import stored_array
 from dfxlib.train import to_input
@@ -24,7 +25,7 @@ def extract_features(
     cache_root: Path,
     key: list,  # all that the features depend on: manifest, base models, transform
     batch_size: int = 64,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
 ) -> np.ndarray:  # [n, 3, D] float32, memory-mapped
     """Features of `rows`, computed at the first call and opened from their store at later ones."""
     return stored_array(
@@ -40,7 +41,7 @@ def perturbed_logits(
     model: DeepFeatureXNet,
     batches: Iterable[np.ndarray],  # [B, conditions, S, S, 3] uint8, from images.perturbed_squares
     *,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
 ) -> np.ndarray:  # [conditions, N, 3] float32
     """Logits of the same images under every condition."""
     model.to(device).eval()
@@ -66,6 +67,7 @@ def _fill(
         features = model.features(to_input(pixels[chunk], device)).float().cpu().numpy()
         if store is None:
             shape = (len(rows), *features.shape[1:])
+            require_space(path.parent, 4 * int(np.prod(shape)))
             store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         store[start : start + len(chunk)] = features
     store.flush()

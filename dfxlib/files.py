@@ -1,8 +1,10 @@
 """Files that are either whole or absent, and the hashes that vouch for them."""
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +62,16 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
 
 def write_text_atomic(path: Path, text: str) -> Path:
     return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def require_space(folder: Path, size: int) -> None:  # bytes
+    """Raise OSError before a file of `size` bytes is begun that the disk cannot hold."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise OSError(
+            errno.ENOSPC,
+            f"{folder} has {free / 1e9:.1f} GB free and {size / 1e9:.1f} GB are needed; make room or set another folder",
+        )
 
 
 def safe_name(name: str) -> str:

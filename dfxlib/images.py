@@ -10,6 +10,7 @@ import PIL
 from PIL import Image
 
 from dfxlib.decode import read_image
+from dfxlib.files import require_space
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.parallel import map_processes
 from dfxlib.perturb import CONDITIONS, require_conditions
@@ -138,6 +139,7 @@ def _read_item(item: tuple[Path, str], *, conditions: list[str], image_size: int
 
 
 def _fill(path: Path, shape: tuple[int, ...], squares: Iterator[tuple[int, np.ndarray]]) -> None:
+    require_space(path.parent, int(np.prod(shape)))
     store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     for position, square in squares:
         store[position] = square[0]

@@ -8,14 +8,17 @@ from dfxlib.backbones import build_backbone
 from dfxlib.names import CLASSES, require_name
 from dfxlib.zoo import BACKBONES, FRONT_ENDS, input_side
 
+CPU = torch.device("cpu")
+
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Second-order high-pass kernel of the rich models (Fridrich and Kodovsky, IEEE TIFS 2012),
 # in units of a pixel value: it removes content that is locally a parabola.
-_HIGH_PASS = torch.tensor(
-    [[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]]
-) / 12
+_HIGH_PASS = (
+    torch.tensor([[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]])
+    / 12
+)
 _RESIDUAL_SCALE = 4.0  # grey levels that become 1
 _RESIDUAL_LIMIT = 3.0  # residuals are clipped to this after scaling
 

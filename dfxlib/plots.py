@@ -6,15 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from dfxlib.decode import read_image
-from dfxlib.models import FrontEnd
+from dfxlib.models import CPU, FrontEnd
 from dfxlib.names import CLASSES, SPLITS
 from dfxlib.train import to_input
 
@@ -80,7 +78,7 @@ def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, colum
     chosen = [rows[rows["nature"] == nature].index[: columns // len(CLASSES)] for nature in CLASSES]
     positions = np.concatenate(chosen)
     squares = pixels[positions]
-    seen = FrontEnd(front_end, side=squares.shape[1])(to_input(squares, torch.device("cpu")))
+    seen = FrontEnd(front_end, side=squares.shape[1])(to_input(squares, CPU))
     seen = seen.permute(0, 2, 3, 1).numpy()
     seen = (seen - seen.min()) / (seen.max() - seen.min())
     figure, axes = plt.subplots(2, len(positions), figsize=(1.5 * len(positions), 3.3), squeeze=False)
@@ -164,7 +162,7 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.8), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
         lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
-        for colour, (subsampling, line) in zip(["#0072B2", "#D55E00"], lines):
+        for colour, (subsampling, line) in zip(["#D55E00", "#000000"], lines):
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
@@ -302,7 +300,9 @@ def _box(axis: plt.Axes, x: float, y: float, w: float, h: float, text: str, colo
 
 
 def _arrow(axis: plt.Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    axis.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color="black", shrinkA=2, shrinkB=2))
+    axis.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color="black", shrinkA=2, shrinkB=2)
+    )
 
 
 def _label(name: str) -> str:

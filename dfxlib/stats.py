@@ -52,30 +52,28 @@ def auc(score: np.ndarray, positive: np.ndarray, among: np.ndarray, draws: Resam
     return np.concatenate(areas)
 
 
-def interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
-    """Estimate (row 0 of the resamples) and its percentile interval; NaN where it is undefined."""
-    if not np.isfinite(values[0]):
+def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, float]:  # estimate, low, high
+    """Estimate (row 0 of the resamples) and its percentile interval; NaN where it is undefined.
+
+    For a rate, `clusters` is the number of clusters behind it. Where all or none hit, the
+    bootstrap knows no spread, and the exact binomial bound over the clusters stands in (Clopper
+    and Pearson, 1934): 64 of 64 is "at least 0.94", not "exactly 1".
+    """
+    estimate, tail = float(values[0]), (1 - LEVEL) / 2
+    if not np.isfinite(estimate):
         return (np.nan, np.nan, np.nan)
     drawn = values[1:][np.isfinite(values[1:])]
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(drawn, [tail, 100 - tail]) if len(drawn) else (np.nan, np.nan)
-    return float(values[0]), float(low), float(high)
+    low, high = np.percentile(drawn, [100 * tail, 100 * (1 - tail)]) if len(drawn) else (np.nan, np.nan)
+    if clusters and estimate == 1:
+        low = beta.ppf(tail, clusters, 1)
+    if clusters and estimate == 0:
+        high = beta.ppf(1 - tail, 1, clusters)
+    return estimate, float(low), float(high)
 
 
 def rate_interval(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> tuple[float, float, float]:
-    """Interval of a rate; where all or none hit, the bootstrap knows no spread.
-
-    There the exact binomial bound over the number of clusters (Clopper and Pearson, 1934)
-    stands in: 64 of 64 is "at least 0.94", not "exactly 1".
-    """
-    estimate, low, high = interval(rate(hit, among, draws))
-    clusters = len(np.unique(draws.cluster[among]))
-    tail = (1 - LEVEL) / 2
-    if estimate == 1:
-        low = float(beta.ppf(tail, clusters, 1))
-    if estimate == 0:
-        high = float(beta.ppf(1 - tail, 1, clusters))
-    return estimate, low, high
+    """Share of `hit` among the marked images with its interval, exact where all or none hit."""
+    return interval(rate(hit, among, draws), clusters=len(np.unique(draws.cluster[among])))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:  # [N, K], [N] -> T > 0

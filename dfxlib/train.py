@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfxlib.checkpoint import load_state, remove_states, save_state
+from dfxlib.models import CPU
 from dfxlib.names import CLASSES
 from dfxlib.parallel import progress
 
@@ -54,7 +55,7 @@ def fit(
     gamma: float = 1.0,  # factor of a reduction; 1: none
     loss_weights: Tensor | None = None,  # [classes]
     seed: int = 0,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
     label: str = "",  # name in progress lines
 ) -> pd.DataFrame:  # one row an epoch
     """Train with Adam and cross-entropy; leaves the weights of the smallest validation loss.
@@ -139,7 +140,7 @@ def validate(
     *,
     loss_weights: Tensor | None = None,
     batch_size: int = 32,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
 ) -> dict:  # loss, balanced_accuracy
     """Cross-entropy and balanced accuracy; both weigh images, not batches."""
     logits = predict(model, valid.array, valid.rows, batch_size=max(batch_size, 64), device=device)
@@ -157,7 +158,7 @@ def predict(
     rows: np.ndarray,  # [n] positions in `array`
     *,
     batch_size: int = 64,
-    device: torch.device = torch.device("cpu"),
+    device: torch.device = CPU,
 ) -> Tensor:  # [n, classes] float32 logits on the CPU
     """Logits in evaluation mode, in the order of `rows`."""
     model.to(device).eval()

@@ -90,3 +90,9 @@ def test_a_relative_path_means_the_same_from_notebooks_and_from_the_root(
     assert files.project_path("runs/lab") == tmp_path.resolve() / "runs" / "lab"
     assert files.project_path("/elsewhere") == Path("/elsewhere")
     assert files.project_path("~/images") == Path.home() / "images"
+
+
+def test_too_little_space_is_told_before_a_file_is_begun(tmp_path: Path) -> None:
+    files.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match=r"GB free and 1000000000\.0 GB are needed; make room"):
+        files.require_space(tmp_path, 10**18)

@@ -1,0 +1,110 @@
+"""House rules of the committed notebooks (design of the study, "A notebook, cell by cell")."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import papermill
+import pytest
+import yaml
+
+from dfxlib import study
+from dfxlib.demo import UNSEEN
+from dfxlib.files import project_root
+
+ROOT = project_root(Path(__file__).parent)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STEPS = {
+    "00_prepare_dataset": "manifest",
+    "10_train_base_model": "base",
+    "20_train_complete_model": "complete",
+    "30_jpeg_robustness": "robustness",
+    "40_generalization": "generalization",
+    "90_report": "report",
+}
+
+
+def cells(notebook: Path, kind: str = "code") -> list[dict]:
+    return [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict) -> str:
+    return "".join(cell["source"])
+
+
+def parameters_cell(notebook: Path) -> str:
+    (cell,) = [cell for cell in cells(notebook) if "parameters" in cell["metadata"].get("tags", [])]
+    return source(cell)
+
+
+def test_every_notebook_of_the_study_is_there_in_order() -> None:
+    assert [path.stem for path in NOTEBOOKS] == list(STEPS)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+class TestHouseRules:
+    def test_it_is_committed_without_outputs_and_with_unique_cell_ids(self, notebook: Path) -> None:
+        assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells(notebook))
+        identities = [cell["id"] for cell in json.loads(notebook.read_text())["cells"]]
+        assert len(set(identities)) == len(identities)
+
+    def test_it_has_16_to_26_cells_and_opens_with_its_question(self, notebook: Path) -> None:
+        assert 16 <= len(json.loads(notebook.read_text())["cells"]) <= 26
+        opening = source(cells(notebook, "markdown")[0])
+        assert opening.startswith(f"# {notebook.stem[:2]} ")
+        for word in ("**Question:**", "**Needs**", "**Writes**", "**Time**"):
+            assert word in opening
+
+    def test_imports_stand_in_the_first_code_cell_only(self, notebook: Path) -> None:
+        for cell in cells(notebook)[1:]:
+            nodes = ast.walk(ast.parse(source(cell)))
+            assert [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)] == []
+
+    def test_parameters_have_a_name_a_type_a_value_and_a_meaning_on_one_line(self, notebook: Path) -> None:
+        for line in parameters_cell(notebook).splitlines():
+            assert re.fullmatch(r"\w+: (int|float|str|list|bool) = .+  # .+", line), line
+            assert line.count(" = ") == 1, "papermill cannot inspect a line with a second assignment"
+
+    def test_papermill_sees_every_parameter_with_its_type(self, notebook: Path) -> None:
+        seen = papermill.inspect_notebook(str(notebook))
+        names = [line.split(":")[0] for line in parameters_cell(notebook).splitlines()]
+        assert list(seen) == names
+        assert all(seen[name]["inferred_type_name"] != "None" for name in names)
+
+    def test_code_is_short_and_free_of_magics(self, notebook: Path) -> None:
+        for cell in cells(notebook):
+            lines = source(cell).splitlines()
+            assert len(lines) <= 25
+            if source(cell) != parameters_cell(notebook):
+                assert max(map(len, lines)) <= 120
+            assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
+            functions = [n for n in ast.walk(ast.parse(source(cell))) if isinstance(n, ast.FunctionDef)]
+            assert all(node.end_lineno - node.lineno < 10 for node in functions)
+
+    def test_no_code_path_asks_for_the_name_of_a_study(self, notebook: Path) -> None:
+        body = "\n".join(source(cell) for cell in cells(notebook) if source(cell) != parameters_cell(notebook))
+        names = [path.stem for path in (ROOT / "studies").glob("*.yaml")]
+        constants = {node.value for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Constant)}
+        assert not constants & set(names)
+
+    def test_its_last_code_cell_finishes_the_run(self, notebook: Path) -> None:
+        assert "run.finish(" in source(cells(notebook)[-1])
+
+
+@pytest.mark.parametrize(("stem", "step"), STEPS.items())
+def test_defaults_are_the_demonstration(stem: str, step: str) -> None:
+    demo = study.check_study(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text()))
+    given = study.science(demo, step, backbone="resnet18", seed=0) | study.place(demo, step)
+    given.pop("run_root")  # stepping through writes to runs/lab and leaves runs/demo alone
+    given.pop("natures", None)  # a batch job trains one base model, stepping through all three
+    namespace: dict = {}
+    exec(parameters_cell(ROOT / "notebooks" / f"{stem}.ipynb"), namespace)
+    assert {name: namespace[name] for name in given} == given
+    known = {line.split(":")[0] for line in parameters_cell(ROOT / "notebooks" / f"{stem}.ipynb").splitlines()}
+    assert known <= set(given) | {"run_root", "natures"}, "a parameter that no study can set"
+
+
+def test_the_demonstration_holds_out_what_the_set_names_as_unseen() -> None:
+    demo = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())
+    assert tuple(demo["unseen"]) == UNSEEN

@@ -1,0 +1,82 @@
+"""The project's own files: one list of dependencies, a README that tells the truth, no traces of a machine."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from dfxlib import study
+from dfxlib.files import project_root
+from dfxlib.report import readme_table
+from dfxlib.zoo import BACKBONES
+
+ROOT = project_root(Path(__file__).parent)
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_environment_yml_defers_to_pyproject() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    *conda, pip = environment["dependencies"]
+    assert {re.split(r"[<>=]", name)[0] for name in conda} == {"python", "pip"}
+    assert pip == {"pip": ["-c constraints.txt", "-e .[test]"]}
+
+
+def test_constraints_pin_every_dependency_within_its_bound() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().lower().split())
+    for requirement in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+        name, bound = requirement.split(">=")
+        pinned = [int(part) for part in re.findall(r"\d+", pins[name])]
+        assert pinned >= [int(part) for part in bound.split(".")], requirement
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "studies").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_study_file_is_complete(path: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    if not content["demo_scenes"]:
+        content["data_root"] = str(tmp_path)
+    assert study.check_study(content)["study"] == path.stem
+
+
+def test_the_readme_repeats_the_published_numbers() -> None:
+    block = re.search(r"<!-- results:demo -->\n(.*?)\n<!-- /results -->", README, re.S)
+    assert block, "make publish fills the block"
+    assert block.group(1) == readme_table(ROOT / "results" / "demo")
+
+
+def test_every_file_that_the_readme_names_exists() -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_published_results_name_their_environment_and_manifest() -> None:
+    for metrics in (ROOT / "results" / "demo").rglob("metrics.json"):
+        assert (metrics.parent / "environment.json").is_file()
+        assert '"manifest_hash"' in metrics.read_text()
+
+
+def test_the_inventory_holds_the_images_of_the_paper() -> None:
+    inventory = pd.read_csv(ROOT / "data_manifests" / "deepfeaturex_inventory.csv")
+    totals = inventory.groupby("nature")["images"].sum().to_dict()
+    assert totals == {"dm_generated": 15421, "gan_generated": 37572, "real": 19341}
+
+
+def test_the_readme_lists_every_notebook() -> None:
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"(notebooks/{notebook.name})" in README
+
+
+def test_studies_name_known_backbones() -> None:
+    full = yaml.safe_load((ROOT / "studies" / "deepfeaturex.yaml").read_text())
+    assert set(full["backbones"]) <= set(BACKBONES)
+
+
+def test_no_tracked_file_is_large_without_a_reason() -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    paths = [ROOT / name for name in tracked.split("\0") if name]
+    assert [str(path) for path in paths if path.is_file() and path.stat().st_size > 500_000] == []

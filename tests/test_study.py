@@ -1,0 +1,234 @@
+"""The whole study through the real pipeline: make, Snakemake, papermill, kernels. Minutes, not seconds."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from dfxlib.execute import verify
+from dfxlib.files import project_root, sha256_file
+from dfxlib.manifest import read_manifest
+from dfxlib.names import CLASSES
+
+ROOT = project_root(Path(__file__).parent)
+REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
+PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
+PRODUCT += ["dfxlib", "data_manifests"]
+
+pytestmark = pytest.mark.study
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product's files without any result, so that nothing here was finished before."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in PRODUCT:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def call(clone: Path, *command: str, seconds: int = 900) -> subprocess.CompletedProcess:
+    """Run a command in the clone with this environment's programs first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=seconds)
+
+
+def snakemake(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return call(clone, "snakemake", "--cores", "2", "--quiet", "all", *arguments)
+
+
+def make_study(clone: Path) -> subprocess.CompletedProcess:
+    """`make study STUDY=smoke` with the environment that runs this test; installing is tested by CI."""
+    venv = sys.prefix
+    return call(clone, "make", "study", "STUDY=smoke", "CORES=2", f"VENV={venv}", "-o", f"{venv}/.installed")
+
+
+@pytest.fixture(scope="session")
+def smoke(clone: Path) -> Path:
+    result = make_study(clone)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.rstrip().endswith("the report is runs/smoke/report/index.html")
+    return clone / "runs" / "smoke"
+
+
+def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
+    done = sorted(path.parent.relative_to(clone).as_posix() for path in smoke.rglob(".done"))
+    assert len(done) == 8  # manifest, three base models, complete, robustness, generalization, report
+    assert all(json.loads((clone / run / ".done").read_text())["seconds"] > 0 for run in done)
+
+
+def test_every_run_is_whole_and_traceable(smoke: Path) -> None:
+    manifest_hash = sha256_file(smoke / "manifest" / "manifest.csv")
+    for done in smoke.rglob(".done"):
+        folder = done.parent
+        assert verify(folder) == []
+        for name in ("notebook.ipynb", "notebook.html", "settings.json", "environment.json", "metrics.json"):
+            assert (folder / name).is_file(), folder / name
+        assert json.loads((folder / "metrics.json").read_text())["manifest_hash"] == manifest_hash
+        environment = json.loads((folder / "environment.json").read_text())
+        assert environment["threads"] == 1 and environment["packages"]["torch"]
+    assert not [path for path in smoke.rglob("*") if ".partial" in path.name and path.suffix == ".ipynb"]
+
+
+def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
+    started = time.monotonic()
+    result = make_study(clone)
+    assert result.returncode == 0, result.stderr
+    assert time.monotonic() - started < 30
+    assert {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()} == before
+
+
+def test_saving_a_notebook_without_a_change_of_code_reruns_nothing(smoke: Path, clone: Path) -> None:
+    notebook = clone / "notebooks" / "10_train_base_model.ipynb"
+    content = json.loads(notebook.read_text())
+    content["metadata"]["saved_by"] = "JupyterLab"
+    notebook.write_text(json.dumps(content))
+    plan = call(clone, "snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "-n")
+    assert "Nothing to be done" in plan.stdout + plan.stderr
+
+
+def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
+    main = pd.read_csv(smoke / "report" / "tables" / "main.csv").set_index("method")["value"]
+    scores = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
+    test = scores[scores["split"] == "test"]
+    said = np.array(CLASSES)[test[["logit_dm", "logit_gan", "logit_real"]].to_numpy().argmax(1)]
+    assert main["DeepFeatureX Net (resnet18)"] == pytest.approx(balanced_accuracy_score(test["nature"], said))
+    summary = pd.read_csv(smoke / "complete" / "resnet18" / "seed0" / "tables" / "summary.csv")
+    area = summary.loc[summary["metric"] == "AUC", "value"].item()
+    assert area == pytest.approx(roc_auc_score(test["nature"] != "real", test["p_fake"]))
+    baselines = pd.read_parquet(smoke / "manifest" / "scores.parquet")
+    spectrum = baselines[(baselines["variant"] == "spectrum") & (baselines["split"] == "test")]
+    said = np.array(CLASSES)[spectrum[["p_dm", "p_gan", "p_real"]].to_numpy().argmax(1)]
+    assert main["spectrum"] == pytest.approx(balanced_accuracy_score(spectrum["nature"], said))
+
+
+def test_no_scene_stands_in_two_splits_and_no_unseen_architecture_in_training(smoke: Path) -> None:
+    manifest, _ = read_manifest(smoke / "manifest" / "manifest.csv")
+    kept = manifest[manifest["split"] != "excluded"]
+    assert (kept.groupby("group")["split"].nunique() == 1).all()
+    assert (manifest["group"] == manifest["path"].str.extract(r"(scene\d+)")[0]).all()
+    unseen = json.loads((smoke / "manifest" / "settings.json").read_text())["unseen"]
+    assert set(manifest.loc[manifest["architecture"].isin(unseen), "split"]) <= {"unseen", "excluded"}
+
+
+def test_every_condition_scores_the_same_images_and_raw_is_the_test_of_notebook_20(smoke: Path) -> None:
+    robustness = pd.read_parquet(smoke / "robustness" / "resnet18" / "seed0" / "scores.parquet")
+    paths = robustness.groupby("condition")["path"].agg(tuple)
+    assert len(set(paths)) == 1 and len(paths) == 3
+    complete = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
+    test = complete[complete["split"] == "test"].set_index("path")["logit_real"]
+    raw = robustness[robustness["condition"] == "raw"].set_index("path")["logit_real"]
+    pd.testing.assert_series_equal(raw, test.loc[raw.index], atol=1e-4, rtol=0)
+
+
+def test_the_report_links_every_run_and_asks_the_network_for_nothing(smoke: Path) -> None:
+    page = (smoke / "report" / "index.html").read_text()
+    links = re.findall(r'href="(\.\./[^"]+)"', page)
+    assert len(links) == 7
+    assert all((smoke / "report" / link).resolve().is_file() for link in links)
+    for html in smoke.rglob("*.html"):
+        assert not re.search(r'(?:src|href)\s*=\s*["\']?(?:https?:)?//(?!doi|arxiv)', html.read_text()), html
+
+
+def test_no_path_of_this_machine_is_published(smoke: Path, clone: Path) -> None:
+    result = call(clone, sys.executable, "-m", "dfxlib", "publish", "runs/smoke", "results/smoke")
+    assert result.returncode == 0, result.stderr
+    published = [path for path in (clone / "results" / "smoke").rglob("*") if path.is_file()]
+    assert {path.suffix for path in published} == {".csv", ".json", ".png"}
+    assert not [path for path in published if path.suffix != ".png" and str(clone) in path.read_text()]
+
+
+def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:
+    shutil.copytree(smoke, clone / "runs" / "plain", ignore=shutil.ignore_patterns("report"))
+    arguments = ["90_report.ipynb", str(clone / "plain.ipynb"), "-p", "run_root", "runs/plain"]
+    result = call(clone / "notebooks", "papermill", *arguments)
+    assert result.returncode == 0, result.stderr
+    report = clone / "runs" / "plain" / "report"
+    assert (report / "tables" / "main.csv").read_text() == (smoke / "report" / "tables" / "main.csv").read_text()
+    assert not (report / ".done").exists(), "only a batch run vouches for its files"
+
+
+def test_profiles_plan_the_study_of_paper_scale(clone: Path, tmp_path: Path) -> None:
+    arguments = ["--configfile", "studies/deepfeaturex.yaml", "--config", f"data_root={tmp_path}", "-n"]
+    plan = call(clone, "snakemake", *arguments, "--workflow-profile", "profiles/local-gpu")
+    assert plan.returncode == 0, plan.stderr
+    assert re.search(r"^base +15$", plan.stdout, re.M), "three base models for each of five backbones"
+
+
+def test_a_run_before_the_one_it_needs_names_it(clone: Path) -> None:
+    out = "runs/early/complete/resnet18/seed0/notebook.ipynb"
+    notebook = "notebooks/20_train_complete_model.ipynb"
+    result = call(clone, sys.executable, "-m", "dfxlib", "execute", notebook, out, "-p", "run_root", "runs/early")
+    assert result.returncode == 1
+    assert "manifest.csv is missing; run 00_prepare_dataset first" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (clone / out).exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (["data_root=nowhere"], "data root nowhere is missing; check data_root"),
+        (["data_root=studies", "backbones=resnet1"], "backbone 'resnet1' is unknown; expected one of resnet18"),
+        (["data_root=studies", "epoch=3"], "study key 'epoch' is unknown"),
+        (["data_root=studies", "front_end=fft"], "front_end 'fft' is unknown; expected one of rgb, residual"),
+        (["data_root=studies", "conditions=jpeg_90"], "condition 'jpeg_90' is unknown"),
+    ],
+)
+def test_a_mistake_in_a_study_is_one_sentence_before_anything_runs(
+    clone: Path, settings: list[str], sentence: str
+) -> None:
+    result = snakemake(clone, "--configfile", "studies/folders.yaml", "--config", "study=wrong", *settings)
+    assert result.returncode != 0
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (clone / "runs" / "wrong").exists()
+
+
+def test_an_empty_folder_is_told_with_the_tree_that_was_expected(clone: Path, tmp_path: Path) -> None:
+    config = ["study=empty", f"data_root={tmp_path}"]
+    result = snakemake(clone, "--configfile", "studies/folders.yaml", "--config", *config)
+    assert result.returncode != 0
+    assert "holds no image; expected ROOT/nature/architecture/image" in result.stderr
+    assert not (clone / "runs" / "empty" / "manifest").exists() or not any(
+        (clone / "runs" / "empty" / "manifest").iterdir()
+    )
+
+
+@pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason="needs the folder of real images, which is no part of the product")
+def test_real_photographs_gans_and_diffusion_models_end_in_a_report(clone: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.yaml"
+    small.write_text(
+        "base: {epochs: 1, batch_size: 32, learning_rate: 1.0e-3, weight_decay: 1.0e-3, step_size: 10, gamma: 0.3}\n"
+        "image_size: 32\nstem: imagenet\nconditions: [raw, jpeg444_q90]\nresamples: 200\n"
+    )
+    unseen = "cifar10_wgan_gp,cifar10_gan_r1,cifar10_edm"
+    config = ["study=cifar3", f"data_root={REAL_IMAGES}", f"unseen={unseen}"]
+    files = ["--configfile", "studies/folders.yaml", str(small)]
+    result = snakemake(clone, *files, "--config", *config)
+    assert result.returncode == 0, result.stdout + result.stderr
+    run = clone / "runs" / "cifar3"
+    assert (run / "report" / "index.html").is_file()
+    manifest, _ = read_manifest(run / "manifest" / "manifest.csv")
+    assert len(manifest) == 2154 and (manifest["problem"] == "").all()
+    main = pd.read_csv(run / "report" / "tables" / "main.csv").set_index("method")
+    assert main.loc["metadata", "value"] == pytest.approx(1 / 3, abs=0.02), "size and format say nothing here"
+    assert main.loc["spectrum", "low"] > 0.6, "a linear spectrum finds traces in these images"
+    assert main["low"].lt(main["high"] + 1e-12).all()
+    held_out = pd.read_csv(run / "generalization" / "resnet18" / "seed0" / "tables" / "by_architecture.csv")
+    assert set(held_out.loc[held_out["split"] == "unseen", "architecture"]) == set(unseen.split(","))
