@@ -1,0 +1,209 @@
+"""Execution: real notebooks, real kernels; what failed never looks finished."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from papermill.exceptions import PapermillExecutionError
+from samples import write_notebook
+
+from dfxlib.__main__ import main
+from dfxlib.execute import DONE, check_parameters, execute, executed_notebooks, read_parameters, to_html, verify
+
+PARAMETERS = (
+    "folder: str = '.'  # where to write\nepochs: int = 2  # of training\nrate: float = 0.1\n"
+    "flag: bool = False\nnames: list = ['a']  # architectures"
+)
+PLOT = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]); plt.show()"
+WRITE = "from pathlib import Path\nPath(folder).mkdir(exist_ok=True)\nPath(folder, 'table.csv').write_text(f'epochs\\n{epochs}\\n')"
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a notebook that works and one that fails where `epochs` is 13."""
+    folder = tmp_path_factory.mktemp("workshop")
+    write_notebook(folder / "good.ipynb", WRITE, PLOT, "print('epochs', epochs)", parameters=PARAMETERS)
+    fails = "if epochs == 13:\n    raise ValueError('thirteen is unlucky; choose 12')"
+    write_notebook(folder / "bad.ipynb", "print('before')", fails, WRITE, parameters=PARAMETERS)
+    write_notebook(folder / "deadly.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('after')")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(workshop: Path) -> Path:
+    """The folder of a finished run. Read only."""
+    folder = workshop / "runs" / "good"
+    parameters = {"folder": str(folder), "epochs": 7, "rate": 1}
+    execute(workshop / "good.ipynb", folder / "notebook.ipynb", parameters=parameters, page="index.html")
+    return folder
+
+
+def test_a_finished_run_holds_the_notebook_its_pages_and_what_it_wrote(finished: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert names == {"notebook.ipynb", "notebook.html", "index.html", "table.csv", DONE}
+    assert (finished / "table.csv").read_text() == "epochs\n7\n"
+    outputs = [cell.get("outputs") for cell in nbformat.read(finished / "notebook.ipynb", as_version=4).cells]
+    assert any("epochs 7" in str(output) for output in outputs)
+    assert not list(finished.parent.glob("*.ipynb"))
+
+
+def test_done_vouches_for_every_other_file_and_says_what_was_run(finished: Path) -> None:
+    done = json.loads((finished / DONE).read_text())
+    assert set(done["files"]) == {path.name for path in finished.iterdir()} - {DONE}
+    assert done["notebook"] == "good.ipynb" and done["parameters"]["epochs"] == 7 and done["seconds"] > 0
+    assert verify(finished) == []
+
+
+@pytest.mark.parametrize("edit, problem", [("change", "table.csv was changed"), ("remove", "table.csv is missing")])
+def test_verification_notices_a_change(finished: Path, tmp_path: Path, edit: str, problem: str) -> None:
+    copy = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(finished), str(copy)], check=True)
+    (copy / "table.csv").write_text("epochs\n8\n") if edit == "change" else (copy / "table.csv").unlink()
+    assert verify(copy) == [problem]
+
+
+def test_a_folder_without_done_is_not_finished(tmp_path: Path) -> None:
+    assert verify(tmp_path) == ["not finished by a batch run"]
+
+
+@pytest.mark.parametrize("page", ["notebook.html", "index.html"])
+def test_pages_load_nothing_from_elsewhere(finished: Path, page: str) -> None:
+    text = (finished / page).read_text()
+    loaded = re.findall(r"<(?:script|img|iframe|link)\b[^>]*?(?:src|href)=[\"']?([^\"'\s>]*)", text)
+    assert [address for address in loaded if address and not address.startswith("data:")] == []
+    assert not re.search(r"(?:import\(|@import|elkUrl =|url\()\s*[\"']?https?:", text)
+    assert "data:image/png;base64" in text and "<title>A small notebook</title>" in text
+
+
+def test_the_page_without_code_shows_outputs_only(finished: Path) -> None:
+    with_code, without = ((finished / name).read_text() for name in ("notebook.html", "index.html"))
+    assert "write_text" in with_code and "write_text" not in without
+    assert "epochs 7" in with_code and "epochs 7" in without
+
+
+def test_finished_runs_of_a_study_are_found(finished: Path) -> None:
+    assert executed_notebooks(str(finished.parent)) == [finished]
+
+
+@pytest.fixture(scope="module")
+def failed(workshop: Path) -> Path:
+    """The folder of a run that finished once and then failed."""
+    folder = workshop / "runs" / "bad"
+    execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={"folder": str(folder)})
+    with pytest.raises(PapermillExecutionError, match="thirteen is unlucky"):
+        execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={"folder": str(folder), "epochs": 13})
+    return folder
+
+
+def test_a_failure_leaves_an_earlier_result_as_it_was(failed: Path) -> None:
+    assert verify(failed) == [] and (failed / "table.csv").read_text() == "epochs\n2\n"
+
+
+def test_a_failed_notebook_lies_beside_the_folder_with_its_error(failed: Path) -> None:
+    text = failed.with_name("bad.failed.ipynb").read_text()
+    assert "thirteen is unlucky" in text and not list(failed.parent.glob(".*.partial.ipynb"))
+
+
+def test_a_first_run_that_fails_leaves_nothing_under_the_final_name(
+    workshop: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = workshop / "runs" / "first" / "notebook.ipynb"
+    assert main(["execute", str(workshop / "bad.ipynb"), str(out), "-y", "{epochs: 13}"]) == 1
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "ValueError: thirteen is unlucky; choose 12 (cell 4; see " in told and told.endswith("first.failed.ipynb)")
+    assert not out.parent.exists() and out.parent.with_name("first.failed.ipynb").exists()
+
+
+def test_a_killed_kernel_is_a_failure_in_one_sentence(workshop: Path, capsys: pytest.CaptureFixture) -> None:
+    out = workshop / "runs" / "dead" / "notebook.ipynb"
+    assert main(["execute", str(workshop / "deadly.ipynb"), str(out)]) == 1
+    told = capsys.readouterr().err
+    assert "Kernel died" in told and "Traceback" not in told
+    assert not out.exists() and not (out.parent / DONE).exists() and out.parent.with_name("dead.failed.ipynb").exists()
+
+
+def test_a_success_after_a_failure_takes_the_failed_notebook_away(
+    workshop: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(workshop)
+    Path("again.failed.ipynb").write_text("{}")
+    Path("p.yaml").write_text("epochs: 5\nrate: 1.0e-3\n")
+    options = ["-f", "p.yaml", "-y", "{names: [x, y], epochs: 6}", "-p", "epochs", "8", "-p", "folder", "again"]
+    assert main(["execute", "good.ipynb", "again/notebook.ipynb", *options]) == 0
+    assert re.search(r"^good +again +\d+\.\d s$", capsys.readouterr().out, re.M)
+    assert not Path("again.failed.ipynb").exists()
+    expected = {"epochs": 8, "rate": 0.001, "names": ["x", "y"], "folder": "again"}  # the last one given wins
+    assert json.loads(Path("again", DONE).read_text())["parameters"] == expected
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"epoch": 3}, r"good\.ipynb has no parameter 'epoch'; it has folder, epochs, rate, flag, names"),
+        ({"epochs": "3"}, "epochs is '3', expected int$"),
+        ({"epochs": 1.5}, r"epochs is 1\.5, expected int$"),
+        ({"epochs": True}, "epochs is True, expected int"),
+        ({"rate": "1e-3"}, r"rate is '1e-3', expected float; in YAML write 1\.0e-3, since 1e-3 is text"),
+        ({"flag": 1}, "flag is 1, expected bool"),
+        ({"names": "a,b"}, "names is 'a,b', expected list"),
+        ({"folder": 7}, "folder is 7, expected str"),
+    ],
+)
+def test_wrong_parameters_are_refused_before_a_kernel_starts(
+    workshop: Path, tmp_path: Path, parameters: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        execute(workshop / "good.ipynb", tmp_path / "run" / "notebook.ipynb", parameters=parameters)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_right_parameters_are_accepted(workshop: Path) -> None:
+    values = {"folder": "x", "epochs": 0, "rate": 2, "flag": True, "names": []}
+    assert check_parameters(workshop / "good.ipynb", values) is None
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["none.ipynb", "run/notebook.ipynb"], r"notebook none\.ipynb is missing; expected one of notebooks/"),
+        (["good.ipynb", "run/notebook.ipynb", "-p", "epoch", "3"], "has no parameter 'epoch'"),
+        (["good.ipynb", "run/notebook.ipynb", "-f", "none.yaml"], r"parameters file none\.yaml is missing"),
+        (["good.ipynb", "run/notebook.ipynb", "-y", "epochs"], "parameters 'epochs' holds a str; expected names with"),
+        (["good.ipynb", "run/notebook.ipynb", "-y", "{epochs: [1"], r"parameters '\{epochs: \[1' is no YAML: "),
+        (["good.ipynb", "run/notebook.ipynb", "-p", "names", "[1"], r"parameter names '\[1' is no YAML"),
+        (["good.ipynb", "notebook.ipynb"], r"notebook\.ipynb has no folder of its own.*; write RUN/notebook\.ipynb"),
+        (["text.ipynb", "run/notebook.ipynb"], "execute: "),
+    ],
+)
+def test_unusable_arguments_end_with_code_2_and_one_sentence(
+    workshop: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.chdir(workshop)
+    Path("text.ipynb").write_text("these are words")
+    assert main(["execute", *options]) == 2
+    told = capsys.readouterr().err.strip()
+    assert re.search(message, told) and told.startswith("dfxlib execute: ") and "Traceback" not in told
+    assert not Path("run").exists()
+
+
+def test_the_module_is_a_command_with_that_exit_code(workshop: Path) -> None:
+    command = [sys.executable, "-m", "dfxlib", "execute", "none.ipynb", "run/notebook.ipynb"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(command, cwd=workshop, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text, expected", [("", {}), ("a: 1\nb: [x]", {"a": 1, "b": ["x"]}), ('{"a": 1e-3}', {"a": "1e-3"})])
+def test_a_parameters_file_is_yaml_or_json(tmp_path: Path, text: str, expected: dict) -> None:
+    (tmp_path / "p.yaml").write_text(text)
+    assert read_parameters(tmp_path / "p.yaml") == expected
+
+
+def test_a_page_is_titled_by_the_notebooks_first_line(tmp_path: Path) -> None:
+    path = write_notebook(tmp_path / "n.ipynb", "1 + 1")
+    assert "<title>A small notebook</title>" in to_html(path, code=True)

@@ -1,0 +1,105 @@
+"""Study files: every mistake one clear sentence, and each step the parameters of its notebook."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dfxlib.study import KEYS, as_list, check_study, place, science
+
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+@pytest.fixture()
+def demo() -> dict:
+    return yaml.safe_load((STUDIES / "demo.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path) -> None:
+    study = yaml.safe_load(path.read_text())
+    assert set(check_study(study | {"data_root": str(tmp_path)})) == set(KEYS)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"backbones": ["resnet999"]}, "backbone 'resnet999' is unknown; expected one of resnet18, "),
+        ({"layout": "cifake"}, "layout 'cifake' is unknown; expected one of folders"),
+        ({"resize_mode": "stretch"}, "resize_mode 'stretch' is unknown; expected one of resize, crop, nearest"),
+        ({"front_end": "dct"}, "front_end 'dct' is unknown; expected one of rgb, residual"),
+        ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
+        ({"conditions": ["raw", "blur"]}, "condition 'blur' is unknown; expected among raw, "),
+        ({"conditions": ["jpeg444_q90"]}, "study key conditions lacks 'raw', .*; add it"),
+        ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, backbones, "),
+        ({"seeds": ["a"]}, "study key seeds holds 'a'; expected whole numbers"),
+        ({"seeds": []}, "study key seeds is empty; expected at least one value"),
+        ({"backbones": None}, "study key backbones is empty"),
+        ({"image_size": "64px"}, "study key image_size is '64px'; expected a whole number"),
+        ({"resamples": 1.5}, r"study key resamples is 1\.5; expected a whole number"),
+        ({"base": 10}, "study key base is 10; expected names with values, as in studies/demo.yaml"),
+        ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_it(demo: dict, change: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        check_study(demo | change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_missing_key_is_named_beside_an_example(demo: dict, key: str) -> None:
+    with pytest.raises(ValueError, match=f"the study file lacks {key}; compare it with studies/demo.yaml"):
+        check_study({name: value for name, value in demo.items() if name != key})
+
+
+def test_no_study_at_all_says_how_to_call() -> None:
+    with pytest.raises(ValueError, match="no study given; call snakemake with --configfile studies/NAME.yaml"):
+        check_study({})
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [("a,b, c", ["a", "b", "c"]), ("a", ["a"]), ("", []), (None, []), (3, [3]), ([1, 2], [1, 2]), ((1,), [1])],
+)
+def test_lists_come_as_lists_single_values_or_text_of_the_command_line(given: object, expected: list) -> None:
+    assert as_list(given) == expected
+
+
+def test_a_checked_study_has_lists_and_numbers(demo: dict) -> None:
+    study = check_study(demo | {"backbones": "resnet18,resnet50", "seeds": "0,1", "unseen": "a,b"})
+    assert (study["backbones"], study["seeds"], study["unseen"]) == (["resnet18", "resnet50"], [0, 1], ["a", "b"])
+    assert demo["seeds"] == [0]  # the argument is left alone
+
+
+def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
+    moved = demo | {"data_root": "/elsewhere", "cache_root": "/c", "device": "cuda", "workers": 9, "threads": 9}
+    for step in ("manifest", "base", "complete", "robustness", "generalization", "report"):
+        assert science(demo, step, nature="real") == science(moved, step, nature="real")
+    assert place(moved, "base")["device"] == "cuda" and place(moved, "base")["run_root"] == "runs/demo"
+
+
+@pytest.mark.parametrize(
+    "change, steps",
+    [
+        ({"split_seed": 1}, {"manifest"}),
+        ({"image_size": 128}, {"base"}),
+        ({"conditions": ["raw"]}, {"robustness"}),
+        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization"}),
+    ],
+)
+def test_a_change_reaches_the_steps_that_use_it(demo: dict, change: dict, steps: set) -> None:
+    every = ("manifest", "base", "complete", "robustness", "generalization", "report")
+    other = demo | change
+    assert {step for step in every if science(demo, step) != science(other, step)} == steps
+
+
+def test_a_base_run_gets_its_nature_backbone_and_seed(demo: dict) -> None:
+    parameters = science(demo, "base", backbone="resnet18", nature="real", seed="2")
+    assert (parameters["natures"], parameters["backbone"], parameters["seed"]) == (["real"], "resnet18", 2)
+    assert parameters["epochs"] == demo["base"]["epochs"] and parameters["main_share"] == 0.9
+
+
+def test_an_unknown_step_is_refused(demo: dict) -> None:
+    with pytest.raises(ValueError, match="step 'paint' is unknown"):
+        science(demo, "paint")
