@@ -41,7 +41,7 @@ def plot_examples(manifest: pd.DataFrame, data_root: Path, *, columns: int = 8, 
     rank = {group: position for position, group in enumerate(shared)}
     figure, axes = plt.subplots(len(names), columns, figsize=(columns * side + 2.4, len(names) * side), squeeze=False)
     for row, (nature, architecture) in zip(axes, names.itertuples(index=False)):
-        own = usable[usable["architecture"] == architecture]
+        own = usable[(usable["nature"] == nature) & (usable["architecture"] == architecture)]
         own = own.iloc[np.argsort(own["group"].map(rank), kind="stable")]
         for axis, path in zip(row, own["path"][:columns]):
             axis.imshow(np.asarray(read_image(Path(data_root) / path)), interpolation="nearest")
