@@ -49,7 +49,9 @@ def test_the_full_stem_starts_at_stride_one_without_pooling(name: str) -> None:
 
 
 def test_a_transformer_has_no_full_stem() -> None:
-    with pytest.raises(ValueError, match="stem 'full' needs a convolutional backbone, and vit_b_16 has none; use 'imagenet'"):
+    with pytest.raises(
+        ValueError, match="stem 'full' needs a convolutional backbone, and vit_b_16 has none; use 'imagenet'"
+    ):
         built("vit_b_16", stem="full")
 
 
@@ -69,7 +71,9 @@ def test_imagenet_weights_that_are_not_at_hand_are_named_with_their_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    message = r"resnet18 are not at .*/checkpoints/resnet18-f37072fd\.pth; fetch https://.* to that place, or set weights"
+    message = (
+        r"resnet18 are not at .*/checkpoints/resnet18-f37072fd\.pth; fetch https://.* to that place, or set weights"
+    )
     with pytest.raises(FileNotFoundError, match=message):
         built("resnet18", weights="imagenet")
     assert not list(tmp_path.iterdir())  # nothing was downloaded
@@ -86,7 +90,9 @@ def test_imagenet_weights_are_read_from_the_hubs_cache(tmp_path: Path, monkeypat
 def test_weights_are_read_from_a_file(tmp_path: Path) -> None:
     planted = torchvision_models.resnet18(weights=None)
     torch.save(planted.state_dict(), tmp_path / "w.pt")
-    assert torch.equal(built("resnet18", weights=str(tmp_path / "w.pt")).layer4[1].conv2.weight, planted.layer4[1].conv2.weight)
+    assert torch.equal(
+        built("resnet18", weights=str(tmp_path / "w.pt")).layer4[1].conv2.weight, planted.layer4[1].conv2.weight
+    )
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_models_are_not_mistaken_for_each_other(saved: Path) -> None:
-    with pytest.raises(ValueError, match=r"complete\.safetensors is no base model; expected one of 10_train_base_model"):
+    with pytest.raises(
+        ValueError, match=r"complete\.safetensors is no base model; expected one of 10_train_base_model"
+    ):
         c.load_base_model(saved / "complete.safetensors")
     with pytest.raises(ValueError, match=r"real\.safetensors is no complete model; expected one of 20_train"):
         c.load_complete_model(saved / "real.safetensors")
@@ -121,7 +123,9 @@ def test_models_are_not_mistaken_for_each_other(saved: Path) -> None:
     "name, value",
     [("manifest_hash", "1" * 64), ("front_end", "residual"), ("resize_mode", "nearest")],
 )
-def test_base_models_that_differ_are_refused_with_both_values(saved: Path, tmp_path: Path, name: str, value: object) -> None:
+def test_base_models_that_differ_are_refused_with_both_values(
+    saved: Path, tmp_path: Path, name: str, value: object
+) -> None:
     other = c.save_model(tmp_path / "real.safetensors", base_model(), settings=SETTINGS | {name: value})
     with pytest.raises(ValueError, match=f"has {name} {value!r}, expected {SETTINGS[name]!r} .*train it again"):
         c.load_base_models(base_paths(saved) | {"real": other}, manifest_hash="0" * 64)

@@ -117,7 +117,9 @@ def test_seen_and_unseen_count_each_architecture_once() -> None:
     result = e.seen_against_unseen({"ours": table}, resamples=FEW).set_index(["nature", "split"])
     hit = said(table) == table["nature"]
     means = hit.groupby(table["architecture"]).mean()
-    assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(means[["gan_generated_0", "gan_generated_1"]].mean())
+    assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(
+        means[["gan_generated_0", "gan_generated_1"]].mean()
+    )
     assert result.loc[("gan_generated", "unseen"), "recall"] == pytest.approx(means["gan_generated_2"])
     assert result.loc[("gan_generated", "test"), "architectures"] == 2
     assert result["images"].sum() == len(table)
@@ -194,7 +196,9 @@ def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
     result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
     wide = result.pivot(index="condition", columns="metric", values="value")
     assert wide.shape == (2, 5) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
-    assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(balanced_accuracy_score(table["nature"], said(table)))
+    assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(
+        balanced_accuracy_score(table["nature"], said(table))
+    )
 
 
 def test_shares_of_verdicts_sum_to_one_for_every_nature_and_condition() -> None:
@@ -229,4 +233,6 @@ def test_a_baseline_is_fitted_on_training_splits_and_scores_the_others() -> None
 def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:
     summary = e.summarise(scores(60), CALIBRATION, resamples=FEW)
     row = e.three_way_rows(summary, method="ours")
-    assert row["method"].tolist() == ["ours"] and row["value"].iloc[0] == value(summary, "three-way", "balanced accuracy")
+    assert row["method"].tolist() == ["ours"] and row["value"].iloc[0] == value(
+        summary, "three-way", "balanced accuracy"
+    )

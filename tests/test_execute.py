@@ -198,7 +198,9 @@ def test_the_module_is_a_command_with_that_exit_code(workshop: Path) -> None:
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("text, expected", [("", {}), ("a: 1\nb: [x]", {"a": 1, "b": ["x"]}), ('{"a": 1e-3}', {"a": "1e-3"})])
+@pytest.mark.parametrize(
+    "text, expected", [("", {}), ("a: 1\nb: [x]", {"a": 1, "b": ["x"]}), ('{"a": 1e-3}', {"a": "1e-3"})]
+)
 def test_a_parameters_file_is_yaml_or_json(tmp_path: Path, text: str, expected: dict) -> None:
     (tmp_path / "p.yaml").write_text(text)
     assert read_parameters(tmp_path / "p.yaml") == expected

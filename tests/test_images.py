@@ -47,9 +47,7 @@ def test_resize_is_bilinear_with_antialiasing_and_ignores_the_aspect() -> None:
 
 def test_crop_takes_the_centre_without_scaling() -> None:
     image = noise(0, width=40, height=30)
-    np.testing.assert_array_equal(
-        to_square(image, image_size=24, resize_mode="crop"), np.asarray(image)[3:27, 8:32]
-    )
+    np.testing.assert_array_equal(to_square(image, image_size=24, resize_mode="crop"), np.asarray(image)[3:27, 8:32])
 
 
 def test_crop_mirrors_what_a_smaller_picture_lacks() -> None:
@@ -102,7 +100,9 @@ def test_other_transforms_are_other_stores(own: tuple, tmp_path: Path) -> None:
     assert (cropped != resized).any() and len(list(tmp_path.glob("pixels-*.npy"))) == 2
 
 
-@pytest.mark.parametrize("edit, message", [("change", "changed since the manifest was made"), ("remove", "cannot be read")])
+@pytest.mark.parametrize(
+    "edit, message", [("change", "changed since the manifest was made"), ("remove", "cannot be read")]
+)
 def test_a_file_that_is_no_longer_the_manifests_is_named(own: tuple, tmp_path: Path, edit: str, message: str) -> None:
     manifest, root = own
     path = root / "real" / "real_0" / "001.png"

@@ -28,7 +28,9 @@ def test_labels_come_from_the_names_of_folders(tmp_path: Path) -> None:
 
 def test_folders_below_an_architecture_belong_to_it(tmp_path: Path) -> None:
     rows = list_folders(put(tmp_path, "gan_generated/biggan/val/cat/a.png"))
-    assert rows["architecture"].tolist() == ["biggan"] and rows["path"].tolist() == ["gan_generated/biggan/val/cat/a.png"]
+    assert rows["architecture"].tolist() == ["biggan"] and rows["path"].tolist() == [
+        "gan_generated/biggan/val/cat/a.png"
+    ]
 
 
 def test_every_nature_of_the_contract_is_accepted(tmp_path: Path) -> None:

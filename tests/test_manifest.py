@@ -62,7 +62,9 @@ def test_a_manifest_edited_by_hand_is_refused(tree: Path, tmp_path: Path) -> Non
     path = tmp_path / "manifest.csv"
     m.write_manifest(build(tree), path)
     path.write_text(path.read_text().replace(",test,", ",base_train,", 1))
-    with pytest.raises(ValueError, match=r"manifest\.csv does not match manifest\.csv\.sha256: it was edited; prepare it"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.csv does not match manifest\.csv\.sha256: it was edited; prepare it"
+    ):
         m.read_manifest(path)
 
 
@@ -130,7 +132,10 @@ def test_a_pattern_groups_across_architectures(tree: Path) -> None:
 @pytest.mark.parametrize(
     "pattern, message",
     [
-        (r"scene\d+", r"group_pattern 'scene\\\\d\+' does not match 72 paths, first dm_generated/dm_0/000.png; correct it"),
+        (
+            r"scene\d+",
+            r"group_pattern 'scene\\\\d\+' does not match 72 paths, first dm_generated/dm_0/000.png; correct it",
+        ),
         ("x*", r"group_pattern 'x\*' does not match 72 paths"),
         ("(", r"group_pattern '\(' is no regular expression: missing \)"),
     ],
@@ -143,7 +148,9 @@ def test_a_pattern_that_cannot_group_is_refused(tree: Path, pattern: str, messag
 def test_a_missing_class_is_named(own_tree: Path) -> None:
     for path in (own_tree / "gan_generated").rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(ValueError, match="holds no usable image of gan_generated; the three-way task needs dm_generated"):
+    with pytest.raises(
+        ValueError, match="holds no usable image of gan_generated; the three-way task needs dm_generated"
+    ):
         build(own_tree)
 
 

@@ -31,7 +31,13 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 def test_the_head_has_the_layers_of_the_paper() -> None:
     convs = [layer for layer in ConvHead().convs if isinstance(layer, nn.Conv1d)]
     shapes = [(c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0], c.padding[0]) for c in convs]
-    assert shapes == [(3, 16, 7, 2, 1), (16, 64, 5, 2, 1), (64, 256, 3, 1, 1), (256, 512, 3, 1, 1), (512, 1024, 3, 1, 1)]
+    assert shapes == [
+        (3, 16, 7, 2, 1),
+        (16, 64, 5, 2, 1),
+        (64, 256, 3, 1, 1),
+        (256, 512, 3, 1, 1),
+        (512, 1024, 3, 1, 1),
+    ]
     kinds = [type(layer).__name__ for layer in ConvHead().convs]
     assert kinds == ["Conv1d", "ReLU", "BatchNorm1d"] * 4 + ["Conv1d", "ReLU", "AdaptiveAvgPool1d"]
     assert (ConvHead().classifier.in_features, ConvHead().classifier.out_features) == (1024, 3)

@@ -60,4 +60,3 @@ def test_an_unknown_condition_is_refused_with_the_known_ones() -> None:
     assert require_conditions(["raw", "jpeg444_q90"]) == ["raw", "jpeg444_q90"]
     with pytest.raises(ValueError, match="condition 'jpeg_q90' is unknown; expected among raw, jpeg444_q95, "):
         require_conditions(["raw", "jpeg_q90"])
-

@@ -115,7 +115,11 @@ def test_another_split_seed_draws_other_splits(big: pd.DataFrame) -> None:
 
 def test_damaged_rows_and_other_natures_are_excluded() -> None:
     table = rows(30)
-    table.loc[0, "problem"], table.loc[1, "nature"], table.loc[2, "nature"] = "empty file", "fake_unknown", "other_generated"
+    table.loc[0, "problem"], table.loc[1, "nature"], table.loc[2, "nature"] = (
+        "empty file",
+        "fake_unknown",
+        "other_generated",
+    )
     split = splits.assign_splits(table)
     assert split[:3].tolist() == ["excluded"] * 3 and "excluded" not in set(split[3:])
 
@@ -128,7 +132,9 @@ def test_a_damaged_row_does_not_keep_its_group_from_being_unseen() -> None:
 
 
 def test_an_unseen_name_that_the_data_lack_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="unseen architecture 'dalle9' is not in the data; known: dm_generated_0, .*real_2"):
+    with pytest.raises(
+        ValueError, match="unseen architecture 'dalle9' is not in the data; known: dm_generated_0, .*real_2"
+    ):
         splits.assign_splits(rows(30), unseen=("dalle9",))
 
 

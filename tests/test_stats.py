@@ -25,7 +25,9 @@ def scored(count: int, *, seed: int = 0, ties: bool = False) -> tuple[np.ndarray
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), min_size=2, max_size=60))
 def test_auc_with_ties_is_scikit_learns(pairs: list) -> None:
     score, positive = (np.array(column) for column in zip(*pairs))
-    value = stats.auc(score.astype(float), positive, everything(len(score)), stats.resample_clusters(positive, resamples=1))[0]
+    value = stats.auc(
+        score.astype(float), positive, everything(len(score)), stats.resample_clusters(positive, resamples=1)
+    )[0]
     if positive.all() or not positive.any():
         assert np.isnan(value)
     else:

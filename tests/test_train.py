@@ -71,7 +71,10 @@ def without_times(history: pd.DataFrame) -> pd.DataFrame:
 
 def test_a_task_that_can_be_learned_is_learned(tmp_path: Path) -> None:
     model, history = train_tiny(tmp_path, epochs=12)
-    assert history["valid_balanced_accuracy"].max() == 1 and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
+    assert (
+        history["valid_balanced_accuracy"].max() == 1
+        and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
+    )
     assert history["epoch"].tolist() == list(range(1, 13)) and not model.training
 
 
@@ -123,7 +126,9 @@ def test_a_finished_run_leaves_no_states(tmp_path: Path) -> None:
 
 def test_states_of_other_settings_are_refused(tmp_path: Path) -> None:
     save_state(tmp_path, {"epoch": 1, "settings": SETTINGS | {"seed": 7}})
-    with pytest.raises(ValueError, match=r"belongs to another run: seed is 7 there and 0 here; delete .* to start afresh"):
+    with pytest.raises(
+        ValueError, match=r"belongs to another run: seed is 7 there and 0 here; delete .* to start afresh"
+    ):
         train_tiny(tmp_path)
 
 
@@ -151,7 +156,17 @@ def test_the_learning_rate_falls_every_step_size_epochs(tmp_path: Path) -> None:
 def test_weight_decay_is_adams(tmp_path: Path) -> None:
     train, valid = parts(13)  # eight images: one batch an epoch
     model, own = TinyNet(), TinyNet()
-    t.fit(model, train, valid, state_folder=tmp_path, settings={}, epochs=1, batch_size=8, learning_rate=0.1, weight_decay=0.3)
+    t.fit(
+        model,
+        train,
+        valid,
+        state_folder=tmp_path,
+        settings={},
+        epochs=1,
+        batch_size=8,
+        learning_rate=0.1,
+        weight_decay=0.3,
+    )
     optimizer = torch.optim.Adam(own.parameters(), lr=0.1, betas=(0.9, 0.999), weight_decay=0.3)
     torch.manual_seed(np.random.SeedSequence([0, 0]).generate_state(1)[0].item())
     order = train.rows[np.random.default_rng([0, 0]).permutation(8)]
@@ -182,7 +197,9 @@ class Broken(TinyNet):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state(tmp_path: Path, training: bool) -> None:
+def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state(
+    tmp_path: Path, training: bool
+) -> None:
     train, valid = parts()
     message = rf"toy: the loss of epoch 1 is not finite; lower learning_rate \(0 whole epochs are kept in {tmp_path}\)"
     with pytest.raises(ValueError, match=message):
@@ -197,7 +214,11 @@ def test_a_learning_rate_that_explodes_is_stopped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "train_count, valid_count, batch_size, message",
-    [(0, 5, 8, "no image for training; add images"), (5, 0, 8, "no image for validation"), (5, 5, 1, "batch_size is 1; expected at")],
+    [
+        (0, 5, 8, "no image for training; add images"),
+        (5, 0, 8, "no image for validation"),
+        (5, 5, 1, "batch_size is 1; expected at"),
+    ],
 )
 def test_what_cannot_be_trained_is_refused(
     tmp_path: Path, train_count: int, valid_count: int, batch_size: int, message: str

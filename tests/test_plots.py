@@ -1,0 +1,190 @@
+"""Figures: what is drawn is what the table says, in one colour for a nature everywhere."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+from samples import rows, squares
+
+from dfxlib import evaluate, plots
+from dfxlib.manifest import count_images
+from dfxlib.names import CLASSES, NATURES
+
+CALIBRATION = {"threshold": 0.5, "false_alarm_5": 0.8}
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> object:
+    yield
+    plt.close("all")
+
+
+def scores(seed: int = 0) -> pd.DataFrame:
+    table = rows(90)
+    table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
+    return evaluate.score_table(table, np.random.default_rng(seed).normal(size=(90, 3)), temperature=1.0, backbone="r")
+
+
+def history(epochs: int = 3) -> pd.DataFrame:
+    numbers = np.arange(1, epochs + 1)
+    return pd.DataFrame(
+        {
+            "epoch": numbers,
+            "train_loss": 1 / numbers,
+            "valid_loss": 1.2 / numbers,
+            "valid_balanced_accuracy": numbers / 4,
+        }
+    )
+
+
+def texts(figure: Figure) -> str:
+    return " ".join(text.get_text() for text in figure.findobj(plt.Text))
+
+
+def pictures(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(image.get_array()) for axis in figure.axes for image in axis.get_images()]
+
+
+def test_every_nature_has_a_colour_of_its_own() -> None:
+    assert set(plots.NATURE_COLOURS) == set(NATURES) and len(set(plots.NATURE_COLOURS.values())) == len(NATURES)
+
+
+def test_examples_show_the_files_of_each_architecture_in_a_row(study_manifest: tuple, tree: Path) -> None:
+    manifest, _ = study_manifest
+    figure = plots.plot_examples(manifest, tree, columns=3)
+    shown = pictures(figure)
+    assert len(shown) == 6 * 3
+    own = manifest[manifest["architecture"] == "dm_0"]["path"]
+    assert any((shown[0] == np.asarray(Image.open(tree / path))).all() for path in own)
+    assert all(name in texts(figure) for name in manifest["architecture"].unique())
+
+
+def test_examples_prefer_groups_that_architectures_share(study_manifest: tuple, tree: Path) -> None:
+    manifest = study_manifest[0].copy()
+    last = manifest["path"].str.endswith("011.png")
+    manifest.loc[last, "group"] = "shared"
+    figure = plots.plot_examples(manifest, tree, columns=1)
+    for picture, path in zip(pictures(figure), manifest[last].sort_values(["nature", "architecture"])["path"]):
+        np.testing.assert_array_equal(picture, np.asarray(Image.open(tree / path)))
+
+
+def test_counts_are_bars_of_those_lengths(study_manifest: tuple) -> None:
+    counts = count_images(study_manifest[0])
+    figure = plots.plot_counts(counts)
+    widths = [bar.get_width() for bar in figure.axes[0].patches]
+    assert sum(widths) == 72 and sorted(widths) == sorted(counts.drop(columns="all").to_numpy().ravel())
+
+
+@pytest.mark.parametrize("front_end", ["rgb", "residual"])
+def test_inputs_show_the_stored_picture_above_its_front_end(front_end: str) -> None:
+    table, pixels = rows(30), squares(30)
+    shown = pictures(plots.plot_inputs(pixels, table, front_end=front_end, columns=6))
+    expected = np.concatenate([table.index[table["nature"] == nature][:2] for nature in CLASSES])
+    np.testing.assert_array_equal(shown[:6], pixels[expected])
+    assert len(shown) == 12 and all(0 <= view.min() and view.max() <= 1 for view in shown[6:])
+
+
+def test_a_history_is_drawn_over_its_epochs() -> None:
+    figure = plots.plot_history({"real": history()})
+    losses, accuracies = figure.axes
+    lines = [list(line.get_ydata()) for line in (*losses.lines, *accuracies.lines)]
+    for column in ("train_loss", "valid_loss", "valid_balanced_accuracy"):
+        assert history()[column].tolist() in lines
+    assert to_hex(losses.lines[0].get_color()).upper() == plots.NATURE_COLOURS["real"]
+
+
+@pytest.mark.parametrize("name, chance", [("real", 1 / 2), ("head", 1 / 3)])
+def test_chance_is_a_half_for_base_models_and_a_third_for_the_head(name: str, chance: float) -> None:
+    accuracies = plots.plot_history({name: history()}).axes[1]
+    assert [chance, chance] in [list(line.get_ydata()) for line in accuracies.lines]
+
+
+def test_the_frame_stands_around_the_best_cell_of_the_grid() -> None:
+    keys = ["batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "valid_loss"]
+    cells = [(16, 1e-3, 1e-3, 10, 0.9, 0.8), (16, 1e-3, 1e-3, 10, 0.3, 0.7), (32, 1e-3, 1e-3, 10, 0.9, 0.4)]
+    figure = plots.plot_grid(pd.DataFrame([*cells, (32, 1e-3, 1e-3, 10, 0.3, 0.6)], columns=keys))
+    frame = next(patch for patch in figure.axes[0].patches if not patch.get_fill())
+    assert frame.get_xy() == (1, 1)  # columns gamma 0.3, 0.9; rows batch 16, 32
+    assert "0.400" in texts(figure)
+
+
+def test_a_confusion_matrix_says_shares_and_counts() -> None:
+    table = evaluate.confusion(scores())
+    figure = plots.plot_confusion(table)
+    share = table.iloc[0, 0] / table.iloc[0].sum()
+    assert f"{share:.0%}\n{table.iloc[0, 0]}" in texts(figure) and "diffusion" in texts(figure)
+
+
+def test_methods_are_points_at_their_values() -> None:
+    table = pd.DataFrame({"method": ["ours", "theirs"], "value": [0.8, 0.5], "low": [0.7, 0.4], "high": [0.9, 0.6]})
+    axis = plots.plot_methods(table).axes[0]
+    assert axis.lines[0].get_xdata().tolist() == [0.8, 0.5]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["ours", "theirs"]
+
+
+def test_robustness_is_a_line_over_quality_for_each_subsampling_and_a_level_for_raw() -> None:
+    conditions = ["raw", "jpeg444_q90", "jpeg444_q50", "jpeg420_q90", "jpeg420_q30"]
+    by_condition = {name: scores(seed) for seed, name in enumerate(conditions)}
+    table = evaluate.robustness_table(by_condition, CALIBRATION, resamples=20)
+    figure = plots.plot_robustness(table)
+    panel = next(axis for axis in figure.axes if axis.get_title() == "three-way balanced accuracy")
+    wide = table.pivot(index="condition", columns="metric", values="value")["three-way balanced accuracy"]
+    lines = [(list(line.get_xdata()), pytest.approx(list(line.get_ydata()))) for line in panel.lines]
+    assert ([50, 90], wide[["jpeg444_q50", "jpeg444_q90"]].tolist()) in lines
+    assert ([30, 90], wide[["jpeg420_q30", "jpeg420_q90"]].tolist()) in lines
+    assert any(line == ([0, 1], [wide["raw"]] * 2) for line in lines)
+
+
+def test_unseen_architectures_have_open_marks() -> None:
+    table = evaluate.by_architecture(scores(), CALIBRATION, resamples=20)
+    axis = plots.plot_architectures(table).axes[0]
+    points = [line for line in axis.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
+    faces = {str(row.split): to_hex(point.get_markerfacecolor()) for row, point in zip(table.itertuples(), points)}
+    assert faces["unseen"] == "#ffffff" != faces["test"]
+    assert [point.get_xdata()[0] for point in points] == pytest.approx(table["recall"].tolist())
+
+
+def test_verdicts_are_shares_by_architecture() -> None:
+    table = evaluate.by_architecture(scores(), CALIBRATION, resamples=20)
+    figure = plots.plot_verdicts(table)
+    drawn = figure.axes[0].collections[0].get_array()
+    np.testing.assert_allclose(np.ravel(drawn), table[["said_dm", "said_gan", "said_real"]].to_numpy().ravel())
+
+
+def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
+    table = evaluate.seen_against_unseen({"ours": scores(), "theirs": scores(1)}, resamples=20)
+    figure = plots.plot_seen_unseen(table)
+    assert [axis.get_title() for axis in figure.axes] == ["ours", "theirs"]
+    drawn = sorted(
+        v for axis in figure.axes for line in axis.lines if line.get_marker() == "o" for v in line.get_ydata()
+    )
+    assert drawn == pytest.approx(sorted(table["recall"]))
+
+
+@pytest.mark.parametrize("width", [4, 100])  # fewer and more features than images
+def test_a_feature_map_places_every_scored_image(width: int) -> None:
+    table = rows(60)
+    table.loc[:9, "split"] = "unseen"
+    axis = plots.plot_feature_map(np.random.default_rng(0).normal(size=(60, 3, width)), table).axes[0]
+    assert sum(len(collection.get_offsets()) for collection in axis.collections) == 60
+
+
+def test_conditions_show_the_change_ten_times_amplified() -> None:
+    image = np.full((8, 8, 3), 100, dtype=np.uint8)
+    shown = pictures(plots.plot_conditions(image, {"raw": image, "brighter": image + 3}))
+    by_mean = sorted(int(picture.mean()) for picture in shown)
+    assert by_mean == [100, 103, 128, 158]
+
+
+def test_the_network_shows_three_base_models_and_three_classes(tmp_path: Path) -> None:
+    figure = plots.draw_network()
+    for name in ("diffusion", "GAN", "real"):
+        assert f"{name} base model" in texts(figure)
+    assert "3 x D" in texts(figure)
+    figure.savefig(tmp_path / "network.png")
+    assert (tmp_path / "network.png").stat().st_size > 5000

@@ -1,0 +1,203 @@
+"""The report: which runs are whole, what they say together, and what is published of them."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dfxlib import report as r
+from dfxlib.__main__ import main
+from dfxlib.execute import vouch
+
+COLUMNS = ["method", "value", "low", "high", "images", "clusters"]
+
+
+def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics: float) -> Path:
+    """A run's folder as Run and execute leave it."""
+    (folder / "tables").mkdir(parents=True)
+    (folder / "figures").mkdir()
+    (folder / "settings.json").write_text("{}")
+    (folder / "environment.json").write_text(json.dumps({"device": "cpu", "threads": 2, "commit": commit}))
+    (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0} | metrics))
+    (folder / "notebook.html").write_text("<html>")
+    if done:
+        vouch(folder, notebook=Path("20_train.ipynb"), parameters={}, seconds=12.3)
+    return folder
+
+
+def methods(ours: float) -> pd.DataFrame:
+    rows = [("DeepFeatureX Net (resnet18)", ours, ours - 0.1, ours + 0.1, 90, 30), ("spectrum", 0.5, 0.4, 0.6, 90, 30)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+@pytest.fixture()
+def study(tmp_path: Path) -> Path:
+    """Two seeds of a complete model, three base models, a report."""
+    root = tmp_path / "runs" / "s"
+    for seed in (0, 1):
+        extra = {"minus_spectrum": 0.1 + seed / 10, "minus_spectrum_low": -0.05, "minus_spectrum_high": 0.3}
+        folder = plant_run(root / "complete" / "resnet18" / f"seed{seed}", done=False, **extra)
+        methods(0.7 + seed / 10).to_csv(folder / "tables" / "methods.csv", index=False)
+        (folder / "figures" / "small.png").write_bytes(b"x" * 100)
+        (folder / "figures" / "large.png").write_bytes(b"x" * (r.LARGEST_FIGURE + 1))
+        (folder / "model.safetensors").write_bytes(b"weights")
+        vouch(folder, notebook=Path("20_train.ipynb"), parameters={}, seconds=12.3)
+    for nature in ("real", "dm_generated"):
+        sizes = {"main_images": 90, "other_images": 10}
+        values = {"valid_auc": 0.9, "valid_auc_low": 0.8, "valid_auc_high": 0.95} | sizes
+        plant_run(root / "base" / "resnet18" / nature / "seed0", **values)
+    final = plant_run(root / "report", done=False)
+    methods(0.75).to_csv(final / "tables" / "main.csv", index=False)
+    vouch(final, notebook=Path("90_report.ipynb"), parameters={}, seconds=1)
+    return root
+
+
+def test_every_finished_run_is_one_row_with_time_device_and_commit(study: Path) -> None:
+    runs = r.collect_runs(str(study)).set_index("run")
+    assert len(runs) == 5 and (runs["files"] == "as vouched").all()
+    row = runs.loc["complete/resnet18/seed1"]
+    assert row[["notebook", "seconds", "device", "threads", "commit"]].tolist() == [
+        "20_train.ipynb",
+        12.3,
+        "cpu",
+        2,
+        "abc",
+    ]
+
+
+def test_runs_under_way_are_left_out(study: Path) -> None:
+    plant_run(study / "complete" / "resnet18" / ".seed2.partial")
+    assert len(r.collect_runs(str(study))) == 5
+
+
+def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
+    r.refuse_changed(r.collect_runs(str(study)))
+    (study / "complete" / "resnet18" / "seed0" / "metrics.json").write_text('{"seconds": 1, "auc": 1.0}')
+    with pytest.raises(
+        ValueError, match=r"run complete/resnet18/seed0: metrics\.json was changed; run 20_train.ipynb again"
+    ):
+        r.refuse_changed(r.collect_runs(str(study)))
+
+
+def test_a_run_stepped_through_by_hand_is_listed_and_said(study: Path) -> None:
+    plant_run(study / "robustness" / "resnet18" / "seed0", done=False)
+    runs = r.collect_runs(str(study))
+    r.refuse_changed(runs)
+    assert r.warnings_of(runs) == ["Stepped through by hand, so without checksums: robustness/resnet18/seed0."]
+    assert "- robustness/resnet18/seed0: stepped through by hand" in r.links(runs)
+
+
+def test_a_report_over_several_states_of_the_code_says_so(study: Path) -> None:
+    assert r.warnings_of(r.collect_runs(str(study))) == []
+    plant_run(study / "robustness" / "resnet18" / "seed0", commit="def+changes")
+    sentences = " ".join(r.warnings_of(r.collect_runs(str(study))))
+    assert "2 states of the code: abc, def+changes" in sentences and "differ from their commit" in sentences
+
+
+def test_links_lead_from_the_report_to_the_executed_notebooks(study: Path) -> None:
+    text = r.links(r.collect_runs(str(study)))
+    assert "- [complete/resnet18/seed0](../complete/resnet18/seed0/notebook.html): 20_train.ipynb, 12 s" in text
+    assert (study / "report" / "../complete/resnet18/seed0/notebook.html").is_file()
+
+
+def test_a_folder_without_runs_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no finished run; run the notebooks before this one"):
+        r.collect_runs(str(tmp_path))
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no tables/methods\.csv; run the notebook of step complete first"
+    ):
+        r.gather_tables(str(tmp_path), "complete", "methods")
+
+
+def test_tables_of_all_seeds_are_joined_with_backbone_and_seed_in_front(study: Path) -> None:
+    table = r.gather_tables(str(study), "complete", "methods")
+    assert list(table.columns) == ["backbone", "seed", *COLUMNS] and table["seed"].tolist() == [0, 0, 1, 1]
+    assert set(table["backbone"]) == {"resnet18"}
+
+
+def test_the_main_table_has_every_seed_of_ours_and_each_baseline_once(study: Path) -> None:
+    table = r.main_table(str(study))
+    ours = [f"DeepFeatureX Net (resnet18), seed {seed}" for seed in (0, 1)]
+    assert sorted(table["method"]) == [*ours, "spectrum"]
+    assert table.set_index("method").loc[ours[1], "value"] == pytest.approx(0.8)
+
+
+def test_base_models_stand_with_their_intervals(study: Path) -> None:
+    table = r.base_table(str(study))
+    assert table[["main class", "seed", "valid_auc", "main_images"]].to_numpy().tolist() == [
+        ["dm_generated", 0, 0.9, 90],
+        ["real", 0, 0.9, 90],
+    ]
+
+
+def test_fewer_than_five_seeds_decide_nothing(study: Path) -> None:
+    table = r.difference_table(str(study))
+    assert table["difference"].tolist() == pytest.approx([0.1, 0.2])
+    (sentence,) = r.difference_sentences(table)
+    assert sentence.startswith("DeepFeatureX Net (resnet18) minus spectrum: +0.150 over 2 seeds, standard deviation")
+    assert sentence.endswith("image intervals from -0.050 to +0.300; not decided: fewer than five seeds.")
+    (five,) = r.difference_sentences(pd.concat([table, table, table], ignore_index=True))
+    assert "not decided" not in five
+
+
+def test_publishing_copies_tables_small_figures_and_records_only(study: Path, tmp_path: Path) -> None:
+    copied = r.publish(study, tmp_path / "results" / "s")
+    names = {path.relative_to(tmp_path / "results" / "s").as_posix() for path in copied}
+    own = {name for name in names if name.startswith("complete/resnet18/seed0/")}
+    kept = {"settings.json", "environment.json", "metrics.json", "tables/methods.csv", "figures/small.png"}
+    assert own == {f"complete/resnet18/seed0/{name}" for name in kept}
+    assert all(path.is_file() for path in copied)
+
+
+def test_publishing_again_removes_what_a_run_no_longer_has(study: Path, tmp_path: Path) -> None:
+    target = tmp_path / "results" / "s"
+    r.publish(study, target)
+    (target / "old.csv").write_text("gone")
+    r.publish(study, target)
+    assert not (target / "old.csv").exists()
+
+
+def test_publishing_refuses_to_replace_a_folder_that_is_not_its_own(study: Path, tmp_path: Path) -> None:
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "thesis.py").write_text("work")
+    with pytest.raises(ValueError, match=r"clone holds thesis\.py, which publish did not write; give results/STUDY"):
+        r.publish(study, tmp_path / "clone")
+    assert (tmp_path / "clone" / "thesis.py").read_text() == "work"
+
+
+def test_publishing_refuses_a_run_that_was_changed(study: Path, tmp_path: Path) -> None:
+    (study / "report" / "tables" / "main.csv").write_text("method,value\nours,1.0\n")
+    with pytest.raises(
+        ValueError, match=r"report: tables/main\.csv was changed; run its notebook again before publishing"
+    ):
+        r.publish(study, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
+def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["publish", str(tmp_path), str(tmp_path / "results")]) == 2
+    assert "holds no finished batch run; run make study first" in capsys.readouterr().err
+
+
+def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_path: Path) -> None:
+    r.publish(study, tmp_path / "s")
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- results:s -->\nold\n<!-- /results -->\nafter\n<!-- /results -->\n")
+    assert r.update_readme(readme, tmp_path / "s")
+    text = readme.read_text()
+    assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850) | 90 |" in text and "old" not in text
+    assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
+        "<!-- /results -->\nafter\n<!-- /results -->\n"
+    )
+    assert not r.update_readme(readme, tmp_path / "s")  # nothing more to do
+
+
+def test_a_readme_without_marks_stays_and_a_half_mark_is_told(study: Path, tmp_path: Path) -> None:
+    r.publish(study, tmp_path / "s")
+    readme = tmp_path / "README.md"
+    readme.write_text("no marks\n")
+    assert not r.update_readme(readme, tmp_path / "s") and readme.read_text() == "no marks\n"
+    readme.write_text("<!-- results:s -->\nopen\n")
+    with pytest.raises(ValueError, match="without <!-- /results --> after it; add the closing mark"):
+        r.update_readme(readme, tmp_path / "s")
