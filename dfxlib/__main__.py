@@ -11,7 +11,7 @@ from pathlib import Path
 def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        return options.run(options)
+        return options.handle(options)
     except (ValueError, OSError) as error:
         print(f"dfxlib {options.command}: {error}", file=sys.stderr)
         return 2
@@ -67,11 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
     execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
-    execute.set_defaults(run=_execute)
+    execute.set_defaults(handle=_execute)
     publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
-    publish.set_defaults(run=_publish)
+    publish.set_defaults(handle=_publish)
     return parser
 
 

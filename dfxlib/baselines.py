@@ -151,9 +151,7 @@ def out_of_fold_natures(
     verdicts = np.empty_like(natures)
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     for train, test in splitter.split(natures, natures, groups):
-        fitted = fit_baseline(
-            _rows(features, train), natures[train], groups=groups[train], seed=seed
-        )
+        fitted = fit_baseline(_rows(features, train), natures[train], groups=groups[train], seed=seed)
         verdicts[test] = fitted.predict(_rows(features, test))
     return verdicts
 
@@ -202,16 +200,12 @@ def _require_groups(natures: np.ndarray, groups: np.ndarray, *, folds: int) -> N
     for nature in np.unique(natures):
         found = len(np.unique(groups[natures == nature]))
         if found < folds:
-            raise ValueError(
-                f"nature {nature}: {found} groups for {folds} folds; add images or lower folds"
-            )
+            raise ValueError(f"nature {nature}: {found} groups for {folds} folds; add images or lower folds")
 
 
 def _require_rgb(pixels: np.ndarray, *, least: int) -> None:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise ValueError(
-            f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 [H, W, 3]; decode as RGB"
-        )
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 [H, W, 3]; decode as RGB")
     if min(pixels.shape[:2]) < least:
         raise ValueError(
             f"image of {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {least} "

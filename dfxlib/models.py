@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from dfxlib.backbones import build_backbone
 from dfxlib.names import CLASSES, require_name
+from dfxlib.residual import HIGH_PASS
 from dfxlib.zoo import BACKBONES, FRONT_ENDS, input_side
 
 CPU = torch.device("cpu")
@@ -13,12 +14,6 @@ CPU = torch.device("cpu")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Second-order high-pass kernel of the rich models (Fridrich and Kodovsky, IEEE TIFS 2012),
-# in units of a pixel value: it removes content that is locally a parabola.
-_HIGH_PASS = (
-    torch.tensor([[-1, 2, -2, 2, -1], [2, -6, 8, -6, 2], [-2, 8, -12, 8, -2], [2, -6, 8, -6, 2], [-1, 2, -2, 2, -1]])
-    / 12
-)
 _RESIDUAL_SCALE = 4.0  # grey levels that become 1
 _RESIDUAL_LIMIT = 3.0  # residuals are clipped to this after scaling
 
@@ -37,7 +32,9 @@ class FrontEnd(nn.Module):
         self.side = side
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1), persistent=False)
-        self.register_buffer("kernel", _HIGH_PASS.expand(3, 1, 5, 5).clone(), persistent=False)
+        self.register_buffer(
+            "kernel", torch.tensor(HIGH_PASS, dtype=torch.float32).expand(3, 1, 5, 5).clone(), persistent=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, side, side] float
         margin = (images.shape[-1] - self.side) // 2

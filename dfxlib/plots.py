@@ -54,6 +54,28 @@ def plot_examples(manifest: pd.DataFrame, data_root: Path, *, columns: int = 8, 
     return figure
 
 
+def plot_spectra(spectra: np.ndarray, rows: pd.DataFrame, *, columns: int = 6) -> Figure:
+    """Mean residual spectrum of every architecture, in decibel above the mean of all real images.
+
+    `spectra` [N, S * S] from `residual.residual_spectrum`, one row of it a row of `rows`.
+    """
+    side = int(np.sqrt(spectra.shape[1]))
+    reference = spectra[(rows["nature"] == "real").to_numpy()].mean(axis=0)
+    names = rows[["nature", "architecture"]].drop_duplicates().sort_values(["nature", "architecture"])
+    height = -(-len(names) // columns)
+    figure, axes = plt.subplots(height, columns, figsize=(11, 2.1 * height + 0.4), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (nature, architecture) in zip(axes.flat, names.itertuples(index=False)):
+        own = spectra[((rows["nature"] == nature) & (rows["architecture"] == architecture)).to_numpy()].mean(axis=0)
+        ratio = 10 * np.log10((own + 1e-3) / (reference + 1e-3)).reshape(side, side)
+        image = axis.imshow(ratio, cmap="RdBu_r", vmin=-6, vmax=6, extent=(-0.5, 0.5, 0.5, -0.5))
+        axis.set_title(architecture.replace("_", "_\n", 1), fontsize=8, color=NATURE_COLOURS[nature])
+    label = "dB against the mean real image"
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8, extend="both")
+    return figure
+
+
 def plot_counts(counts: pd.DataFrame) -> Figure:
     """Images by architecture and split, from `manifest.count_images`."""
     splits = [split for split in SPLITS if split in counts.columns]

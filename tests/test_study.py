@@ -22,7 +22,7 @@ from dfxlib.names import CLASSES
 ROOT = project_root(Path(__file__).parent)
 REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
 PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
-PRODUCT += ["dfxlib", "data_manifests"]
+PRODUCT += ["README.md", "dfxlib", "data_manifests"]
 
 pytestmark = pytest.mark.study
 
