@@ -97,12 +97,12 @@ def test_exif_rotation_is_applied(orientation: int) -> None:
 
 
 def test_zero_bytes_are_an_empty_file() -> None:
-    with pytest.raises(ImageProblem, match="^empty file$"):
+    with pytest.raises(ImageProblem, match=r"^empty file$"):
         decode_image(b"")
 
 
 def test_text_called_png_is_not_an_image() -> None:
-    with pytest.raises(ImageProblem, match="^not an image$"):
+    with pytest.raises(ImageProblem, match=r"^not an image$"):
         decode_image(b"these are words\n" * 100)
 
 
@@ -117,7 +117,7 @@ def test_a_truncated_file_is_a_problem_and_never_grey_blocks(kind: str, share: f
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_an_animation_is_a_problem_that_counts_its_frames(kind: str) -> None:
     data = encoded(noise(0), kind, save_all=True, append_images=[noise(1), noise(2)])
-    with pytest.raises(ImageProblem, match="^animated: 3 frames$"):
+    with pytest.raises(ImageProblem, match=r"^animated: 3 frames$"):
         decode_image(data)
 
 

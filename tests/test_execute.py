@@ -20,7 +20,11 @@ PARAMETERS = (
     "flag: bool = False\nnames: list = ['a']  # architectures"
 )
 PLOT = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]); plt.show()"
-WRITE = "from pathlib import Path\nPath(folder).mkdir(exist_ok=True)\nPath(folder, 'table.csv').write_text(f'epochs\\n{epochs}\\n')"
+WRITE = r"""
+from pathlib import Path
+Path(folder).mkdir(exist_ok=True)
+Path(folder, "table.csv").write_text(f"epochs\n{epochs}\n")
+"""
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
-    ("files", "names", "parallel", "zoo"),
+    ("files", "names", "parallel", "zoo", "residual"),
     ("decode", "splits", "perturb", "stats", "store", "layouts", "baselines", "demo"),
     ("manifest", "images", "backbones", "study"),
     ("models",),

@@ -78,7 +78,7 @@ def test_a_root_without_an_image_says_what_was_expected(tmp_path: Path, paths: l
 
 
 def test_a_stray_folder_is_named_beside_the_natures(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="folder 'fake' is not a nature; .*one of dm_generated, gan_generated, real"):
+    with pytest.raises(ValueError, match=r"folder 'fake' is not a nature; .*one of dm_generated, gan_generated, real"):
         list_folders(put(tmp_path, "real/ffhq/a.png", "fake/x/a.png"))
 
 

@@ -160,7 +160,7 @@ def test_an_unknown_layout_is_refused_with_the_known_ones(tree: Path) -> None:
 
 
 def test_a_missing_root_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="data root .*nowhere is missing; check data_root"):
+    with pytest.raises(ValueError, match=r"data root .*nowhere is missing; check data_root"):
         build(tmp_path / "nowhere")
 
 

@@ -133,7 +133,7 @@ def test_a_damaged_row_does_not_keep_its_group_from_being_unseen() -> None:
 
 def test_an_unseen_name_that_the_data_lack_is_refused_with_the_known_ones() -> None:
     with pytest.raises(
-        ValueError, match="unseen architecture 'dalle9' is not in the data; known: dm_generated_0, .*real_2"
+        ValueError, match=r"unseen architecture 'dalle9' is not in the data; known: dm_generated_0, .*real_2"
     ):
         splits.assign_splits(rows(30), unseen=("dalle9",))
 
@@ -209,5 +209,5 @@ def test_a_binary_subset_balances_fakes_against_reals() -> None:
 def test_hashes_are_uniform_and_purposes_independent() -> None:
     keys = pd.Series(range(4000))
     one, two = (splits.unit_hash(keys, split_seed=0, purpose=purpose) for purpose in ("part", "other"))
-    assert 0 <= one.min() and one.max() < 1 and one.mean() == pytest.approx(0.5, abs=0.02)
+    assert one.min() >= 0 and one.max() < 1 and one.mean() == pytest.approx(0.5, abs=0.02)
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.06

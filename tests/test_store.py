@@ -78,8 +78,10 @@ def test_a_failed_computation_leaves_nothing_that_counts(tmp_path: Path) -> None
 def test_jobs_that_start_together_compute_once(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; import numpy as np; from dfxlib.store import stored_array\n"
-        "def fill(path):\n    Path(sys.argv[1], f'fill-{time.time_ns()}').touch(); time.sleep(0.5); np.save(path, [1, 2])\n"
-        "assert stored_array(Path(sys.argv[1]), 'pixels', ['a'], fill).tolist() == [1, 2]"
+        "root = Path(sys.argv[1])\n"
+        "def fill(path):\n"
+        "    (root / f'fill-{time.time_ns()}').touch(); time.sleep(0.5); np.save(path, [1, 2])\n"
+        "assert stored_array(root, 'pixels', ['a'], fill).tolist() == [1, 2]"
     )
     jobs = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(2)]
     assert [job.wait() for job in jobs] == [0, 0]

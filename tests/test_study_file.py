@@ -54,7 +54,7 @@ def test_a_missing_key_is_named_beside_an_example(demo: dict, key: str) -> None:
 
 
 def test_no_study_at_all_says_how_to_call() -> None:
-    with pytest.raises(ValueError, match="no study given; call snakemake with --configfile studies/NAME.yaml"):
+    with pytest.raises(ValueError, match=r"no study given; call snakemake with --configfile studies/NAME.yaml"):
         check_study({})
 
 
