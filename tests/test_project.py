@@ -1,5 +1,6 @@
 """The project's own files: one list of dependencies, a README that tells the truth, no traces of a machine."""
 
+import json
 import re
 import subprocess
 import tomllib
@@ -80,3 +81,9 @@ def test_no_tracked_file_is_large_without_a_reason() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     paths = [ROOT / name for name in tracked.split("\0") if name]
     assert [str(path) for path in paths if path.is_file() and path.stat().st_size > 500_000] == []
+
+
+def test_jupyterlab_finds_the_kernel_of_this_environment() -> None:
+    listing = subprocess.run(["jupyter", "kernelspec", "list", "--json"], capture_output=True, text=True, check=True)
+    assert "python3" in json.loads(listing.stdout)["kernelspecs"]
+    assert subprocess.run(["jupyter", "lab", "--version"], capture_output=True, check=False).returncode == 0
