@@ -174,6 +174,12 @@ def test_others_are_drawn_over_their_architectures_in_proportion(big: pd.DataFra
     assert (drawn - exact).abs().max() < 1
 
 
+def test_what_rounding_leaves_goes_to_the_largest_remainders() -> None:
+    table = rows(10).assign(architecture=["a", "b", "b", *"ccccccc"])
+    drawn = splits.take_in_proportion(table, 4, split_seed=0)["architecture"].value_counts()
+    assert drawn.to_dict() == {"c": 3, "b": 1}  # of 0.4, 0.8 and 2.8
+
+
 def test_a_larger_task_contains_the_smaller_one() -> None:
     table = rows(300)
     few = splits.take_in_proportion(table, 20, split_seed=0)
