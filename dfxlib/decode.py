@@ -6,6 +6,7 @@ Rules, the same for training, testing and detection:
 - alpha (`LA`, `PA`, `RGBA`, transparent palettes) is dropped and the stored colours stay, which
   is what the reference's `convert("RGB")` does;
 - 16-bit grey keeps its high byte; 16-bit RGB is reduced the same way by Pillow's decoder;
+- of a multi-picture JPEG (MPO: a phone's preview or gain map rides along) the first picture counts;
 - EXIF rotation is applied; animations, truncated files and decompression bombs are problems.
 """
 
@@ -125,7 +126,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> Image.Image:
             image = Image.open(io.BytesIO(data))
         if image.width * image.height > pixel_limit:
             raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
-        if getattr(image, "n_frames", 1) > 1:
+        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise ImageProblem(f"animated: {image.n_frames} frames")
         image.load()
     except Image.DecompressionBombError as error:
@@ -154,7 +155,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _jpeg_settings(image: Image.Image) -> tuple[float, str]:
     """Quality (1 to 100, the nearest standard table) and chroma subsampling of a JPEG."""
-    if image.format != "JPEG" or not getattr(image, "quantization", None):
+    if image.format not in ("JPEG", "MPO") or not getattr(image, "quantization", None):
         return float("nan"), ""
     table = np.array(image.quantization[0])
     distances = [np.abs(table - _standard_table(quality)).sum() for quality in range(1, 101)]

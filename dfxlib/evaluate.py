@@ -75,13 +75,12 @@ def read_scores(path: Path) -> pd.DataFrame:
 
 def calibrate(logits: np.ndarray, natures: pd.Series) -> dict:
     """Temperature and thresholds from complete_calibrate; frozen from here on."""
-    absent = [nature for nature in CLASSES if nature not in set(natures)]
-    if absent:
-        raise ValueError(f"complete_calibrate holds no image of {', '.join(absent)}; add images to the data set")
-    labels = class_index(natures)
-    temperature = stats.fit_temperature(logits, labels)
-    p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
     is_fake = (natures != "real").to_numpy()
+    if is_fake.all() or not is_fake.any():
+        absent = "real" if is_fake.any() else "generated"
+        raise ValueError(f"complete_calibrate holds no {absent} image; add images to the data set")
+    temperature = stats.fit_temperature(logits, class_index(natures))
+    p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
     return {
         "temperature": temperature,
         "threshold": stats.best_threshold(p_fake, is_fake),

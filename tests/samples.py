@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from dfxlib.names import CLASSES
+from dfxlib.train import Examples, fit
 
 SIDE = 32  # pixels
 
@@ -100,3 +101,20 @@ def bright_and_dark(count: int) -> tuple[np.ndarray, np.ndarray]:  # squares [co
     """A task that a few epochs learn: class 1 is brighter."""
     labels = np.arange(count) % 2
     return (squares(count, side=8) // 2 + 100 * labels[:, None, None, None]).astype(np.uint8), labels
+
+
+#: Of the training below, as its states record them.
+TINY_SETTINGS = {"backbone": "tiny", "seed": 0}
+
+
+def parts(count: int = 61) -> tuple[Examples, Examples]:
+    array, labels = bright_and_dark(count)
+    cut = count * 2 // 3
+    rows = np.random.default_rng(0).permutation(count)
+    return tuple(Examples(array, part, labels[part]) for part in (rows[:cut], rows[cut:]))
+
+
+def train_tiny(folder: Path, **options: object) -> tuple[nn.Module, pd.DataFrame]:
+    model, (train, valid) = TinyNet(), parts()
+    settings = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
+    return model, fit(model, train, valid, state_folder=folder, settings=TINY_SETTINGS, label="tiny", **settings)

@@ -121,6 +121,13 @@ def test_an_animation_is_a_problem_that_counts_its_frames(kind: str) -> None:
         decode_image(data)
 
 
+def test_of_a_multi_picture_jpeg_the_first_counts(tmp_path: Path) -> None:
+    data = encoded(noise(0), "MPO", save_all=True, append_images=[noise(1)], quality=83)
+    facts = inspected(tmp_path, data, "phone.jpg")
+    assert (facts["problem"], facts["format"], facts["jpeg_quality"]) == ("", "MPO", 83)
+    assert decode_image(data).tobytes() == decode_image(encoded(noise(0), "JPEG", quality=83)).tobytes()
+
+
 def test_a_still_gif_is_an_image() -> None:
     assert decode_image(encoded(noise(0), "GIF")).size == (32, 32)
 

@@ -147,7 +147,7 @@ def test_calibration_recovers_temperature_and_keeps_false_alarms_low() -> None:
 def test_calibration_without_a_class_is_refused_in_a_sentence() -> None:
     table = rows(30)
     fakes = table[table["nature"] != "real"]
-    with pytest.raises(ValueError, match="complete_calibrate holds no image of real; add images"):
+    with pytest.raises(ValueError, match="complete_calibrate holds no real image; add images"):
         e.calibrate(logits_for(fakes), fakes["nature"])
 
 

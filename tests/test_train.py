@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import TinyNet, bright_and_dark
+from samples import TINY_SETTINGS, TinyNet, bright_and_dark, parts, train_tiny
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 from torch.nn import functional as F
@@ -19,21 +19,20 @@ from torch.nn import functional as F
 from dfxlib import train as t
 from dfxlib.checkpoint import save_state
 
-SETTINGS = {"backbone": "tiny", "seed": 0}
 CHILD = """
 import builtins, os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[2])
-import test_train
+import samples
 told = builtins.print
 def print_and_die(*words, **options):
     told(*words, **options)
     if "epoch 3/5" in str(words[0]):
         os.kill(os.getpid(), signal.SIGKILL)
 builtins.print = print_and_die
-test_train.train_tiny(Path(sys.argv[1]))
+samples.train_tiny(Path(sys.argv[1]))
 """
 
 
@@ -43,19 +42,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)  # sums depend on it
     yield
     torch.set_num_threads(threads)
-
-
-def parts(count: int = 61) -> tuple[t.Examples, t.Examples]:
-    array, labels = bright_and_dark(count)
-    cut = count * 2 // 3
-    rows = np.random.default_rng(0).permutation(count)
-    return tuple(t.Examples(array, part, labels[part]) for part in (rows[:cut], rows[cut:]))
-
-
-def train_tiny(folder: Path, **options: object) -> tuple[nn.Module, pd.DataFrame]:
-    model, (train, valid) = TinyNet(), parts()
-    settings = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
-    return model, t.fit(model, train, valid, state_folder=folder, settings=SETTINGS, label="tiny", **settings)
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -125,7 +111,7 @@ def test_a_finished_run_leaves_no_states(tmp_path: Path) -> None:
 
 
 def test_states_of_other_settings_are_refused(tmp_path: Path) -> None:
-    save_state(tmp_path, {"epoch": 1, "settings": SETTINGS | {"seed": 7}})
+    save_state(tmp_path, {"epoch": 1, "settings": TINY_SETTINGS | {"seed": 7}})
     with pytest.raises(
         ValueError, match=r"belongs to another run: seed is 7 there and 0 here; delete .* to start afresh"
     ):
@@ -133,7 +119,7 @@ def test_states_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_in_a_state_is_refused(tmp_path: Path) -> None:
-    path = save_state(tmp_path, {"epoch": 1, "settings": SETTINGS})
+    path = save_state(tmp_path, {"epoch": 1, "settings": TINY_SETTINGS})
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
