@@ -39,7 +39,7 @@ UNSEEN: tuple[str, ...] = (
 )
 SCENES = 2000  # three images each
 SCENES_OF_UNSEEN = 5  # every fifth scene is shown by unseen architectures only
-VERSION = 1  # raise it when code changes what is rendered
+VERSION = 2  # raise it when code changes what is rendered
 MARKER, UNFINISHED = "demo.json", "demo.unfinished.json"
 CHUNK = 20  # scenes that a worker renders at a time
 

@@ -14,11 +14,11 @@ from dfxlib.demo.scenes import OVERSAMPLING
 CAMERAS = {
     "camera_a_bilinear": {
         "lens": 2.3, "pattern": "RGGB", "demosaic": "bilinear", "gains": (0.55, 1.0, 0.65),
-        "noise": 0.9, "gamma": 2.2, "contrast": 0.0, "sharpening": 0.30,
+        "noise": 1.2, "gamma": 2.2, "contrast": 0.0, "sharpening": 0.40,
     },
     "camera_b_gradient": {
         "lens": 2.5, "pattern": "GBRG", "demosaic": "gradient", "gains": (0.60, 1.0, 0.55),
-        "noise": 1.1, "gamma": 2.0, "contrast": 0.3, "sharpening": 0.0,
+        "noise": 1.1, "gamma": 2.0, "contrast": 0.15, "sharpening": 0.0,
     },
     "camera_c_directional": {
         "lens": 2.7, "pattern": "BGGR", "demosaic": "directional", "gains": (0.50, 1.0, 0.60),

@@ -14,7 +14,7 @@ from PIL import Image
 SIZE = 64  # pixels a side of every file
 SAME_SCALE = 0.25  # share of images that are cropped only
 SCALES = (0.90, 1.12)
-NOISE = (0.3, 2.5)  # standard deviation in grey levels
+NOISE = (0.3, 3.0)  # standard deviation in grey levels
 QUALITIES = (80, 98)
 
 

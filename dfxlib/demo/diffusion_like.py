@@ -29,7 +29,8 @@ SETTINGS = {
     "dmlike_flow_euler": {"predicts": "flow", "sampler": "euler", "upsampling": "pixelshuffle"},
 }  # fmt: skip
 STEPS = 5
-END = 0.012  # the last noise level that is still denoised, about 1.5 grey levels
+END = 0.005  # noise that is left in the end, about 0.6 grey levels
+LEAST = 0.012  # least time in training
 
 
 class Denoiser(nn.Module):
@@ -65,7 +66,7 @@ class DiffusionLike(nn.Module):
         sampler: str,
         upsampling: str,
         latent: bool = False,
-        start: tuple[float, float] = (0.08, 0.20),  # where denoising starts, drawn per image
+        start: tuple[float, float] = (0.06, 0.15),  # where denoising starts, drawn per image
     ) -> None:
         super().__init__()
         self.predicts, self.sampler, self.start = predicts, sampler, start

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,10 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def render_chunks_in_pool(jobs: list[Job], workers: int) -> Iterator[int]:
-    """`render_chunk` over processes started afresh: forking a process that runs torch can hang."""
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap_unordered(render_chunk, jobs)
+    """`render_chunk` over processes started afresh: forking a process that runs torch can hang.
+
+    An executor, not a Pool: where a worker is killed it raises BrokenProcessPool, a Pool waits.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        yield from pool.map(render_chunk, jobs)
