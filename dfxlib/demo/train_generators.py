@@ -1,6 +1,6 @@
 """Train the generators of the demonstration set, once; their weights are kept in `weights/`.
 
-    python -m dfxlib.demo.train_generators   # all, about an hour on one core
+    python -m dfxlib.demo.train_generators   # all, about 20 minutes on one core
     python -m dfxlib.demo.train_generators --only dmlike_flow_euler --effort 0.1
 
 Scenes come from the seeds of the purpose "training", which the study's scenes never use. The log
