@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
-_RESIDUAL_SCALE = 4.0  # grey levels that become 1
+_RESIDUAL_SCALE = 10.0  # grey levels that become 1
 _RESIDUAL_LIMIT = 3.0  # residuals are clipped to this after scaling
 
 

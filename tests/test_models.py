@@ -152,7 +152,7 @@ def test_channels_do_not_mix_in_the_residual() -> None:
 
 def test_the_residual_is_twelve_times_the_rich_models_filter() -> None:
     spike = torch.zeros(1, 3, 16, 16, dtype=torch.uint8)
-    spike[..., 8, 8] = 6  # 6 * 12 / 12 / 4 at the centre, within the limit of 3
+    spike[..., 8, 8] = 15  # 15 * 12 / 12 / 10 at the centre, within the limit of 3
     residual = FrontEnd("residual", side=16)(spike)
     assert residual[0, 0, 8, 8] == pytest.approx(-1.5) and residual[0, 0, 8, 7] == pytest.approx(1.0)
     assert residual[0, 0, 6, 6] == pytest.approx(-0.125)

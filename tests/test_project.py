@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -84,6 +85,7 @@ def test_no_tracked_file_is_large_without_a_reason() -> None:
 
 
 def test_jupyterlab_finds_the_kernel_of_this_environment() -> None:
-    listing = subprocess.run(["jupyter", "kernelspec", "list", "--json"], capture_output=True, text=True, check=True)
+    jupyter = Path(sys.executable).with_name("jupyter")
+    listing = subprocess.run([jupyter, "kernelspec", "list", "--json"], capture_output=True, text=True, check=True)
     assert "python3" in json.loads(listing.stdout)["kernelspecs"]
-    assert subprocess.run(["jupyter", "lab", "--version"], capture_output=True, check=False).returncode == 0
+    assert subprocess.run([jupyter, "lab", "--version"], capture_output=True, check=False).returncode == 0
