@@ -47,20 +47,13 @@ def balanced_accuracy(truth: np.ndarray, said: np.ndarray) -> float:
     return float(np.mean([np.mean(said[truth == nature] == nature) for nature in np.unique(truth)]))
 
 
-def interval(
-    truth: np.ndarray, said: np.ndarray, scenes: np.ndarray, *, draws: int = 1000
-) -> tuple[float, float]:
+def interval(truth: np.ndarray, said: np.ndarray, scenes: np.ndarray, *, draws: int = 1000) -> tuple[float, float]:
     """95% interval of balanced accuracy; resamples scenes, each with all of its images."""
     rng = np.random.default_rng(0)
     natures, which = np.unique(truth), np.unique(scenes, return_inverse=True)[1]
-    counts = rng.multinomial(
-        which.max() + 1, np.full(which.max() + 1, 1 / (which.max() + 1)), draws
-    )
+    counts = rng.multinomial(which.max() + 1, np.full(which.max() + 1, 1 / (which.max() + 1)), draws)
     weights = counts[:, which]  # [draws, N]
-    recalls = [
-        (weights * ((truth == n) & (said == n))).sum(1) / (weights * (truth == n)).sum(1)
-        for n in natures
-    ]
+    recalls = [(weights * ((truth == n) & (said == n))).sum(1) / (weights * (truth == n)).sum(1) for n in natures]
     low, high = np.percentile(np.mean(recalls, axis=0), (2.5, 97.5))
     return float(low), float(high)
 

@@ -68,10 +68,8 @@ def require_space(folder: Path, size: int) -> None:  # bytes
     """Raise OSError before a file of `size` bytes is begun that the disk cannot hold."""
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise OSError(
-            errno.ENOSPC,
-            f"{folder} has {free / 1e9:.1f} GB free and {size / 1e9:.1f} GB are needed; make room or set another folder",
-        )
+        there, needed = f"{free / 1e9:.1f} GB", f"{size / 1e9:.1f} GB"
+        raise OSError(errno.ENOSPC, f"{folder} has {there} free and {needed} are needed; make room or set another")
 
 
 def safe_name(name: str) -> str:

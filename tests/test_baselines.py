@@ -39,9 +39,7 @@ def test_spectrum_ignores_the_mean() -> None:
     rng = np.random.default_rng(0)
     dark = rng.integers(40, 80, size=(64, 64, 3), dtype=np.uint8)
     dark[..., :] = dark[..., :1]
-    np.testing.assert_allclose(
-        baselines.radial_spectrum(dark), baselines.radial_spectrum(dark + 90), atol=1e-6
-    )
+    np.testing.assert_allclose(baselines.radial_spectrum(dark), baselines.radial_spectrum(dark + 90), atol=1e-6)
 
 
 def test_scalars_follow_what_they_measure() -> None:
@@ -50,9 +48,7 @@ def test_scalars_follow_what_they_measure() -> None:
     noisy = np.clip(flat + rng.normal(0, 8, (64, 64, 1)), 0, 255).astype(np.uint8)
     blocks = np.kron(rng.integers(0, 255, (8, 8)), np.ones((8, 8)))[..., None].repeat(3, 2)
     names = dict(zip(baselines.SCALAR_NAMES, range(6), strict=True))
-    plain, loud, blocky = (
-        baselines.scalar_features(pixels) for pixels in (flat, noisy, blocks.astype(np.uint8))
-    )
+    plain, loud, blocky = (baselines.scalar_features(pixels) for pixels in (flat, noisy, blocks.astype(np.uint8)))
     np.testing.assert_allclose(plain[:3], (100, 120, 140))
     assert loud[names["laplacian_energy"]] > plain[names["laplacian_energy"]] + 5
     assert np.exp(loud[names["wavelet_hh_noise"]]) == pytest.approx(8, rel=0.15)
@@ -102,9 +98,7 @@ def test_metadata_uses_sizes_and_survives_unseen_categories() -> None:
 
 
 def test_equal_metadata_is_chance() -> None:
-    manifest = pd.DataFrame(
-        {"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "jpeg_quality": [None] * 60}
-    )
+    manifest = pd.DataFrame({"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "jpeg_quality": [None] * 60})
     natures = np.array(NATURES)[np.arange(60) % 3]
     said = baselines.out_of_fold_natures(baselines.metadata_features(manifest), natures)
     assert np.mean(said == natures) <= 0.34

@@ -149,7 +149,7 @@ def test_foreign_files_are_refused_and_kept(tmp_path: Path, name: str) -> None:
 
 def test_images_without_a_marker_are_not_taken_for_ours(copy: Path) -> None:
     (copy / MARKER).unlink()
-    with pytest.raises(ValueError, match="no demo.json"):
+    with pytest.raises(ValueError, match=r"no demo\.json"):
         render_demo(copy, scenes=1)
     assert len(images(copy)) == 72
 
@@ -169,8 +169,7 @@ def test_training_and_study_never_share_random_numbers() -> None:
 
 def test_weights_are_small_and_complete() -> None:
     sizes = {
-        path.stem: path.stat().st_size
-        for path in (Path(scenes.__file__).parent / "weights").glob("*.safetensors")
+        path.stem: path.stat().st_size for path in (Path(scenes.__file__).parent / "weights").glob("*.safetensors")
     }
     assert set(sizes) == {a for a, nature in ARCHITECTURES.items() if nature != "real"}
     assert max(sizes.values()) <= 500_000 and sum(sizes.values()) <= 3_000_000

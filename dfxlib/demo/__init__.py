@@ -44,9 +44,7 @@ MARKER, UNFINISHED = "demo.json", "demo.unfinished.json"
 CHUNK = 20  # scenes that a worker renders at a time
 
 
-def render_demo(
-    root: Path | str, *, scenes: int = SCENES, seed: int = 0, workers: int | None = None
-) -> None:
+def render_demo(root: Path | str, *, scenes: int = SCENES, seed: int = 0, workers: int | None = None) -> None:
     """Write root/<nature>/<architecture>/scene000123.png: 64 x 64 RGB, three files a scene.
 
     Scene numbers stand for content: each scene is shown once by an architecture of each nature.
@@ -111,9 +109,7 @@ def _own_files(root: Path) -> set[str]:
     """The images of any demonstration set under root; ValueError if there is anything else."""
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} is a file, expected a folder for the demonstration set")
-    pattern = re.compile(
-        "(" + "|".join(f"{n}/{a}" for a, n in ARCHITECTURES.items()) + r")/scene\d{6}\.png"
-    )
+    pattern = re.compile("(" + "|".join(f"{n}/{a}" for a, n in ARCHITECTURES.items()) + r")/scene\d{6}\.png")
     own = set()
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -125,8 +121,7 @@ def _own_files(root: Path) -> set[str]:
                 own.add(relative)
             elif relative not in (MARKER, UNFINISHED) and not name.startswith("."):
                 raise ValueError(
-                    f"{root} holds {relative}, which is not of a demonstration set; "
-                    "give an empty or a new folder"
+                    f"{root} holds {relative}, which is not of a demonstration set; give an empty or a new folder"
                 )
     if own and not any((root / name).exists() for name in (MARKER, UNFINISHED)):
         raise ValueError(

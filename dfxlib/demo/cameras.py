@@ -107,8 +107,7 @@ def demosaic_directional(mosaic: np.ndarray, masks: np.ndarray) -> np.ndarray:  
     green_step = np.array([[0, 1, 0, -1, 0]])
     across, down = (correlate(mosaic, k, mode="mirror") for k in (line, line.T))
     change_across, change_down = (
-        np.abs(correlate(mosaic, second, mode="mirror"))
-        + np.abs(correlate(mosaic, first, mode="mirror"))
+        np.abs(correlate(mosaic, second, mode="mirror")) + np.abs(correlate(mosaic, first, mode="mirror"))
         for second, first in ((steps, green_step), (steps.T, green_step.T))
     )
     guess = np.where(change_across < change_down, across, down)
@@ -123,13 +122,8 @@ def demosaic_colour_difference(mosaic: np.ndarray, masks: np.ndarray) -> np.ndar
     return _colours_after_green(mosaic, masks, green)
 
 
-def _colours_after_green(
-    mosaic: np.ndarray, masks: np.ndarray, green: np.ndarray
-) -> np.ndarray:  # [H, W, 3]
-    channels = [
-        green + correlate((mosaic - green) * masks[c], COLOUR_BILINEAR, mode="mirror")
-        for c in (0, 2)
-    ]
+def _colours_after_green(mosaic: np.ndarray, masks: np.ndarray, green: np.ndarray) -> np.ndarray:  # [H, W, 3]
+    channels = [green + correlate((mosaic - green) * masks[c], COLOUR_BILINEAR, mode="mirror") for c in (0, 2)]
     return np.stack([channels[0], green, channels[1]], axis=-1)
 
 

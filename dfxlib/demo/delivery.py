@@ -35,7 +35,5 @@ def deliver(
     cropped = np.asarray(image)[top : top + SIZE, left : left + SIZE].astype(np.float64)
     noisy = np.clip(np.rint(cropped + sigma * rng.normal(size=cropped.shape)), 0, 255)
     stored = io.BytesIO()
-    Image.fromarray(noisy.astype(np.uint8)).save(
-        stored, "JPEG", quality=quality, subsampling=subsampling
-    )
+    Image.fromarray(noisy.astype(np.uint8)).save(stored, "JPEG", quality=quality, subsampling=subsampling)
     return np.asarray(Image.open(stored).convert("RGB"))

@@ -7,6 +7,8 @@ the same kind of trace. The architectures differ by upsampling, by adversarial l
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,22 +43,14 @@ def upsample(kind: str, inputs: int, outputs: int) -> nn.Module:
 class GanLike(nn.Module):
     """Photograph and noise in, reconstruction out; no skip connection, so all is upsampled."""
 
-    def __init__(
-        self, *, upsampling: str, loss: str = "lsgan", stages: int = 1, width: int = 16
-    ) -> None:
+    def __init__(self, *, upsampling: str, loss: str = "lsgan", stages: int = 1, width: int = 16) -> None:
         super().__init__()
         self.loss = loss
         widths = [width * 2**stage for stage in range(stages)] + [width * 2 + 8 * (stages - 1)]
         self.first = nn.Conv2d(3, width, 3, padding=1)
-        self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 4, stride=2, padding=1)
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
-        )
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairwise(widths))
         self.middle = nn.ModuleList(nn.Conv2d(widths[-1], widths[-1], 3, padding=1) for _ in "12")
-        self.up = nn.ModuleList(
-            upsample(upsampling, b, a)
-            for a, b in reversed(list(zip(widths[:-1], widths[1:], strict=True)))
-        )
+        self.up = nn.ModuleList(upsample(upsampling, b, a) for a, b in reversed(list(pairwise(widths))))
         self.last = nn.Conv2d(width, 3, 3, padding=1)
         self.noise = nn.Parameter(0.1 * torch.ones(width))
 

@@ -31,9 +31,7 @@ def load(architecture: str) -> torch.nn.Module:
     at 1e-16 that practically never happens, so that machines agree.
     """
     network = build(architecture)
-    network.load_state_dict(
-        {k: v.float() for k, v in load_file(WEIGHTS / f"{architecture}.safetensors").items()}
-    )
+    network.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS / f"{architecture}.safetensors").items()})
     return network.double().eval().requires_grad_(False)
 
 
@@ -62,9 +60,7 @@ def reconstruct(
     if isinstance(network, diffusion_like.DiffusionLike):
         shape = network.noise_shape(PHOTO_SIZE)
         extra["start"] = torch.tensor([rng.uniform() for rng in streams], dtype=torch.float64)
-        extra["noise"] = torch.from_numpy(
-            np.stack([rng.normal(size=shape) for rng in streams], axis=1)
-        )
+        extra["noise"] = torch.from_numpy(np.stack([rng.normal(size=shape) for rng in streams], axis=1))
     output = network(images, torch.from_numpy(grain), **extra)
     levels_out = ((output + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return list(levels_out.permute(0, 2, 3, 1).contiguous().numpy())

@@ -231,9 +231,7 @@ def train(
     print(f"{architecture}: {time.monotonic() - began:.0f} s, {rows[-1]}", flush=True)
 
 
-def refit_grain(
-    architecture: str, photos: Tensor, levels: Tensor, *, seed: int, rows: list[dict]
-) -> None:
+def refit_grain(architecture: str, photos: Tensor, levels: Tensor, *, seed: int, rows: list[dict]) -> None:
     """Fit the grain of a trained diffusion-like network anew, after its sampler changed."""
     torch.manual_seed(1000 * seed + sum(map(ord, architecture)))
     network = load.__wrapped__(architecture).float()  # not the cached one, which is shared
@@ -244,9 +242,7 @@ def refit_grain(
     print(f"{architecture}: {rows[-1]}", flush=True)
 
 
-def progress(
-    rows: list[dict], architecture: str, phase: str, *, total: int, began: float
-) -> Callable[..., None]:
+def progress(rows: list[dict], architecture: str, phase: str, *, total: int, began: float) -> Callable[..., None]:
     """A function that appends twenty rows of the log over a phase of `total` steps."""
 
     def log(step: int, **losses: Tensor) -> None:
@@ -282,8 +278,7 @@ def main() -> None:
             kept = [
                 row
                 for row in csv.DictReader(file)
-                if row["architecture"] not in args.only
-                or (args.grain_only and row["phase"] != "grain")
+                if row["architecture"] not in args.only or (args.grain_only and row["phase"] != "grain")
             ]
     for architecture in args.only:
         if args.grain_only:
