@@ -35,6 +35,8 @@ class Run:
         self.settings = settings
         self.device = resolve_device(device)
         self._started = time.monotonic()
+        if _retired(folder).exists() and not folder.exists():
+            _retired(folder).rename(folder)  # `finish` was killed between its two moves
         _clear(self.folder, keep=self.states)
         torch.manual_seed(seed)
         self.save_json("settings", settings)
@@ -64,7 +66,7 @@ class Run:
         """Write metrics.json with the run's duration, and move the folder to its final name."""
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
-        retired = self.final.with_name(f".{self.final.name}.old")
+        retired = _retired(self.final)
         shutil.rmtree(retired, ignore_errors=True)
         if self.final.exists():
             self.final.rename(retired)
@@ -88,6 +90,10 @@ def run_folder(run_root: str, *parts: str) -> Path:
 
 def staging_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
 
 
 def read_json(path: Path, *, needs: str) -> dict:

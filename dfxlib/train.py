@@ -64,7 +64,7 @@ def fit(
     ends with the same weights as an undisturbed one. Raises ValueError when the loss is not
     finite, with the state from which to go on.
     """
-    _require_examples(train, valid, batch_size=batch_size, label=label)
+    _require_usable(train, valid, epochs=epochs, batch_size=batch_size, label=label)
     model.to(device, memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
@@ -96,10 +96,12 @@ def fit(
     return pd.DataFrame(history)
 
 
-def _require_examples(train: Examples, valid: Examples, *, batch_size: int, label: str) -> None:
+def _require_usable(train: Examples, valid: Examples, *, epochs: int, batch_size: int, label: str) -> None:
     for name, examples in {"training": train, "validation": valid}.items():
         if len(examples.rows) == 0:
             raise ValueError(f"{label}: no image for {name}; add images to the data set")
+    if epochs < 1:
+        raise ValueError(f"{label}: epochs is {epochs}; expected at least 1")
     if batch_size < 2:
         raise ValueError(f"{label}: batch_size is {batch_size}; expected at least 2, BatchNorm needs several images")
 

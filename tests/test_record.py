@@ -56,6 +56,14 @@ def test_finish_replaces_the_earlier_result_as_a_whole(tmp_path: Path) -> None:
     assert [entry.name for entry in final.parent.iterdir()] == ["seed0"]
 
 
+def test_a_kill_between_the_two_moves_of_finish_loses_nothing(tmp_path: Path) -> None:
+    run = opened(tmp_path)
+    run.finish({"auc": 0.9})
+    run.final.rename(run.final.with_name(".seed0.old"))  # what such a kill leaves
+    opened(tmp_path)
+    assert json.loads((run.final / "metrics.json").read_text())["auc"] == 0.9
+
+
 def test_training_states_survive_reopening_and_half_results_do_not(tmp_path: Path) -> None:
     first = opened(tmp_path)
     first.states.mkdir()
