@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from pathlib import Path
+
+from dfxlib.parallel import map_processes
 
 ARCHITECTURES: dict[str, str] = {
     "camera_a_bilinear": "real",
@@ -161,16 +162,9 @@ def _write(path: Path, content: dict) -> None:
 
 
 def _render(root: Path, scenes: list[int], *, seed: int, workers: int | None) -> None:
-    """Render scenes in chunks, here if they are few or workers is 1, else in a pool."""
-    from tqdm import tqdm
+    """Render scenes in chunks over processes; bars and batch logs as everywhere in the study."""
+    from dfxlib.demo.render import render_chunk
 
-    from dfxlib.demo.render import render_chunk, render_chunks_in_pool
-
-    chunks = [scenes[i : i + CHUNK] for i in range(0, len(scenes), CHUNK)]
-    workers = min(workers or len(os.sched_getaffinity(0)), (len(chunks) + 1) // 2)
-    jobs = [(root, chunk, seed) for chunk in chunks]
-    done = map(render_chunk, jobs) if workers <= 1 else render_chunks_in_pool(jobs, workers)
-    quiet = 0.5 if sys.stderr.isatty() else 10.0  # in a log, a line every ten seconds
-    with tqdm(total=len(scenes), desc="demo scenes", unit="scene", mininterval=quiet) as bar:
-        for count in done:
-            bar.update(count)
+    jobs = [(root, scenes[start : start + CHUNK], seed) for start in range(0, len(scenes), CHUNK)]
+    for _ in map_processes(render_chunk, jobs, workers=workers, chunk=1, label="demo scenes"):
+        pass

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -67,13 +64,3 @@ def write_png(path: Path, pixels: np.ndarray) -> None:
     partial = path.with_name(path.name + ".partial")
     Image.fromarray(pixels).save(partial, "PNG")
     os.replace(partial, path)
-
-
-def render_chunks_in_pool(jobs: list[Job], workers: int) -> Iterator[int]:
-    """`render_chunk` over processes started afresh: forking a process that runs torch can hang.
-
-    An executor, not a Pool: where a worker is killed it raises BrokenProcessPool, a Pool waits.
-    """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(render_chunk, jobs)
