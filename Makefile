@@ -41,7 +41,7 @@ constraints:
 	rm -rf .venv-constraints
 
 clean:
-	rm -rf runs data .snakemake
+	rm -rf runs data/demo data/smoke data/cache .snakemake
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make: $(PYTHON) is older than Python 3.11; call make PYTHON=python3.11 (or newer)")'

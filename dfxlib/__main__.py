@@ -1,6 +1,6 @@
 """The command line: `python -m dfxlib execute` and `python -m dfxlib publish`.
 
-Exit codes: 0 done, 1 a notebook's cell failed, 2 unusable arguments or input.
+Exit codes: 0 done, 1 a notebook's cell failed, 2 unusable arguments or input, 130 interrupted.
 """
 
 import argparse
@@ -12,6 +12,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.handle(options)
+    except KeyboardInterrupt:
+        print(f"dfxlib {options.command}: interrupted", file=sys.stderr)
+        return 130
     except (ValueError, OSError) as error:
         print(f"dfxlib {options.command}: {error}", file=sys.stderr)
         return 2
@@ -29,7 +32,8 @@ def _execute(options: argparse.Namespace) -> int:
     for text in options.yaml:
         parameters |= parse_parameters(text, origin=f"parameters {text!r}")
     for name, value in options.parameter:
-        parameters[name] = parse_value(value, origin=f"parameter {name} {value!r}")
+        # YAML reads nothing as null; on a command line '' is an empty text.
+        parameters[name] = parse_value(value, origin=f"parameter {name} {value!r}") if value else ""
     title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
     failed = failed_notebook(options.out)
     try:

@@ -63,8 +63,8 @@ def baseline_scores(
     return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)
 
 
-def write_scores(scores: pd.DataFrame, path: Path) -> Path:
-    return write_atomic(path, lambda partial: scores.to_parquet(partial, index=False))
+def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    write_atomic(path, lambda partial: scores.to_parquet(partial, index=False))
 
 
 def read_scores(path: Path) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Batch execution of one notebook: papermill underneath, honest about the outcome."""
 
+import ast
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-from dfxlib.files import project_path, sha256_file, write_text_atomic
+from dfxlib.files import sha256_file, write_text_atomic
 from dfxlib.parallel import BATCH_VARIABLE
 
 DONE = ".done"
@@ -38,6 +39,8 @@ def execute(
     and PapermillExecutionError for a failing cell.
     """
     check_parameters(notebook, parameters)
+    if out.parent.is_dir() and any(out.parent.iterdir()) and not _is_run(out.parent):
+        raise ValueError(f"{out.parent} holds files that are no run's; give OUT as runs/STUDY/.../notebook.ipynb")
     folder, failed = out.parent, failed_notebook(out)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f".{folder.name}.partial.ipynb")
@@ -69,6 +72,10 @@ def failed_notebook(out: Path) -> Path:
     return out.parent.with_name(f"{out.parent.name}.failed.ipynb")
 
 
+def _is_run(folder: Path) -> bool:
+    return (folder / DONE).is_file() or (folder / "settings.json").is_file()
+
+
 def _run_cells(notebook: Path, partial: Path, parameters: dict) -> None:
     """papermill, with a kernel that talks through sockets in a private folder.
 
@@ -95,6 +102,16 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         if kind in _KINDS and (wrong_bool or not isinstance(value, _KINDS[kind])):
             hint = "; in YAML write 1.0e-3, since 1e-3 is text" if kind == "float" else ""
             raise ValueError(f"{notebook.name}: {name} is {value!r}, expected {kind}{hint}")
+        if kind == "list":
+            _check_elements(notebook, name, value, default=ast.literal_eval(known[name]["default"]))
+
+
+def _check_elements(notebook: Path, name: str, value: list, *, default: list) -> None:
+    numeric = default and all(isinstance(element, int | float) for element in default)
+    texts = [element for element in value if isinstance(element, str)]
+    if numeric and texts:
+        hint = "in YAML write 1.0e-3, since 1e-3 is text"
+        raise ValueError(f"{notebook.name}: {name} holds {texts[0]!r}, expected numbers; {hint}")
 
 
 def to_html(notebook: Path, *, code: bool) -> str:
@@ -165,8 +182,3 @@ def explain(error: PapermillExecutionError) -> str:
     """The failing cell's own sentence, without the traceback."""
     sentence = re.sub(r"\x1b\[[0-9;]*m", "", str(error.evalue)).strip()
     return f"{error.ename}: {sentence}"
-
-
-def executed_notebooks(run_root: str) -> list[Path]:
-    """Folders of the finished batch runs of a study, sorted."""
-    return sorted(path.parent for path in project_path(run_root).rglob(DONE))

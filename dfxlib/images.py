@@ -102,6 +102,8 @@ def map_pixels(
     workers: int | None = None,
 ) -> np.ndarray:  # [N, k]
     """A function of the raw pixels of every row, at the picture's own size."""
+    if len(manifest) == 0:
+        raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
     items = [(Path(data_root) / path, digest) for path, digest in zip(manifest["path"], manifest["sha256"])]
     values = map_processes(partial(_apply_to_file, function=function), items, workers=workers, label=function.__name__)
     return np.stack(list(values))

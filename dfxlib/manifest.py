@@ -13,7 +13,7 @@ from dfxlib.files import sha256_file, write_atomic, write_text_atomic
 from dfxlib.layouts import LAYOUTS
 from dfxlib.names import CLASSES, require_name
 from dfxlib.parallel import map_processes
-from dfxlib.splits import assign_splits
+from dfxlib.splits import assign_splits, require_architectures
 
 #: Columns of a manifest file, in order.
 COLUMNS = (
@@ -41,6 +41,7 @@ def build_manifest(
     """
     require_name(layout, tuple(LAYOUTS), what="layout")
     rows = LAYOUTS[layout](Path(root))
+    require_architectures(tuple(unseen), rows["architecture"])  # before hours of decoding
     paths = [Path(root) / path for path in rows["path"]]
     facts = pd.DataFrame(map_processes(inspect_file, paths, workers=workers, label="reading images"))
     named_problem = rows["problem"]
@@ -50,6 +51,10 @@ def build_manifest(
     _require_classes(manifest, root)
     manifest["group"] = group_images(manifest, group_pattern=group_pattern)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen)
+    trained = manifest[~manifest["split"].isin(["unseen", "excluded"])]
+    for nature in CLASSES:
+        if nature not in set(trained["nature"]):
+            raise ValueError(f"unseen leaves no image of {nature} to train on; name fewer architectures")
     return manifest[COLUMNS]
 
 

@@ -184,7 +184,8 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(2, 3, figsize=(10, 5.8), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
         lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
-        for colour, (subsampling, line) in zip(["#D55E00", "#000000"], lines):
+        for subsampling, line in lines:
+            colour = {"444": "#000000", "420": "#D55E00"}[subsampling]
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)

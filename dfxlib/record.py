@@ -66,13 +66,18 @@ class Run:
         """Write metrics.json with the run's duration, and move the folder to its final name."""
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
+        if self.folder != self.final:  # a last cell that is run twice has nothing to move
+            self._move()
+        print(f"finished in {metrics['seconds']:.0f} s")
+
+    def _move(self) -> None:
         retired = _retired(self.final)
         shutil.rmtree(retired, ignore_errors=True)
         if self.final.exists():
             self.final.rename(retired)
         self.folder.rename(self.final)
+        self.folder = self.final  # a cell that is run again after the end completes this run
         shutil.rmtree(retired, ignore_errors=True)
-        print(f"finished in {metrics['seconds']:.0f} s")
 
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:

@@ -8,12 +8,17 @@ import pandas as pd
 
 from dfxlib.execute import DONE, verify
 from dfxlib.files import project_path, write_text_atomic
+from dfxlib.names import CLASSES
+
+_MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed", "seed")
+_TRAINING = ("main_share", "epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
+_STEPS = ("manifest", "base", "complete", "robustness", "generalization", "report")
 
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 200_000  # bytes
 
 #: Suffixes of what is published. A target that holds other files is not replaced.
-PUBLISHED = (".csv", ".json", ".png")
+MARK = ".published"
 
 
 def collect_runs(run_root: str) -> pd.DataFrame:
@@ -35,16 +40,28 @@ def collect_runs(run_root: str) -> pd.DataFrame:
                 "device": environment["device"],
                 "threads": environment["threads"],
                 "commit": environment["commit"],
+                "manifest": json.loads(metrics.read_text()).get("manifest_hash", "")[:12],
                 "files": "; ".join(problems) or "as vouched",
             }
         )
     if not rows:
         raise FileNotFoundError(f"{root} holds no finished run; run the notebooks before this one")
-    return pd.DataFrame(rows)
+    order = {step: position for position, step in enumerate(_STEPS)}
+    return pd.DataFrame(rows).sort_values("run", key=lambda run: run.map(lambda r: (order.get(r.split("/")[0], 9), r)))
 
 
-def refuse_changed(runs: pd.DataFrame) -> None:
-    """Stop where a file of a batch run is no longer what the run wrote."""
+def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
+    """Stop where a run's files are not what it wrote, or where it saw other data than the manifest's.
+
+    A report of mixed data would call an architecture unseen that a model was trained on.
+    """
+    other = runs[(runs["manifest"] != manifest_hash[:12]) & (runs["run"] != "report")]
+    if len(other):
+        first = other.iloc[0]
+        raise ValueError(
+            f"run {first['run']} belongs to manifest {first['manifest']}, the study has {manifest_hash[:12]}; "
+            "run it again, or remove its folder"
+        )
     bad = runs[runs["files"].str.contains("changed|missing")]
     if len(bad):
         first = bad.iloc[0]
@@ -139,6 +156,20 @@ def difference_sentences(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def settings_table(run_root: str) -> pd.DataFrame:
+    """How the models were made: one column a complete run, base model settings among them."""
+    root = project_path(run_root)
+    columns = {}
+    for path in sorted(root.glob("complete/*/seed*/settings.json")):
+        backbone, seed = path.parent.relative_to(root / "complete").parts
+        settings = json.loads(path.read_text())
+        base = json.loads((root / "base" / backbone / CLASSES[0] / seed / "settings.json").read_text())
+        shown = {name: settings[name] for name in _MODEL}
+        shown |= {f"base: {name}": base[name] for name in _TRAINING} | {"complete: epochs": settings["epochs"]}
+        columns[f"{backbone}, {seed}"] = shown | {"complete: cells of the grid": len(settings["grid"])}
+    return pd.DataFrame(columns)
+
+
 def publish(run_root: Path, target: Path) -> list[Path]:
     """Copy tables, small figures, settings and environments of finished batch runs for review."""
     folders = sorted(path.parent for path in Path(run_root).rglob(DONE))
@@ -160,17 +191,14 @@ def publish(run_root: Path, target: Path) -> list[Path]:
                 copy = target / path.relative_to(run_root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 copied.append(Path(shutil.copy(path, copy)))
+    write_text_atomic(target / MARK, "written by dfxlib publish, which may replace this folder\n")
     return copied
 
 
 def _require_own(target: Path) -> None:
-    """Refuse to replace a folder that holds anything `publish` does not write."""
-    if target.is_file():
-        raise ValueError(f"{target} is a file; give results/STUDY")
-    strange = [path for path in sorted(target.rglob("*")) if path.is_file() and path.suffix not in PUBLISHED]
-    if strange:
-        first = strange[0].relative_to(target)
-        raise ValueError(f"{target} holds {first}, which publish did not write; give results/STUDY")
+    """Refuse to replace anything but an earlier result of `publish`, which carries its mark."""
+    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file()):
+        raise ValueError(f"{target} is not what publish wrote before; give results/STUDY, or remove it yourself")
 
 
 def readme_table(results: Path) -> str:  # Markdown

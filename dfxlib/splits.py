@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dfxlib.names import CLASSES
+from dfxlib.names import CLASSES, require_name
 
 BASE_SHARE = 0.4  # share of the groups that train and validate base models
 COMPLETE_SHARE = 0.4  # share of the groups that train, select and calibrate the complete model
@@ -37,10 +37,7 @@ def assign_splits(
     the architecture, must be new (a departure from the plain rule that matters only where one
     group spans architectures, such as one scene seen by several generators).
     """
-    missing = sorted(set(unseen) - set(manifest["architecture"]))
-    if missing:
-        known = ", ".join(sorted(set(manifest["architecture"]) - {""}))
-        raise ValueError(f"unseen architecture {missing[0]!r} is not in the data; known: {known}")
+    require_architectures(unseen, manifest["architecture"])
     part = unit_hash(manifest["group"], split_seed=split_seed, purpose="part")
     valid = unit_hash(manifest["group"], split_seed=split_seed, purpose="base_valid")
     split = pd.Series("test", index=manifest.index, dtype=object)
@@ -63,6 +60,14 @@ def assign_splits(
     return split.astype(str)
 
 
+def require_architectures(unseen: tuple[str, ...], architectures: pd.Series) -> None:
+    """Raise ValueError for a name that no image has."""
+    missing = sorted(set(unseen) - set(architectures))
+    if missing:
+        known = ", ".join(sorted(set(architectures) - {""}))
+        raise ValueError(f"unseen architecture {missing[0]!r} is not in the data; known: {known}")
+
+
 def base_task(
     manifest: pd.DataFrame,
     nature: str,  # main class
@@ -76,6 +81,7 @@ def base_task(
     All images of the main class in the split, and as many others as the share leaves room for,
     drawn over their architectures in proportion. Raises ValueError when either side is empty.
     """
+    require_name(nature, CLASSES, what="nature")
     if not 0 < main_share < 1:
         raise ValueError(f"main_share is {main_share}; expected a share between 0 and 1")
     rows = manifest[manifest["split"] == split]

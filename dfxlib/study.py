@@ -3,6 +3,7 @@
 Everything here is plain data; no notebook reads a study file behind its reader's back.
 """
 
+import re
 from pathlib import Path
 
 from dfxlib.files import project_path
@@ -15,6 +16,8 @@ from dfxlib.zoo import BACKBONES, FRONT_ENDS, STEMS
 _DATA = ("layout", "group_pattern", "demo_scenes", "unseen", "split_seed")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
+BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
+COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
 _STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete")
 KEYS = (*_STUDY, *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
 
@@ -46,16 +49,23 @@ def check_study(config: dict) -> dict:
 
 
 def _check_kinds(study: dict) -> None:
-    whole = ("demo_scenes", "split_seed", "image_size", "resamples", "threads", "workers", "gpus_per_job")
-    for key in whole:
-        if type(study[key]) is not int or study[key] < 0:
-            raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number")
-    for key in ("base", "complete"):
-        if not isinstance(study[key], dict):
-            raise ValueError(f"study key {key} is {study[key]!r}; expected names with values, as in studies/demo.yaml")
+    if not re.fullmatch(r"\w[\w.+-]*", str(study["study"])):
+        raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
+    at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0}
+    at_least |= dict.fromkeys(("image_size", "resamples", "threads", "workers"), 1)
+    for key, least in at_least.items():
+        if type(study[key]) is not int or study[key] < least:
+            raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
+    if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
+        raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
+    for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
+        if not isinstance(study[key], dict) or set(study[key]) != set(names):
+            raise ValueError(f"study key {key} is {study[key]!r}; expected exactly the names {', '.join(names)}")
     for key in ("backbones", "seeds", "conditions"):
         if not study[key]:
             raise ValueError(f"study key {key} is empty; expected at least one value")
+        if len(set(map(str, study[key]))) < len(study[key]):
+            raise ValueError(f"study key {key} holds a value twice: {study[key]}")
     for seed in study["seeds"]:
         if not str(seed).isdigit():
             raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")

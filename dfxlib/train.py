@@ -189,7 +189,7 @@ def _train_epoch(
     torch.manual_seed(np.random.SeedSequence([seed, epoch]).generate_state(1)[0].item())  # dropout
     total, hits, images = 0.0, 0, 0
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
-    for chunk in progress(chunks, label=f"{label} epoch {epoch}"):
+    for chunk in progress(chunks, label=f"{label} epoch {epoch + 1}"):
         inputs = to_input(train.array[train.rows[chunk]], device)
         labels = torch.tensor(train.labels[chunk], dtype=torch.long, device=device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):

@@ -175,3 +175,9 @@ def test_counts_add_up_to_the_manifest(tree: Path) -> None:
     assert counts["all"].sum() == 72 and (counts.drop(columns="all").sum(axis=1) == counts["all"]).all()
     assert counts.loc[("real", "real_0"), "all"] == 12
     assert np.array_equal(counts["test"].sum(), (table["split"] == "test").sum())
+
+
+def test_holding_out_all_of_a_nature_is_refused(tree: Path) -> None:
+    reals = tuple(sorted(path.name for path in (tree / "real").iterdir()))
+    with pytest.raises(ValueError, match="unseen leaves no image of real to train on; name fewer architectures"):
+        m.build_manifest(tree, unseen=reals, workers=1)

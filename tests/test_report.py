@@ -19,7 +19,7 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
     (folder / "figures").mkdir()
     (folder / "settings.json").write_text("{}")
     (folder / "environment.json").write_text(json.dumps({"device": "cpu", "threads": 2, "commit": commit}))
-    (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0} | metrics))
+    (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0, "manifest_hash": "m"} | metrics))
     (folder / "notebook.html").write_text("<html>")
     if done:
         vouch(folder, notebook=Path("20_train.ipynb"), parameters={}, seconds=12.3)
@@ -72,18 +72,23 @@ def test_runs_under_way_are_left_out(study: Path) -> None:
 
 
 def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
-    r.refuse_changed(r.collect_runs(str(study)))
-    (study / "complete" / "resnet18" / "seed0" / "metrics.json").write_text('{"seconds": 1, "auc": 1.0}')
+    r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="m")
+    (study / "complete" / "resnet18" / "seed0" / "metrics.json").write_text('{"seconds": 1, "manifest_hash": "m"}')
     with pytest.raises(
         ValueError, match=r"run complete/resnet18/seed0: metrics\.json was changed; run 20_train.ipynb again"
     ):
-        r.refuse_changed(r.collect_runs(str(study)))
+        r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="m")
+
+
+def test_a_run_on_other_data_than_the_manifests_stops_the_report(study: Path) -> None:
+    with pytest.raises(ValueError, match="belongs to manifest m, the study has other; run it again"):
+        r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="other")
 
 
 def test_a_run_stepped_through_by_hand_is_listed_and_said(study: Path) -> None:
     plant_run(study / "robustness" / "resnet18" / "seed0", done=False)
     runs = r.collect_runs(str(study))
-    r.refuse_changed(runs)
+    r.refuse_unfit(runs, manifest_hash="m")
     assert r.warnings_of(runs) == ["Stepped through by hand, so without checksums: robustness/resnet18/seed0."]
     assert "- robustness/resnet18/seed0: stepped through by hand" in r.links(runs)
 
@@ -161,7 +166,7 @@ def test_publishing_again_removes_what_a_run_no_longer_has(study: Path, tmp_path
 def test_publishing_refuses_to_replace_a_folder_that_is_not_its_own(study: Path, tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     (tmp_path / "clone" / "thesis.py").write_text("work")
-    with pytest.raises(ValueError, match=r"clone holds thesis\.py, which publish did not write; give results/STUDY"):
+    with pytest.raises(ValueError, match="clone is not what publish wrote before; give results/STUDY"):
         r.publish(study, tmp_path / "clone")
     assert (tmp_path / "clone" / "thesis.py").read_text() == "work"
 

@@ -37,7 +37,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path) -> 
         ({"backbones": None}, "study key backbones is empty"),
         ({"image_size": "64px"}, "study key image_size is '64px'; expected a whole number"),
         ({"resamples": 1.5}, r"study key resamples is 1\.5; expected a whole number"),
-        ({"base": 10}, "study key base is 10; expected names with values, as in studies/demo.yaml"),
+        ({"base": 10}, "study key base is 10; expected exactly the names epochs, batch_size"),
         ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_change_reaches_the_steps_that_use_it(demo: dict, change: dict, steps:
 def test_a_base_run_gets_its_nature_backbone_and_seed(demo: dict) -> None:
     parameters = science(demo, "base", backbone="resnet18", nature="real", seed="2")
     assert (parameters["natures"], parameters["backbone"], parameters["seed"]) == (["real"], "resnet18", 2)
-    assert parameters["epochs"] == demo["base"]["epochs"] and parameters["main_share"] == 0.9
+    assert parameters["epochs"] == demo["base"]["epochs"] and parameters["main_share"] == demo["main_share"]
 
 
 def test_an_unknown_step_is_refused(demo: dict) -> None:

@@ -111,15 +111,15 @@ def _own_files(root: Path) -> set[str]:
     if root.exists() and not root.is_dir():
         raise ValueError(f"{root} is a file, expected a folder for the demonstration set")
     pattern = re.compile("(" + "|".join(f"{n}/{a}" for a, n in ARCHITECTURES.items()) + r")/scene\d{6}\.png")
-    own = set()
+    own, torn = set(), []
     for folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             relative = (Path(folder) / name).relative_to(root).as_posix()
-            if relative.endswith(".partial"):  # ours, from a run that died while writing
-                os.unlink(root / relative)
-            elif pattern.fullmatch(relative):
+            if pattern.fullmatch(relative):
                 own.add(relative)
+            elif pattern.fullmatch(relative.removesuffix(".partial")):
+                torn.append(root / relative)  # ours, from a run that died while writing
             elif relative not in (MARKER, UNFINISHED) and not name.startswith("."):
                 raise ValueError(
                     f"{root} holds {relative}, which is not of a demonstration set; give an empty or a new folder"
@@ -129,6 +129,8 @@ def _own_files(root: Path) -> set[str]:
             f"{root} holds images but no {MARKER}, so they may not be of a demonstration set; "
             "give an empty or a new folder"
         )
+    for path in torn:
+        path.unlink()
     return own
 
 
