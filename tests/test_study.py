@@ -43,7 +43,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(clone: Path, *command: str, seconds: int = 900) -> subprocess.CompletedProcess:
     """Run a command in the clone with this environment's programs first on the path."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(clone)}
+    # `make test` hands its own MAKEFLAGS down, with which an inner make would talk of folders.
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    environment = inherited | {"PATH": path, "PYTHONPATH": str(clone)}
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
