@@ -217,6 +217,8 @@ def test_real_photographs_gans_and_diffusion_models_end_in_a_report(clone: Path,
     small = tmp_path / "small.yaml"
     small.write_text(
         "base: {epochs: 1, batch_size: 32, learning_rate: 1.0e-3, weight_decay: 1.0e-3, step_size: 10, gamma: 0.3}\n"
+        "complete: {epochs: 2, batch_sizes: [32], learning_rates: [1.0e-3], weight_decays: [1.0e-3], "
+        "gammas: [0.6], step_sizes: [10]}\n"
         "image_size: 32\nstem: imagenet\nconditions: [raw, jpeg444_q90]\nresamples: 200\n"
     )
     unseen = "cifar10_wgan_gp,cifar10_gan_r1,cifar10_edm"
