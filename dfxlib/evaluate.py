@@ -106,32 +106,34 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     recalls = {n: stats.rate(said == n, nature == n, draws) for n in CLASSES}
     values = {("three-way", "balanced accuracy"): np.mean(list(recalls.values()), axis=0)}
     values[("three-way", "macro F1")] = _macro_f1(said, nature, draws)
-    intervals = {key: stats.interval(value) for key, value in values.items()}
+    three, two = (stats.smallest_class(draws.cluster, label) for label in (nature, is_fake))
+    intervals = {key: stats.interval(value, clusters=three) for key, value in values.items()}
     for n in CLASSES:
         intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
     for verdict in VERDICTS:
         fake = says_fake(scores, verdict, calibration)
         both = stats.rate(fake, is_fake, draws) + stats.rate(~fake, ~is_fake, draws)
-        intervals[(verdict, "balanced accuracy")] = stats.interval(both / 2)
+        intervals[(verdict, "balanced accuracy")] = stats.interval(both / 2, clusters=two)
         intervals[(verdict, "fake recall")] = stats.rate_interval(fake, is_fake, draws)
         intervals[(verdict, "real recall")] = stats.rate_interval(~fake, ~is_fake, draws)
     areas = stats.auc(scores["p_fake"].to_numpy(), is_fake, everything, draws)
-    intervals[("fake score", "AUC")] = stats.interval(areas)
+    intervals[("fake score", "AUC")] = stats.interval(areas, clusters=two)
     table = pd.DataFrame(intervals, index=["value", "low", "high"]).T
     table.index.names = ["verdict", "metric"]
     return table.reset_index().assign(images=len(scores), clusters=draws.counts.shape[1])
 
 
 def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """One row an architecture: what share is recognised, and AUC of fakes against all reals here.
+    """One row an architecture: what share is recognised, and AUC of fakes against the test reals.
 
-    `recall` is the three-way one, `binary_recall` counts any fake verdict for a fake. Real
-    images are shared: the same resamples of them stand against every generator.
+    `recall` is the three-way one, `binary_recall` counts any fake verdict for a fake. Real test
+    images are shared: the same resamples of them stand against every generator, seen or not.
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     nature, architecture = scores["nature"].to_numpy(), scores["architecture"].to_numpy()
     said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
     p_fake, is_fake = scores["p_fake"].to_numpy(), nature != "real"
+    test_reals = ~is_fake & (scores["split"] == "test").to_numpy()
     table = []
     for own, name in scores[["nature", "architecture"]].drop_duplicates().itertuples(index=False):
         here = (architecture == name) & (nature == own)  # two natures may share a folder's name
@@ -142,7 +144,9 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
         for metric, hit in hits.items():
             row |= _named(metric, stats.rate_interval(hit, here, draws))
         if own != "real":
-            row |= _named("auc", stats.interval(stats.auc(p_fake, is_fake, here | ~is_fake, draws)))
+            among = here | test_reals
+            clusters = stats.smallest_class(draws.cluster[among], is_fake[among])
+            row |= _named("auc", stats.interval(stats.auc(p_fake, is_fake, among, draws), clusters=clusters))
         table.append(row | {f"said_{short}": float((said[here] == n).mean()) for n, short in _SHORT.items()})
     frame = pd.DataFrame(table)
     return frame.sort_values(["nature", "split", "architecture"], ignore_index=True)
@@ -166,7 +170,8 @@ def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
     is_main = scores["is_main"].to_numpy() == 1
     areas = stats.auc(scores["p_main"].to_numpy(), is_main, np.ones(len(scores), dtype=bool), draws)
     sizes = {"main_images": int(is_main.sum()), "other_images": int((~is_main).sum())}
-    return _named("valid_auc", stats.interval(areas)) | sizes
+    clusters = stats.smallest_class(draws.cluster, is_main)
+    return _named("valid_auc", stats.interval(areas, clusters=clusters)) | sizes
 
 
 def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:

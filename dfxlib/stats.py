@@ -55,9 +55,10 @@ def auc(score: np.ndarray, positive: np.ndarray, among: np.ndarray, draws: Resam
 def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, float]:  # estimate, low, high
     """Estimate (row 0 of the resamples) and its percentile interval; NaN where it is undefined.
 
-    For a rate, `clusters` is the number of clusters behind it. Where all or none hit, the
-    bootstrap knows no spread, and the exact binomial bound over the clusters stands in (Clopper
-    and Pearson, 1934): 64 of 64 is "at least 0.94", not "exactly 1".
+    `clusters` is the number of clusters behind a rate; behind a mean of rates or an area, that of
+    its smallest class. Where all or none hit, the bootstrap knows no spread, and the exact
+    binomial bound over the clusters stands in (Clopper and Pearson, 1934): 64 of 64 is "at least
+    0.94", not "exactly 1". For means and areas this bound is on the wide side.
     """
     estimate, tail = float(values[0]), (1 - LEVEL) / 2
     if not np.isfinite(estimate):
@@ -69,6 +70,11 @@ def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, fl
     if clusters and estimate == 0:
         high = beta.ppf(1 - tail, 1, clusters)
     return estimate, float(low), float(high)
+
+
+def smallest_class(cluster: np.ndarray, label: np.ndarray) -> int:
+    """Clusters of the label that has fewest: what stands behind a metric that needs all labels."""
+    return min((len(np.unique(cluster[label == value])) for value in np.unique(label)), default=0)
 
 
 def rate_interval(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> tuple[float, float, float]:

@@ -99,6 +99,23 @@ def test_a_generator_is_measured_against_all_reals() -> None:
     np.testing.assert_allclose(result[["said_dm", "said_gan", "said_real"]].sum(axis=1), 1)
 
 
+def test_seen_and_unseen_generators_stand_against_the_same_real_images() -> None:
+    table = scores(300)
+    table.loc[table["architecture"].isin(["gan_generated_2", "real_2"]), "split"] = "unseen"
+    result = e.by_architecture(table, CALIBRATION, resamples=FEW).set_index("architecture")
+    reals = (table["nature"] == "real") & (table["split"] == "test")
+    for name in ("gan_generated_1", "gan_generated_2"):
+        own = table["architecture"] == name
+        expected = roc_auc_score(own[own | reals], table["p_fake"][own | reals])
+        assert result.loc[name, "auc"] == pytest.approx(expected)
+
+
+def test_a_perfect_score_on_few_images_keeps_a_wide_interval() -> None:
+    summary = e.summarise(scores(12, skill=99), CALIBRATION, resamples=FEW)
+    argmax = summary[(summary["verdict"].isin(["three-way", "argmax"])) | (summary["metric"] == "AUC")]
+    assert (argmax["value"] == 1).all() and (argmax["low"] < 0.7).all()
+
+
 def test_folders_of_one_name_under_two_natures_stay_apart() -> None:
     table = scores(120).assign(architecture="celeba")
     result = e.by_architecture(table, CALIBRATION, resamples=FEW)

@@ -103,6 +103,15 @@ def test_the_bound_counts_clusters_and_not_images() -> None:
     assert low == pytest.approx(binomtest(8, 8).proportion_ci(0.95, "exact").low)
 
 
+def test_perfect_separation_of_few_is_not_certainty() -> None:
+    positive = np.arange(60) < 4
+    draws = stats.resample_clusters(np.arange(60))
+    area = stats.auc(positive.astype(float), positive, everything(60), draws)
+    clusters = stats.smallest_class(draws.cluster, positive)
+    assert clusters == 4 and stats.interval(area)[1] == 1
+    assert stats.interval(area, clusters=clusters) == pytest.approx((1, 0.025 ** (1 / 4), 1))
+
+
 def test_duplicated_images_widen_the_interval() -> None:
     hit = np.repeat(np.random.default_rng(0).random(40) < 0.6, 5)  # 40 scenes, five copies each
     naive = stats.rate_interval(hit, everything(200), stats.resample_clusters(np.arange(200)))
