@@ -6,12 +6,6 @@
 Scenes come from the seeds of the purpose "training", which the study's scenes never use. The log
 beside this file says what was reached. Training is seeded, but its last digits depend on the
 machine: the weights are the reference, not this script's output elsewhere.
-
-How the kept weights came about, in order: GAN-like ones with --scenes 250, when photographs were
-80 pixels wide; diffusion-like ones with the defaults; their grain again with --grain-only
---scenes 120, after END went from 0.012 to 0.005. Cameras were changed a little after that, while
-the audit was tuned on seed 1: camera_a_bilinear had noise 0.9 and sharpening 0.30 in training,
-camera_b_gradient contrast 0.3.
 """
 
 from __future__ import annotations
@@ -31,7 +25,7 @@ from tqdm import tqdm
 
 from dfxlib.demo import diffusion_like, gan_like
 from dfxlib.demo.cameras import CAMERAS, photograph
-from dfxlib.demo.reconstruct import WEIGHTS, build, load
+from dfxlib.demo.reconstruct import WEIGHTS, build
 from dfxlib.demo.scenes import random_stream, render_scene
 
 LOG = Path(__file__).with_name("training_log.csv")
@@ -231,17 +225,6 @@ def train(
     print(f"{architecture}: {time.monotonic() - began:.0f} s, {rows[-1]}", flush=True)
 
 
-def refit_grain(architecture: str, photos: Tensor, levels: Tensor, *, seed: int, rows: list[dict]) -> None:
-    """Fit the grain of a trained diffusion-like network anew, after its sampler changed."""
-    torch.manual_seed(1000 * seed + sum(map(ord, architecture)))
-    network = load.__wrapped__(architecture).float()  # not the cached one, which is shared
-    network.grain.requires_grad_(True)
-    log = progress(rows, architecture, "grain", total=GRAIN_STEPS, began=time.monotonic())
-    fit_grain(network, photos, levels, steps=GRAIN_STEPS, log=log)
-    store(network, architecture)
-    print(f"{architecture}: {rows[-1]}", flush=True)
-
-
 def progress(rows: list[dict], architecture: str, phase: str, *, total: int, began: float) -> Callable[..., None]:
     """A function that appends twenty rows of the log over a phase of `total` steps."""
 
@@ -268,23 +251,15 @@ def main() -> None:
     parser.add_argument("--effort", type=float, default=1.0, help="factor on all steps")
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--grain-only", action="store_true", help="keep all other weights")
     args = parser.parse_args()
     torch.set_num_threads(1)  # sums in one order
     photos, levels = training_photos(args.scenes, seed=args.seed)
     kept = []
     if LOG.exists():
         with LOG.open(newline="") as file:
-            kept = [
-                row
-                for row in csv.DictReader(file)
-                if row["architecture"] not in args.only or (args.grain_only and row["phase"] != "grain")
-            ]
+            kept = [row for row in csv.DictReader(file) if row["architecture"] not in args.only]
     for architecture in args.only:
-        if args.grain_only:
-            refit_grain(architecture, photos, levels, seed=args.seed, rows=kept)
-        else:
-            train(architecture, photos, levels, effort=args.effort, seed=args.seed, rows=kept)
+        train(architecture, photos, levels, effort=args.effort, seed=args.seed, rows=kept)
         with LOG.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
