@@ -161,7 +161,7 @@ def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architectur
     """How many images the sources of a data set promise; an empty field stands for all of them."""
     named = layout not in ("csv", "parquet")
     rows = read_description(layout).expected if named else ()
-    table = pd.DataFrame(rows, columns=[*_EXPECTED, "images"]).fillna(dict.fromkeys(_EXPECTED, ""))
+    table = pd.DataFrame([dict.fromkeys(_EXPECTED, "") | row for row in rows], columns=[*_EXPECTED, "images"])
     return table.astype({"images": "int64"})
 
 
@@ -294,6 +294,8 @@ def _check_parts(description: Description) -> None:
         for field, value in rule.fields.items():
             if isinstance(value, dict) and len(value) != 1:
                 raise ValueError(f"layout {description.layout}: {field} must look up one part, not {', '.join(value)}")
+            if isinstance(value, dict) and field == "pair":
+                raise ValueError(f"layout {description.layout}: pair must be text with parts, not a table of names")
             used = parts_of(value) if isinstance(value, str) else set(value)
             absent = sorted(used - named - ({"stem"} if field == "pair" else set()))
             if absent and not description.tables:

@@ -96,7 +96,7 @@ def _read_tree(root: Path, description: Description) -> pd.DataFrame:
     """Rows of a tree of folders: the folder decides, file by file only the suffix is looked at."""
     problems: dict[str, str] = {}
     places, paths, place_of = [], [], []
-    images_in: Counter[str] = Counter()  # by class folder
+    classes, filled = set(), set()  # folders that a rule labels; folders with an image in or below them
     patterns = [compile_pattern(rule.path, below=True) for rule in description.rules]
     skip = {*_NOT_DATA, *description.skip, *([description.guidance] if description.guidance else [])}
     for folder, names in _walk(root, skip, problems):
@@ -107,13 +107,14 @@ def _read_tree(root: Path, description: Description) -> pd.DataFrame:
         for name in others:
             problems.setdefault(prefix + name, f"suffix {Path(name).suffix!r} is no image's")
         if match:
-            images_in[match[1]] += len(names) - len(others)
+            classes.add(match[1])
+        if len(names) > len(others):
+            filled |= {folder, *(folder[:end] for end, sign in enumerate(folder) if sign == "/")}
         paths += [prefix + name for name in names]
         place_of += [len(places)] * len(names)
         places.append((number, match.groupdict() if match else {}))
-    for folder, count in images_in.items():
-        if count == 0:
-            problems.setdefault(folder, "folder holds no image")
+    for folder in classes - filled:
+        problems.setdefault(folder, "folder holds no image")
     said = _label_places(description, places).take(place_of).reset_index(drop=True)
     said["path"] = pd.Series(paths, dtype=str)
     _pair_files(said, description.rules, places, np.asarray(place_of, dtype=int))
