@@ -1,4 +1,4 @@
-"""The command line: `python -m dfxlib execute` and `python -m dfxlib publish`.
+"""The command line: `python -m dfxlib execute`, `publish` and `guidance`.
 
 Exit codes: 0 done, 1 a notebook's cell failed, 2 unusable arguments or input, 130 interrupted.
 """
@@ -59,6 +59,16 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _guidance(options: argparse.Namespace) -> int:
+    from dfxlib.manifest import read_manifest
+    from dfxlib.tables import write_guidance
+
+    manifest, _ = read_manifest(options.manifest)
+    written = write_guidance(manifest, options.out)
+    print(f"{options.out}: {written} of {len(manifest)} images; unseen and excluded ones have no label there")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dfxlib", description="The DeepFeatureX study")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -76,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
     publish.set_defaults(handle=_publish)
+    guidance = commands.add_parser("guidance", help="write the splits of a manifest as the reference reads them")
+    guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
+    guidance.add_argument("out", type=Path, help="guidance.csv")
+    guidance.set_defaults(handle=_guidance)
     return parser
 
 

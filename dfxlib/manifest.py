@@ -10,8 +10,8 @@ from scipy.sparse.csgraph import connected_components
 
 from dfxlib.decode import inspect_file
 from dfxlib.files import sha256_file, write_atomic, write_text_atomic
-from dfxlib.layouts import LAYOUTS
-from dfxlib.names import CLASSES, require_name
+from dfxlib.layouts import list_images
+from dfxlib.names import CLASSES
 from dfxlib.parallel import map_processes
 from dfxlib.splits import assign_splits, require_architectures
 
@@ -39,15 +39,13 @@ def build_manifest(
     Damaged files are rows with a problem. Raises ValueError when the root, the layout or the
     names are wrong, or when a class of the three-way task has no usable image.
     """
-    require_name(layout, tuple(LAYOUTS), what="layout")
-    rows = LAYOUTS[layout](Path(root))
+    rows = list_images(Path(root), layout=layout)
     require_architectures(tuple(unseen), rows["architecture"])  # before hours of decoding
     paths = [Path(root) / path for path in rows["path"]]
     facts = pd.DataFrame(map_processes(inspect_file, paths, workers=workers, label="reading images"))
     named_problem = rows["problem"]
     manifest = pd.concat([rows.drop(columns="problem"), facts], axis=1)
     manifest["problem"] = named_problem.where(named_problem != "", facts["problem"])
-    manifest = manifest.assign(declared_split="", content="unknown", container="", row="")
     _require_classes(manifest, root)
     manifest["group"] = group_images(manifest, group_pattern=group_pattern)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen)

@@ -6,8 +6,8 @@ Everything here is plain data; no notebook reads a study file behind its reader'
 import re
 from pathlib import Path
 
+from dfxlib.descriptions import require_layout
 from dfxlib.files import project_path
-from dfxlib.layouts import LAYOUTS
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.perturb import require_conditions
 from dfxlib.zoo import BACKBONES, FRONT_ENDS, STEMS
@@ -37,7 +37,7 @@ def check_study(config: dict) -> dict:
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for backbone in study["backbones"]:
         require_name(backbone, tuple(BACKBONES), what="backbone")
-    require_name(study["layout"], tuple(LAYOUTS), what="layout")
+    require_layout(study["layout"])
     require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
     require_name(study["front_end"], FRONT_ENDS, what="front_end")
     require_name(study["stem"], STEMS, what="stem")

@@ -11,7 +11,8 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
     ("files", "names", "parallel", "zoo", "residual"),
-    ("decode", "splits", "perturb", "stats", "store", "layouts", "baselines", "demo"),
+    ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo"),
+    ("layouts",),
     ("manifest", "images", "backbones", "study"),
     ("models",),
     ("checkpoint",),
@@ -118,5 +119,6 @@ def test_the_package_without_the_demonstration_set_has_at_most_3500_lines_of_cod
 
 
 def test_only_the_command_line_reads_study_or_parameter_files() -> None:
-    # layouts reads the descriptions of public data sets, which are data and no settings
-    assert {path.stem for path in MODULES if "import yaml" in path.read_text()} <= {"execute", "layouts", "__main__"}
+    # descriptions of public data sets are data and no settings
+    reading = {path.stem for path in MODULES if "import yaml" in path.read_text()}
+    assert reading <= {"execute", "descriptions", "__main__"}

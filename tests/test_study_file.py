@@ -25,7 +25,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path) -> 
     "change, message",
     [
         ({"backbones": ["resnet999"]}, "backbone 'resnet999' is unknown; expected one of resnet18, "),
-        ({"layout": "cifake"}, "layout 'cifake' is unknown; expected one of folders"),
+        ({"layout": "cifar"}, "layout 'cifar' is unknown; expected one of folders, csv, parquet, "),
         ({"resize_mode": "stretch"}, "resize_mode 'stretch' is unknown; expected one of resize, crop, nearest"),
         ({"front_end": "dct"}, "front_end 'dct' is unknown; expected one of rgb, residual"),
         ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
