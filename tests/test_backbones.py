@@ -135,8 +135,8 @@ def test_other_networks_have_no_full_stem(name: str) -> None:
     [
         ({"name": "resnet999"}, "backbone 'resnet999' is unknown; expected one of densenet121, .*, timm:NAME"),
         ({"name": "resnet18", "stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
-        ({"name": "timm:vit_bse"}, r"backbone timm:vit_bse is unknown to timm .*vit_bse.*; timm\.list_models\(\)"),
-        ({"name": "timm:test_vit.mine"}, r"backbone timm:test_vit\.mine is unknown to timm .*tag \(mine\)"),
+        ({"name": "timm:vit_bse"}, r"backbone timm:vit_bse cannot be had from timm .*vit_bse.*; timm\.list_models\(\)"),
+        ({"name": "timm:test_vit.mine"}, r"backbone timm:test_vit\.mine cannot be had from timm .*tag \(mine\)"),
     ],
 )
 def test_unknown_names_are_refused_with_the_known_ones(options: dict, message: str) -> None:

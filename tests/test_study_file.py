@@ -32,7 +32,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
     "change, message",
     [
         ({"backbones": ["resnet999"]}, "backbone 'resnet999' is unknown; expected one of densenet121, "),
-        ({"backbones": ["timm:vit_bse"]}, "backbone timm:vit_bse is unknown to timm "),
+        ({"backbones": ["timm:vit_bse"]}, "backbone timm:vit_bse cannot be had from timm "),
         ({"backbones": ["vit_b_16"], "stem": "full"}, "stem 'full' opens a strided first .*, and vit_b_16 has none"),
         ({"backbones": ["vit_b_16"], "image_size": 18}, "backbone vit_b_16 needs squares of at least 19 px"),
         ({"weights": None}, "study key weights is None; expected imagenet, none, a file or a folder"),
