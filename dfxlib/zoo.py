@@ -195,7 +195,7 @@ def _timm_backbone(name: str) -> Backbone:
             network = timm.create_model(name)
     except RuntimeError as error:
         raise ValueError(
-            f"backbone {TIMM}{name} cannot be had from timm {timm.__version__}: {error}; timm.list_models() names others"
+            f"backbone {TIMM}{name} cannot be had from timm {timm.__version__} ({error}); see timm.list_models()"
         ) from error
     config = network.pretrained_cfg
     side = min(config["input_size"][1:]) if config["fixed_input_size"] else 0
