@@ -2,20 +2,21 @@
 #     snakemake --configfile studies/demo.yaml --cores 2
 import hashlib
 import json
+import re
 import shlex
 import sys
 
 from dfxlib import study as study_file
 from dfxlib.names import CLASSES
-from dfxlib.zoo import BACKBONES
 
 try:
     STUDY = study_file.check_study(config)
-except ValueError as error:
+except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
     sys.exit(f"study: {error}")
 
 PY = shlex.quote(sys.executable)
 RUN = f"runs/{STUDY['study']}"
+BACKBONES = list(study_file.backbone_folders(STUDY))
 # A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
 ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
 EXECUTE = f"{ENV} {PY} -m dfxlib execute"
@@ -43,7 +44,7 @@ def code_hash(notebook):
 
 
 wildcard_constraints:
-    backbone="|".join(BACKBONES),
+    backbone="|".join(map(re.escape, BACKBONES)),
     nature="|".join(CLASSES),
     seed=r"\d+",
 
@@ -147,7 +148,7 @@ rule report:
         runs=expand(
             f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
             step=["robustness", "generalization"],
-            backbone=STUDY["backbones"],
+            backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),
     output:

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from dfxlib.files import sha256_file, write_atomic, write_text_atomic
 from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.names import CLASSES, require_name
-from dfxlib.zoo import BACKBONES
+from dfxlib.names import CLASSES
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
 MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem") + (
@@ -166,7 +165,6 @@ def _checksum_path(path: Path) -> Path:
 
 
 def _empty_base_model(settings: dict, *, outputs: int) -> BaseModel:
-    require_name(settings["backbone"], tuple(BACKBONES), what="backbone")
     return BaseModel(
         settings["backbone"],
         weights="none",

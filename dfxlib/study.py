@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 from dfxlib.descriptions import require_layout
-from dfxlib.files import project_path
+from dfxlib.files import project_path, safe_name
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.perturb import require_conditions
-from dfxlib.zoo import BACKBONES, FRONT_ENDS, STEMS
+from dfxlib.zoo import FRONT_ENDS, check_backbone
 
 #: Keys of a study file, and the notebooks whose parameters they become.
 _DATA = ("layout", "group_pattern", "demo_scenes", "unseen", "split_seed")
@@ -23,7 +23,11 @@ KEYS = (*_STUDY, *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
 
 
 def check_study(config: dict) -> dict:
-    """The study with lists as lists; raises ValueError with one sentence for the first mistake."""
+    """The study with lists as lists; one sentence for the first mistake.
+
+    Raises ValueError, FileNotFoundError for pretrained weights that are not at hand, and
+    ModuleNotFoundError for a network of timm without timm.
+    """
     missing = [key for key in KEYS if key not in config]
     if missing == list(KEYS):
         raise ValueError("no study given; call snakemake with --configfile studies/NAME.yaml")
@@ -36,11 +40,10 @@ def check_study(config: dict) -> dict:
     _check_kinds(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for backbone in study["backbones"]:
-        require_name(backbone, tuple(BACKBONES), what="backbone")
+        check_backbone(str(backbone), weights=study["weights"], stem=study["stem"], image_size=study["image_size"])
     require_layout(study["layout"])
     require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
     require_name(study["front_end"], FRONT_ENDS, what="front_end")
-    require_name(study["stem"], STEMS, what="stem")
     require_conditions(study["conditions"])
     # A demonstration set is made by the first notebook; any other must be there already.
     if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
@@ -66,6 +69,11 @@ def _check_kinds(study: dict) -> None:
             raise ValueError(f"study key {key} is empty; expected at least one value")
         if len(set(map(str, study[key]))) < len(study[key]):
             raise ValueError(f"study key {key} holds a value twice: {study[key]}")
+    if not isinstance(study["weights"], str):
+        raise ValueError(f"study key weights is {study['weights']!r}; expected imagenet, none, a file or a folder")
+    # By name only: the machine that plans a study need not have the GPU that runs it.
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(study["device"])):
+        raise ValueError(f"study key device is {study['device']!r}; expected auto, cpu, cuda or cuda:NUMBER")
     for seed in study["seeds"]:
         if not str(seed).isdigit():
             raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
@@ -82,15 +90,27 @@ def as_list(value: object) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
+def backbone_folders(study: dict) -> dict[str, str]:
+    """Backbones by the names of their folders: timm:NAME lies in timm.NAME."""
+    return {safe_name(backbone): backbone for backbone in study["backbones"]}
+
+
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
     needed = {"manifest": ("data_root", "workers"), "robustness": ("data_root", "device", "workers"), "report": ()}
     return {key: study[key] for key in needed.get(step, _PLACE)} | {"run_root": f"runs/{study['study']}"}
 
 
-def science(study: dict, step: str, *, backbone: str = "", nature: str = "", seed: int = 0) -> dict:
+def science(
+    study: dict,
+    step: str,
+    *,
+    backbone: str = "",  # by the name of its folder, as Snakemake's wildcards have it
+    nature: str = "",
+    seed: int = 0,
+) -> dict:
     """Parameters of one run of a notebook; a change of any of them makes it run again."""
-    run = {"backbone": backbone, "seed": int(seed)}
+    run = {"backbone": backbone_folders(study).get(backbone, backbone), "seed": int(seed)}
     if step == "manifest":
         return {key: study[key] for key in (*_DATA, "resamples")}
     if step == "base":

@@ -10,8 +10,8 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
-    ("files", "names", "parallel", "zoo", "residual"),
-    ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo"),
+    ("files", "names", "parallel", "residual"),
+    ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
     ("layouts",),
     ("manifest", "images", "backbones", "study"),
     ("models",),

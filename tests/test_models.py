@@ -169,8 +169,15 @@ def test_a_smaller_side_is_the_centre_of_the_square() -> None:
     assert torch.equal(whole[..., 4:28, 4:28], centre)
 
 
-def test_front_ends_have_no_state_of_their_own() -> None:
-    assert not FrontEnd("residual", side=16).state_dict()
+def test_another_normalisation_is_that_of_the_backbone_and_travels_with_the_model() -> None:
+    model = BaseModel("timm:test_vit.r160_in1k", weights="none", image_size=SIDE)
+    state = model.state_dict()
+    assert torch.equal(state["front_end.mean"].flatten(), torch.full((3,), 0.5))
+    seen = model.front_end(constant())
+    torch.testing.assert_close(seen, torch.full_like(seen, 137 / 127.5 - 1))
+    other = FrontEnd("rgb", side=SIDE)
+    other.load_state_dict({name.removeprefix("front_end."): state[name] for name in state if "front_end" in name})
+    torch.testing.assert_close(other(images()), FrontEnd("rgb", side=SIDE, mean=(0.5,) * 3, std=(0.5,) * 3)(images()))
 
 
 def test_an_unknown_front_end_is_refused_with_the_known_ones() -> None:

@@ -1,11 +1,14 @@
 """Study files: every mistake one clear sentence, and each step the parameters of its notebook."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dfxlib.study import KEYS, as_list, check_study, place, science
+from dfxlib.study import KEYS, as_list, backbone_folders, check_study, place, science
+from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
 
@@ -16,15 +19,24 @@ def demo() -> dict:
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path) -> None:
+def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     study = yaml.safe_load(path.read_text())
+    hub_checkpoints().mkdir(parents=True)
+    for backbone in study["backbones"]:
+        (hub_checkpoints() / find_backbone(backbone).file).touch()
     assert set(check_study(study | {"data_root": str(tmp_path)})) == set(KEYS)
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"backbones": ["resnet999"]}, "backbone 'resnet999' is unknown; expected one of resnet18, "),
+        ({"backbones": ["resnet999"]}, "backbone 'resnet999' is unknown; expected one of densenet121, "),
+        ({"backbones": ["timm:vit_bse"]}, "backbone timm:vit_bse cannot be had from timm "),
+        ({"backbones": ["vit_b_16"], "stem": "full"}, "stem 'full' opens a strided first .*, and vit_b_16 has none"),
+        ({"backbones": ["vit_b_16"], "image_size": 18}, "backbone vit_b_16 needs squares of at least 19 px"),
+        ({"weights": None}, "study key weights is None; expected imagenet, none, a file or a folder"),
+        ({"device": "gpu"}, "study key device is 'gpu'; expected auto, cpu, cuda or cuda:NUMBER"),
         ({"layout": "cifar"}, "layout 'cifar' is unknown; expected one of folders, csv, parquet, "),
         ({"resize_mode": "stretch"}, "resize_mode 'stretch' is unknown; expected one of resize, crop, nearest"),
         ({"front_end": "dct"}, "front_end 'dct' is unknown; expected one of rgb, residual"),
@@ -45,6 +57,44 @@ def test_a_mistake_is_one_sentence_that_names_it(demo: dict, change: dict, messa
     with pytest.raises(ValueError, match=message) as caught:
         check_study(demo | change)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "weights, message",
+    [
+        (
+            "imagnet",
+            "weights imagnet are missing; expected 'imagenet', 'none', a file, or a folder that holds resnet18-",
+        ),
+        ("imagenet", r"pretrained weights of resnet18 are not at .*/resnet18-f37072fd\.pth; fetch https://.* to that"),
+    ],
+)
+def test_missing_weights_are_told_before_anything_runs(
+    demo: dict, weights: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=message):
+        check_study(demo | {"weights": weights})
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_a_device_need_not_be_at_hand_where_a_study_is_planned(demo: dict, device: str) -> None:
+    assert check_study(demo | {"device": device})["device"] == device
+
+
+def test_checking_a_study_imports_no_torch() -> None:
+    """It happens at every call of snakemake."""
+    code = "import sys, yaml; from dfxlib.study import check_study; "
+    code += f"check_study(yaml.safe_load(open({str(STUDIES / 'demo.yaml')!r}))); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=STUDIES.parent, check=False).returncode == 0
+
+
+def test_a_network_of_timm_lies_in_a_folder_of_its_own(demo: dict) -> None:
+    study = check_study(demo | {"backbones": ["resnet18", "timm:test_vit.r160_in1k"]})
+    folders = backbone_folders(study)
+    assert folders == {"resnet18": "resnet18", "timm.test_vit.r160_in1k": "timm:test_vit.r160_in1k"}
+    parameters = science(study, "base", backbone="timm.test_vit.r160_in1k", nature="real")
+    assert parameters["backbone"] == "timm:test_vit.r160_in1k"
 
 
 @pytest.mark.parametrize("key", KEYS)
