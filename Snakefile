@@ -43,6 +43,12 @@ def code_hash(notebook):
     return hashlib.sha256(json.dumps(["".join(source) for source in code]).encode()).hexdigest()
 
 
+def data_of_the_study(wildcards):
+    """The manifest's hash: work is repeated when the data are others, not when they were only read again."""
+    checkpoints.manifest.get()
+    return f"{RUN}/manifest/manifest.csv.sha256"
+
+
 wildcard_constraints:
     backbone="|".join(map(re.escape, BACKBONES)),
     nature="|".join(CLASSES),
@@ -59,7 +65,7 @@ rule all:
     default_target: True
 
 
-rule manifest:
+checkpoint manifest:
     input:
         nb=ancient("notebooks/00_prepare_dataset.ipynb"),
     output:
@@ -77,7 +83,7 @@ rule manifest:
 rule base:
     input:
         nb=ancient("notebooks/10_train_base_model.ipynb"),
-        manifest=f"{RUN}/manifest/.done",
+        manifest=data_of_the_study,
     output:
         f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.done",
     params:

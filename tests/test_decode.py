@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from samples import noise
 
-from dfxlib.decode import ImageProblem, decode_image, inspect_file, perceptual_hash, read_image
+from dfxlib.decode import ImageFile, ImageProblem, decode_image, inspect_file, perceptual_hash, read_image
 from dfxlib.files import sha256_bytes
 
 
@@ -29,7 +29,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def inspected(folder: Path, data: bytes, name: str = "a.png") -> dict:
     (folder / name).write_bytes(data)
-    return inspect_file(folder / name)
+    return inspect_file(ImageFile(folder / name))
 
 
 @pytest.mark.parametrize("kind, options", [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
@@ -146,7 +146,7 @@ def test_the_pixel_limit_is_the_largest_size_that_is_decoded() -> None:
 
 
 def test_floating_point_pictures_are_refused_by_mode() -> None:
-    with pytest.raises(ImageProblem, match="unsupported mode F"):
+    with pytest.raises(ImageProblem, match="unsupported mode: F"):
         decode_image(encoded(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF"))
 
 
@@ -192,10 +192,11 @@ def test_a_png_has_no_jpeg_settings(tmp_path: Path) -> None:
     assert np.isnan(facts["jpeg_quality"]) and facts["jpeg_subsampling"] == ""
 
 
-def test_facts_describe_the_file_and_not_its_suffix(tmp_path: Path) -> None:
+def test_facts_describe_the_file_and_a_suffix_that_lies_is_a_problem(tmp_path: Path) -> None:
     data = encoded(noise(0, width=20, height=10).convert("L"), "JPEG")
     facts = inspected(tmp_path, data, "a.png")
-    assert facts["problem"] == "" and facts["sha256"] == sha256_bytes(data) and facts["bytes"] == len(data)
+    assert facts["problem"] == "wrong extension: JPEG named .png"
+    assert facts["sha256"] == sha256_bytes(data) and facts["bytes"] == len(data)
     assert [facts[name] for name in ("format", "mode", "width", "height")] == ["JPEG", "L", 20, 10]
 
 
@@ -206,7 +207,7 @@ def test_a_problem_is_a_value_that_keeps_hash_and_size(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    assert inspect_file(tmp_path / "gone.png")["problem"] == "unreadable: No such file or directory"
+    assert inspect_file(ImageFile(tmp_path / "gone.png"))["problem"] == "unreadable: No such file or directory"
 
 
 def test_equal_pixels_have_one_pixel_hash_in_any_format(tmp_path: Path) -> None:
@@ -230,15 +231,15 @@ def test_the_perceptual_hash_survives_compression_and_tells_scenes_apart() -> No
 def test_reading_proves_that_the_file_is_the_manifests(tmp_path: Path) -> None:
     path, data = tmp_path / "a.png", encoded(noise(0), "PNG")
     path.write_bytes(data)
-    assert read_image(path, sha256=sha256_bytes(data)).tobytes() == noise(0).tobytes()
+    assert read_image(ImageFile(path, sha256_bytes(data))).tobytes() == noise(0).tobytes()
     path.write_bytes(encoded(noise(1), "PNG"))
     with pytest.raises(ImageProblem, match=r"a\.png changed since the manifest was made; prepare the data set again"):
-        read_image(path, sha256=sha256_bytes(data))
+        read_image(ImageFile(path, sha256_bytes(data)))
 
 
 def test_reading_names_the_file_that_is_damaged_or_gone(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"words")
     with pytest.raises(ImageProblem, match=r"a\.png: not an image"):
-        read_image(tmp_path / "a.png")
+        read_image(ImageFile(tmp_path / "a.png"))
     with pytest.raises(ImageProblem, match=r"b\.png cannot be read \(No such file or directory\); restore it"):
-        read_image(tmp_path / "b.png")
+        read_image(ImageFile(tmp_path / "b.png"))

@@ -110,13 +110,14 @@ def test_equal_pixels_are_merged_into_one_group_and_split(own_tree: Path) -> Non
 
 def test_duplicates_join_whole_groups_of_a_pattern() -> None:
     paths = ["a/scene1.png", "b/scene1.png", "a/scene2.png", "b/scene2.png", "a/scene3.png"]
-    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"]})
-    assert m.group_images(table, group_pattern=r"scene\d+").tolist() == ["scene1"] * 4 + ["scene3"]
+    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"], "pair": "", "problem": ""})
+    names = m.name_groups(table, group_pattern=r"scene\d+")
+    assert m.merge_groups(names, table).tolist() == ["scene1"] * 4 + ["scene3"]
 
 
 def test_damaged_files_are_not_duplicates_of_each_other() -> None:
-    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""]})
-    assert m.group_images(table).tolist() == ["a", "b"]
+    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""], "pair": ""})
+    assert m.merge_groups(table["path"], table).tolist() == ["a", "b"]
 
 
 def test_without_a_pattern_every_file_is_its_own_group(tree: Path) -> None:
