@@ -104,6 +104,22 @@ def test_saving_a_notebook_without_a_change_of_code_reruns_nothing(smoke: Path, 
     assert "Nothing to be done" in plan.stdout + plan.stderr
 
 
+def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
+    (copy / "data" / "smoke").rename(copy / "data" / "moved")
+    before = (smoke / "manifest" / ".done").read_text()
+    base = "runs/smoke/base/resnet18/real/seed0/.done"
+    trained = (copy / base).stat().st_mtime_ns
+    change = ["--configfile", "studies/smoke.yaml", "--config", "resamples=100", "data_root=data/moved"]
+    result = snakemake(copy, *change, "--", base)
+    assert result.returncode == 0, result.stderr
+    assert (copy / "runs" / "smoke" / "manifest" / ".done").read_text() != before, "the manifest was made again"
+    assert (copy / base).stat().st_mtime_ns == trained
+    other = snakemake(copy, *change, "split_seed=1", "--", base)
+    assert other.returncode == 0, other.stderr
+    assert (copy / base).stat().st_mtime_ns > trained, "other splits are other data"
+
+
 def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
     main = pd.read_csv(smoke / "report" / "tables" / "main.csv").set_index("method")["value"]
     scores = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
