@@ -18,12 +18,9 @@ def report(name: str, figures: dict[str, tuple[float, str, float]], **details: o
     rows = {}
     for title, (value, relation, limit) in figures.items():
         held = value <= limit if relation == "<=" else value >= limit
-        share = value / limit
-        rows[title] = {"value": round(value, 4), "limit": f"{relation} {limit}", "share_of_limit": round(share, 3)}
-        print(
-            f"{title:<58} {value:10.3f}   {relation} {limit:<8} {share:7.1%} of the limit   {'yes' if held else 'NO'}"
-        )
-        rows[title]["held"] = held
+        rows[title] = {"value": round(value, 4), "limit": f"{relation} {limit}", "held": held}
+        verdict = "held" if held else "MISSED"
+        print(f"{title:<58} {value:10.3f}   {relation} {limit:<6} {value / limit:7.1%} of the limit   {verdict}")
     content = {"figures": rows, "details": details, "environment": describe_environment(torch.device("cpu"))}
     write_text_atomic(RESULTS / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return all(row["held"] for row in rows.values())

@@ -47,7 +47,8 @@ def read_facts(
     read = partial(inspect_file, pixel_limit=pixel_limit)
     for start in range(0, len(unread), BLOCK):
         block = unread[start : start + BLOCK]
-        found = map_processes(read, image_files(rows.iloc[block], root), workers=workers, label="reading images")
+        label = f"reading images {start + 1} to {start + len(block)} of {len(unread)}"
+        found = map_processes(read, image_files(rows.iloc[block], root), workers=workers, label=label)
         new = pa.Table.from_pylist(list(found), schema=_FACTS)
         place[block] = facts.num_rows + np.arange(len(block))
         facts = pa.concat_tables([facts, new])
