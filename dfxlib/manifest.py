@@ -179,8 +179,8 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
     texts = csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
     table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts)
     if table.column_names != COLUMNS:
-        missing = sorted(set(COLUMNS) - set(table.column_names))
-        raise ValueError(f"manifest {path} lacks the columns {', '.join(missing)}; prepare it again")
+        other = sorted(set(COLUMNS) ^ set(table.column_names)) or ["their order"]
+        raise ValueError(f"manifest {path} is of another version: it differs in {', '.join(other)}; prepare it again")
     return table.to_pandas(), digest
 
 

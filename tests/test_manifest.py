@@ -83,9 +83,19 @@ def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> 
         m.read_manifest(tmp_path / "m.csv")
 
 
-def test_a_manifest_of_an_older_form_names_the_missing_column(tree: Path, tmp_path: Path) -> None:
-    m.write_manifest(build(tree).drop(columns="phash"), tmp_path / "m.csv")
-    with pytest.raises(ValueError, match="lacks the columns phash; prepare it again"):
+@pytest.mark.parametrize(
+    "change, difference",
+    [
+        (lambda table: table.drop(columns="phash"), "phash"),
+        (lambda table: table.assign(more=1), "more"),
+        (lambda table: table[m.COLUMNS[::-1]], "their order"),
+    ],
+)
+def test_a_manifest_of_another_version_names_the_difference(
+    tree: Path, tmp_path: Path, change: object, difference: str
+) -> None:
+    m.write_manifest(change(build(tree)), tmp_path / "m.csv")
+    with pytest.raises(ValueError, match=f"is of another version: it differs in {difference}; prepare it again"):
         m.read_manifest(tmp_path / "m.csv")
 
 
