@@ -1,6 +1,7 @@
 """The manifest: one row an image, duplicates together, and a file that nobody edits unnoticed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> 
     ],
 )
 def test_a_manifest_of_another_version_names_the_difference(
-    tree: Path, tmp_path: Path, change: object, difference: str
+    tree: Path, tmp_path: Path, change: Callable, difference: str
 ) -> None:
     m.write_manifest(change(build(tree)), tmp_path / "m.csv")
     with pytest.raises(ValueError, match=f"is of another version: it differs in {difference}; prepare it again"):

@@ -45,7 +45,7 @@ def call(clone: Path, *command: str, seconds: int = 900) -> subprocess.Completed
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # `make test` hands its own MAKEFLAGS down, with which an inner make would talk of folders.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environment = inherited | {"PATH": path, "PYTHONPATH": str(clone)}
+    environment = inherited | {"PATH": path, "PYTHONPATH": str(project_root(clone))}
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
