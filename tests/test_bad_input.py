@@ -243,3 +243,97 @@ def test_a_data_set_without_a_class_gets_its_manifest(tmp_path: Path) -> None:
         path.unlink()
     assert call(root, "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c") == 0
     assert set(read_manifest(tmp_path / "m.csv")[0]["nature"]) >= {"dm_generated", "real"}
+
+
+def table_root(folder: Path, table: str | bytes, *, images: int = 3) -> Path:
+    """A tree of images with a table beside it."""
+    root = plant_tree(folder / "images", architectures=1, images=images)
+    (root / "images.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    return root
+
+
+def listed(root: Path, *, ends: str = "\n", slash: str = "/", header: str = "path,label,split") -> str:
+    """A table of every image: path, label, and the first image of each class as test."""
+    paths = sorted(path.relative_to(root) for path in root.rglob("*.png"))
+    lines = [f"{slash.join(p.parts)},{p.parts[0]},{'test' if p.stem == '000' else 'train'}" for p in paths]
+    return ends.join([header, *lines, ""])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.replace("/", "\\").encode(),
+        lambda text: text.replace("path,label", "image,class").encode(),
+    ],
+    ids=["byte order mark", "Windows line ends", "Windows paths", "another project's header"],
+)
+def test_tables_of_other_systems_and_projects_are_read(tmp_path: Path, change: Callable[[str], bytes]) -> None:
+    root = table_root(tmp_path, "")
+    (root / "images.csv").write_bytes(change(listed(root)))
+    options = ["--layout", "csv", "--use-declared", "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c"]
+    assert call(root, *options) == 0
+    table, _ = read_manifest(tmp_path / "m.csv")
+    assert len(table) == 9 and (table["problem"] == "").all()
+    assert set(table.loc[table["path"].str.endswith("000.png"), "split"]) == {"test"}
+    assert "test" not in set(table.loc[~table["path"].str.endswith("000.png"), "split"])
+
+
+@pytest.mark.parametrize(
+    "table, sentence",
+    [
+        ("label,split\nreal,train\n", "path"),
+        ("path,split\nreal/real_0/000.png,train\n", "label"),
+        ("path,label\n../elsewhere.png,real\n", "../elsewhere.png"),
+        ("path,label\nreal/../../elsewhere.png,real\n", "elsewhere.png"),
+    ],
+)
+def test_a_table_that_lacks_a_column_or_leaves_the_root_is_refused(
+    tmp_path: Path, table: str, sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    root = table_root(tmp_path, table)
+    assert call(root, "--layout", "csv", "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c") == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "images.csv" in error and error.count("\n") == 1
+    assert not (tmp_path / "m.csv").exists()
+
+
+def test_seventeen_duplicates_across_declared_splits_are_said_and_train_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = tmp_path / "cifake"
+    for number, (split, label) in enumerate((s, c) for s in ("train", "test") for c in ("REAL", "FAKE")):
+        (root / split / label).mkdir(parents=True)
+        for image in range(20):
+            noise(100 * number + image).save(root / split / label / f"{image}.png")
+    for image in range(17):
+        (root / "test" / "REAL" / f"again{image}.png").write_bytes(
+            (root / "train" / "REAL" / f"{image}.png").read_bytes()
+        )
+    options = ["--layout", "cifake", "--use-declared", "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c"]
+    assert call(root, *options) == 0
+    assert "17 groups span declared splits, first test | train" in capsys.readouterr().out
+    table, _ = read_manifest(tmp_path / "m.csv")
+    again = table["path"].str.contains("again")
+    assert (table.loc[again, "split"] == "test").all()
+    assert (table["split"] == "excluded").sum() == 17
+    assert set(table.loc[table["path"].str.startswith("train/REAL"), "split"]) >= {"excluded"}
+
+
+def test_what_a_folder_cannot_say_is_a_row_with_a_problem(tmp_path: Path) -> None:
+    root = plant_tree(tmp_path / "images", architectures=1, images=2)
+    (root / "real" / "empty").mkdir()
+    (root / FOLDER / "loop").symlink_to(root / "real")
+    noise(50).save(root / FOLDER / "same.png")
+    noise(51).save(root / FOLDER / "SAME.png")
+    noise(52).save(root / FOLDER / "plain.png")
+    os.rename(root / FOLDER / "plain.png", os.fsencode(root / FOLDER) + b"/b\xe9te.png")
+    assert call(root, "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c") == 0
+    table, _ = read_manifest(tmp_path / "m.csv")
+    found = "\n".join(table.loc[table["problem"] != "", "path"] + ": " + table.loc[table["problem"] != "", "problem"])
+    assert "real/empty: folder holds no image" in found
+    assert f"{FOLDER}/loop: symbolic link leads back to" in found
+    assert f"{FOLDER}/same.png: name differs from 'SAME.png' by case only" in found
+    assert "te.png: " in found and (table["problem"] != "").sum() == 5
+    assert (table.loc[table["problem"] != "", "split"] == "excluded").all()
