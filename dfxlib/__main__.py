@@ -63,9 +63,7 @@ def _manifest(options: argparse.Namespace) -> int:
     if options.verify:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
-        print(
-            findings.head(20).to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says"
-        )
+        print(findings.to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     manifest = m.build_manifest(
