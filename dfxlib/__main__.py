@@ -66,17 +66,10 @@ def _manifest(options: argparse.Namespace) -> int:
         print(findings.to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
-    manifest = m.build_manifest(
-        options.root,
-        group_pattern=options.group_pattern,
-        split_seed=options.split_seed,
-        unseen=tuple(options.unseen),
-        use_declared=options.use_declared,
-        pixel_limit=options.pixel_limit,
-        required=(),  # a data set may lack a class that another one brings
-        sidecar=project_path(options.cache_root),
-        **source,
-    )
+    names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
+    settings = source | {name: getattr(options, name) for name in names}
+    # A data set may lack a class that another one brings, so no nature is required.
+    manifest = m.build_manifest(options.root, required=(), sidecar=project_path(options.cache_root), **settings)
     digest = m.write_manifest(manifest, options.out)
     problems = _describe(manifest)
     print(f"{len(manifest)} images, manifest {digest[:12]} in {options.out}")

@@ -102,12 +102,8 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    needed = {
-        "manifest": ("data_root", "cache_root", "workers"),
-        "robustness": ("data_root", "device", "workers"),
-        "report": (),
-    }
-    return {key: study[key] for key in needed.get(step, _PLACE)} | {"run_root": f"runs/{study['study']}"}
+    unused = {"manifest": ("device",), "robustness": ("cache_root",), "report": _PLACE}.get(step, ())
+    return {key: study[key] for key in _PLACE if key not in unused} | {"run_root": f"runs/{study['study']}"}
 
 
 def science(
