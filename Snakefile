@@ -43,6 +43,16 @@ def code_hash(notebook):
     return hashlib.sha256(json.dumps(["".join(source) for source in code]).encode()).hexdigest()
 
 
+def data_of_the_study(wildcards):
+    """The manifest's hash: work is repeated when the data are others, not when they were only read again.
+
+    Every step that reads the manifest names it, or Snakemake would repeat what comes after a step
+    that turned out to be current.
+    """
+    checkpoints.manifest.get()
+    return f"{RUN}/manifest/manifest.csv.sha256"
+
+
 wildcard_constraints:
     backbone="|".join(map(re.escape, BACKBONES)),
     nature="|".join(CLASSES),
@@ -59,7 +69,7 @@ rule all:
     default_target: True
 
 
-rule manifest:
+checkpoint manifest:
     input:
         nb=ancient("notebooks/00_prepare_dataset.ipynb"),
     output:
@@ -77,7 +87,7 @@ rule manifest:
 rule base:
     input:
         nb=ancient("notebooks/10_train_base_model.ipynb"),
-        manifest=f"{RUN}/manifest/.done",
+        manifest=data_of_the_study,
     output:
         f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.done",
     params:
@@ -94,6 +104,7 @@ rule base:
 rule complete:
     input:
         nb=ancient("notebooks/20_train_complete_model.ipynb"),
+        manifest=data_of_the_study,
         base=expand(f"{RUN}/base/{{{{backbone}}}}/{{nature}}/seed{{{{seed}}}}/.done", nature=CLASSES),
     output:
         f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
@@ -111,6 +122,7 @@ rule complete:
 rule robustness:
     input:
         nb=ancient("notebooks/30_jpeg_robustness.ipynb"),
+        manifest=data_of_the_study,
         complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
     output:
         f"{RUN}/robustness/{{backbone}}/seed{{seed}}/.done",
@@ -128,6 +140,7 @@ rule robustness:
 rule generalization:
     input:
         nb=ancient("notebooks/40_generalization.ipynb"),
+        manifest=data_of_the_study,
         complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
     output:
         f"{RUN}/generalization/{{backbone}}/seed{{seed}}/.done",
@@ -145,6 +158,7 @@ rule generalization:
 rule report:
     input:
         nb=ancient("notebooks/90_report.ipynb"),
+        manifest=f"{RUN}/manifest/.done",
         runs=expand(
             f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
             step=["robustness", "generalization"],

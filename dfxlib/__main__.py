@@ -1,11 +1,18 @@
-"""The command line: `python -m dfxlib execute`, `publish` and `guidance`.
+"""The command line: `python -m dfxlib execute`, `manifest`, `guidance` and `publish`.
 
-Exit codes: 0 done, 1 a notebook's cell failed, 2 unusable arguments or input, 130 interrupted.
+Exit codes: 0 done, 1 a notebook's cell failed or --strict or --verify found something, 2 unusable
+arguments or input, 130 interrupted.
 """
 
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dfxlib.decode import PIXEL_LIMIT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +55,43 @@ def _execute(options: argparse.Namespace) -> int:
     return 0
 
 
+def _manifest(options: argparse.Namespace) -> int:
+    from dfxlib import manifest as m
+    from dfxlib.files import project_path
+
+    source = {"layout": options.layout, "columns": dict(options.column), "workers": options.workers}
+    if options.verify:
+        findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
+        counts = findings["finding"].value_counts()
+        print(findings.to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says")
+        print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
+        return 1 if len(findings) else 0
+    names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
+    settings = source | {name: getattr(options, name) for name in names}
+    # A data set may lack a class that another one brings, so no nature is required.
+    manifest = m.build_manifest(options.root, required=(), sidecar=project_path(options.cache_root), **settings)
+    digest = m.write_manifest(manifest, options.out)
+    problems = _describe(manifest)
+    print(f"{len(manifest)} images, manifest {digest[:12]} in {options.out}")
+    return 1 if options.strict and problems else 0
+
+
+def _describe(manifest: "pd.DataFrame") -> int:  # images with a problem
+    """Print what is in a manifest, and what deserves a look."""
+    from dfxlib import manifest as m
+
+    print(m.count_images(manifest).to_string())
+    duplicates, disputed, problems = m.merged_groups(manifest), m.disputed_groups(manifest), m.problem_kinds(manifest)
+    if len(duplicates):
+        print(f"{len(duplicates)} sets of equal pictures, first {duplicates['paths'].iloc[0]}")
+    if len(disputed):
+        first = disputed.iloc[0]
+        print(f"{len(disputed)} groups span declared splits, first {first['declared']}: {first['paths']}")
+    if len(problems):
+        print(f"{problems['images'].sum()} files have a problem:\n{problems.to_string(index=False)}")
+    return int(problems["images"].sum())
+
+
 def _publish(options: argparse.Namespace) -> int:
     from dfxlib.files import project_root
     from dfxlib.report import publish, update_readme
@@ -82,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
     execute.set_defaults(handle=_execute)
+    _add_manifest(commands.add_parser("manifest", help="read every image of a data set once, or verify that"))
     publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
@@ -91,6 +136,26 @@ def _parser() -> argparse.ArgumentParser:
     guidance.add_argument("out", type=Path, help="guidance.csv")
     guidance.set_defaults(handle=_guidance)
     return parser
+
+
+def _add_manifest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="folder of the data set; nothing in it is changed")
+    parser.add_argument("--layout", default="folders", help="name of a layout, or a description's YAML file")
+    task = parser.add_mutually_exclusive_group(required=True)
+    task.add_argument("--out", type=Path, help="manifest to write, a CSV file")
+    task.add_argument("--verify", type=Path, metavar="FILE", help="manifest to compare the files with, by checksum")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 when any file has a problem")
+    parser.add_argument(
+        "--column", nargs=2, action="append", default=[], metavar=("COLUMN", "HEADER"), help="of a table of images"
+    )
+    parser.add_argument("--group-pattern", default="", help="regular expression; equal matches in paths share a group")
+    parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")
+    parser.add_argument("--unseen", action="append", default=[], help="architecture that no training may see")
+    parser.add_argument("--use-declared", action="store_true", help="let the data set's own splits decide")
+    parser.add_argument("--pixel-limit", type=int, default=PIXEL_LIMIT, help="pixels above which a picture is a bomb")
+    parser.add_argument("--workers", type=int, help="processes; by default one a core")
+    parser.add_argument("--cache-root", default="data/cache", help="folder that remembers what unchanged files hold")
+    parser.set_defaults(handle=_manifest)
 
 
 if __name__ == "__main__":

@@ -1,32 +1,51 @@
 """Strict decoding: a file becomes RGB pixels by stated rules, or a problem with a reason.
 
-Rules, the same for training, testing and detection:
+Rules, the same for training, testing and detection; a manifest names those that were applied to
+an image in its column `conversion`:
 
-- grey (`1`, `L`), palette (`P`) and CMYK become RGB by Pillow's conversion;
-- alpha (`LA`, `PA`, `RGBA`, transparent palettes) is dropped and the stored colours stay, which
-  is what the reference's `convert("RGB")` does;
+- grey (`1`, `L`), palette (`P`) and CMYK become RGB by Pillow's conversion; colour profiles are
+  not applied;
+- alpha (`LA`, `PA`, `RGBA`, transparent palettes and colours) is dropped and the stored colours
+  stay, which is what the reference's `convert("RGB")` does;
 - 16-bit grey keeps its high byte; 16-bit RGB is reduced the same way by Pillow's decoder;
 - of a multi-picture JPEG (MPO: a phone's preview or gain map rides along) the first picture counts;
-- EXIF rotation is applied; animations, truncated files and decompression bombs are problems.
+- EXIF rotation is applied; animations, truncated files, decompression bombs and files of another
+  format than their suffix says are problems.
 """
 
+import errno
+import hashlib
 import io
+import os
+import stat
 import struct
-import warnings
-from dataclasses import asdict, dataclass
+import sys
+from bisect import bisect_right
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, JpegImagePlugin
+import PIL
+from PIL import Image, ImageOps, JpegImagePlugin, features
 from scipy.fft import dctn
 
 from dfxlib.files import sha256_bytes
 
+if TYPE_CHECKING:  # processes that decode need neither, and start sooner
+    import pandas as pd
+    import pyarrow as pa
+
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
 PIXEL_LIMIT = 100_000_000
 
+#: What pixels and facts depend on besides the file; what another decoder left is made anew.
+DECODER = f"pillow {PIL.__version__}, jpeg {features.version('libjpeg_turbo') or features.version('jpg')}"
+DECODER += f", rules {sha256_bytes(Path(__file__).read_bytes())[:12]}"
+
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L"}
+_ORIENTATION = 0x0112  # EXIF tag
 
 # What Pillow's decoders and its EXIF reader raise for damaged data, found by flipping bytes.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
@@ -44,8 +63,16 @@ class ImageProblem(ValueError):
     """Why a file is not a usable image, in a few words."""
 
 
-@dataclass(frozen=True)
-class ImageFacts:
+class ImageFile(NamedTuple):
+    """Where the bytes of one image lie: in a file, or in a row of a Parquet file."""
+
+    path: Path
+    sha256: str = ""  # of these bytes, as the manifest says; empty: not proved when read
+    container: Path | None = None  # the Parquet file
+    row: int = -1
+
+
+class ImageFacts(NamedTuple):
     """What a manifest says about one file; fields are empty where `problem` prevents them."""
 
     sha256: str = ""
@@ -59,44 +86,66 @@ class ImageFacts:
     jpeg_subsampling: str = ""
     bytes: int = 0
     problem: str = ""
+    conversion: str = ""
+
+
+def image_files(rows: "pd.DataFrame", root: Path) -> list[ImageFile]:
+    """The files behind rows of a manifest or a listing, in order; a listing has no sha256."""
+    root = Path(root)
+    digests = rows["sha256"] if "sha256" in rows else [""] * len(rows)
+    return [
+        ImageFile(root / path, digest, root / container if container else None, int(row) if container else -1)
+        for path, digest, container, row in zip(rows["path"], digests, rows["container"], rows["row"])
+    ]
 
 
 def decode_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:  # RGB
     """Decode the bytes of an image file completely. Raises ImageProblem with the reason."""
-    return _to_rgb(_open_strictly(data, pixel_limit=pixel_limit))
+    return _to_rgb(_open_strictly(data, pixel_limit=pixel_limit)[0])
 
 
-def read_image(path: Path, *, sha256: str = "") -> Image.Image:  # RGB
-    """Decode a file; with `sha256` also prove that it is still the file of the manifest."""
+def read_image(file: ImageFile) -> Image.Image:  # RGB
+    """Decode a file; where its sha256 is given, also prove that it is still the file of the manifest."""
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
+        data = _read_bytes(file)
+    except (OSError, ValueError) as error:
         cure = "restore it or prepare the data set again"
-        raise ImageProblem(f"{path} cannot be read ({error.strerror}); {cure}") from error
-    if sha256 and sha256_bytes(data) != sha256:
-        raise ImageProblem(f"{path} changed since the manifest was made; prepare the data set again")
+        raise ImageProblem(f"{file.path} cannot be read ({_reason(error)}); {cure}") from error
+    if file.sha256 and sha256_bytes(data) != file.sha256:
+        raise ImageProblem(f"{file.path} changed since the manifest was made; prepare the data set again")
+    # A file of the manifest was admitted under the limit of its study.
+    pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
     try:
-        return decode_image(data)
+        return decode_image(data, pixel_limit=pixel_limit)
     except ImageProblem as problem:
-        raise ImageProblem(f"{path}: {problem}") from problem
+        raise ImageProblem(f"{file.path}: {problem}") from problem
 
 
-def inspect_file(path: Path) -> dict:  # fields of ImageFacts
+def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreadable
+    """Hash of the bytes of a file or member as they are now."""
+    try:
+        return sha256_bytes(_read_bytes(file))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):
+        return ""
+
+
+def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  # fields of ImageFacts
     """Decode one file once and describe it; a problem is a value here, not an exception."""
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        return asdict(ImageFacts(problem=f"unreadable: {error.strerror}"))
-    found = {"sha256": sha256_bytes(data), "bytes": len(data)}
+        data = _read_bytes(file)
+    except (OSError, ValueError) as error:
+        return ImageFacts(problem=f"unreadable: {_reason(error)}")._asdict()
+    facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
-        image = _open_strictly(data, pixel_limit=PIXEL_LIMIT)
+        image, sixteen_bit = _open_strictly(data, pixel_limit=pixel_limit)
         pixels = np.asarray(_to_rgb(image))
     except ImageProblem as problem:
-        return asdict(ImageFacts(**found, problem=str(problem)))
+        return facts._replace(problem=str(problem))._asdict()
     quality, subsampling = _jpeg_settings(image)
-    facts = ImageFacts(
-        **found,
-        pixel_sha256=sha256_bytes(repr(pixels.shape).encode() + pixels.tobytes()),
+    facts = facts._replace(
+        pixel_sha256=_pixel_sha256(pixels),
         phash=perceptual_hash(pixels),
         format=image.format or "",
         mode=image.mode,
@@ -104,8 +153,10 @@ def inspect_file(path: Path) -> dict:  # fields of ImageFacts
         height=image.height,
         jpeg_quality=quality,
         jpeg_subsampling=subsampling,
+        problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
+        conversion=_conversion(image, sixteen_bit=sixteen_bit),
     )
-    return asdict(facts)
+    return facts._asdict()
 
 
 def perceptual_hash(pixels: np.ndarray) -> str:  # [H, W, 3] uint8 -> 16 hexadecimal digits
@@ -116,21 +167,75 @@ def perceptual_hash(pixels: np.ndarray) -> str:  # [H, W, 3] uint8 -> 16 hexadec
     return np.packbits(bits).tobytes().hex()
 
 
-def _open_strictly(data: bytes, *, pixel_limit: int) -> Image.Image:
+def _read_bytes(file: ImageFile) -> bytes:
+    """Bytes of a file or member. Raises OSError, or ValueError for a damaged Parquet file."""
+    if file.container is not None:
+        return _read_member(file.container, file.row)
+    if not stat.S_ISREG(os.stat(file.path).st_mode):  # opening a pipe would wait for ever
+        raise OSError(errno.EINVAL, "not a regular file")
+    return Path(file.path).read_bytes()
+
+
+def _read_member(container: Path, row: int) -> bytes:
+    """Bytes of one image of a Parquet file."""
+    status = os.stat(container)
+    stamp = (status.st_size, status.st_mtime_ns, status.st_ino)  # a file that changed is opened anew
+    starts, column = _row_groups(container, stamp)
+    if not 0 <= row < starts[-1]:
+        raise FileNotFoundError(errno.ENOENT, f"no row {row} in {container.name}")
+    group = bisect_right(starts, row) - 1
+    value = _read_row_group(container, stamp, group, column)[row - starts[group]].as_py()
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if data is None:
+        raise ValueError("the row holds no bytes")
+    return data
+
+
+@lru_cache(maxsize=1)
+def _read_row_group(container: Path, stamp: tuple, group: int, column: str) -> "pa.ChunkedArray":
+    """The image column of one row group; the last one is kept, because rows are asked for in order."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(container).read_row_group(group, columns=[column]).column(0)
+
+
+@lru_cache(maxsize=64)
+def _row_groups(container: Path, stamp: tuple) -> tuple[list[int], str]:
+    """First row of every row group and the number of rows, and the column that holds the images.
+
+    It is the first column of bytes, or of a struct with a field `bytes`, as data sets of the
+    `datasets` library have it. pyarrow is imported here: most data sets need none of it.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(container)
+    starts = [0]
+    for group in range(file.num_row_groups):
+        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
+    for field in file.schema_arrow:
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            return starts, field.name
+        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
+            return starts, f"{field.name}.bytes"
+    raise ValueError(f"{container.name} has no column of image bytes")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
+def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, bool]:  # decoded, 16 bits a sample
     if not data:
         raise ImageProblem("empty file")
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between its limit and twice that; our own limit decides below.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+        image = _open_header(data)
         if image.width * image.height > pixel_limit:
             raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
         if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
             raise ImageProblem(f"animated: {image.n_frames} frames")
+        sixteen_bit = _is_sixteen_bit(image)
         image.load()
-    except Image.DecompressionBombError as error:
-        raise ImageProblem(f"decompression bomb: {error}") from error
     except Image.UnidentifiedImageError as error:
         raise ImageProblem("not an image") from error
     except ImageProblem:
@@ -138,13 +243,36 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> Image.Image:
     except _DAMAGE as error:
         raise ImageProblem(f"truncated or damaged: {error}") from error
     if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES:
-        raise ImageProblem(f"unsupported mode {image.mode}")
-    return image
+        raise ImageProblem(f"unsupported mode: {image.mode}")
+    return image, sixteen_bit
+
+
+def _open_header(data: bytes) -> Image.Image:
+    """Pillow's limit is one for the whole process; here a limit of our own decides."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return Image.open(io.BytesIO(data))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _is_sixteen_bit(image: Image.Image) -> bool:
+    """Whether the file stores 16 bits a sample; after decoding, the mode of 16-bit RGB no longer tells."""
+    arguments = image.tile[0][3] if image.tile else ""
+    layout = arguments if isinstance(arguments, str) else str(arguments[0])
+    return ";16" in layout
+
+
+def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or turned
+    try:
+        return image.getexif().get(_ORIENTATION, 1)
+    except _DAMAGE as error:
+        raise ImageProblem(f"damaged EXIF block: {error}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     try:
-        upright = ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
     except _DAMAGE as error:
         raise ImageProblem(f"damaged EXIF block: {error}") from error
     if upright.mode in _SIXTEEN_BIT_MODES:
@@ -153,17 +281,47 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return upright.convert("RGB")
 
 
+def _conversion(image: Image.Image, *, sixteen_bit: bool) -> str:
+    """Names of the rules that turned the stored picture into upright 8-bit RGB."""
+    mode, turn = image.mode, _orientation(image)
+    rules = {
+        "16 bit: high byte": sixteen_bit,
+        "grey": mode in ("1", "L", "LA", *_SIXTEEN_BIT_MODES),
+        "palette": mode in ("P", "PA"),
+        "cmyk": mode == "CMYK",
+        "ycbcr": mode == "YCbCr",
+        "alpha dropped": mode in ("LA", "PA", "RGBA") or "transparency" in image.info,
+        f"exif orientation {turn}": turn in range(2, 9),
+    }
+    return "; ".join(rule for rule, applied in rules.items() if applied)
+
+
+def _wrong_suffix(path: Path, kind: str | None) -> str:  # a problem, or empty
+    """What the suffix promises and the bytes do not keep; an unknown suffix promises nothing."""
+    promised = Image.registered_extensions().get(path.suffix.lower(), kind)
+    agree = promised == kind or {promised, kind} == {"JPEG", "MPO"}
+    return "" if agree else f"wrong extension: {kind} named {path.suffix}"
+
+
+def _pixel_sha256(pixels: np.ndarray) -> str:
+    """Hash of the shape and of the pixels, so that equal bytes of other proportions differ."""
+    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest.update(np.ascontiguousarray(pixels))
+    return digest.hexdigest()
+
+
 def _jpeg_settings(image: Image.Image) -> tuple[float, str]:
     """Quality (1 to 100, the nearest standard table) and chroma subsampling of a JPEG."""
     if image.format not in ("JPEG", "MPO") or not getattr(image, "quantization", None):
         return float("nan"), ""
-    table = np.array(image.quantization[0])
-    distances = [np.abs(table - _standard_table(quality)).sum() for quality in range(1, 101)]
+    distances = np.abs(np.array(image.quantization[0]) - _standard_tables()).sum(axis=1)
     names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
     subsampling = names.get(JpegImagePlugin.get_sampling(image), "other")
     return float(np.argmin(distances) + 1), subsampling
 
 
-def _standard_table(quality: int) -> np.ndarray:  # [64]
-    scale = 5000 / quality if quality < 50 else 200 - 2 * quality
-    return np.clip((_ANNEX_K_LUMINANCE * scale + 50) // 100, 1, 255)
+@cache
+def _standard_tables() -> np.ndarray:  # [100, 64] luminance tables of the qualities 1 to 100
+    quality = np.arange(1, 101)
+    scale = np.where(quality < 50, 5000 / quality, 200 - 2 * quality)
+    return np.clip((_ANNEX_K_LUMINANCE * scale[:, None] + 50) // 100, 1, 255)

@@ -21,7 +21,7 @@ from dfxlib.parallel import BATCH_VARIABLE
 
 DONE = ".done"
 
-_KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,)}
+_KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
 
 
 def execute(

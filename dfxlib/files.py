@@ -64,6 +64,27 @@ def write_text_atomic(path: Path, text: str) -> Path:
     return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def write_vouched(path: Path, write: Callable[[Path], object]) -> str:  # sha256
+    """`write_atomic`, then the checksum beside it; a file without one counts as unfinished."""
+    write_atomic(path, write)
+    digest = sha256_file(path)
+    write_text_atomic(checksum_path(path), f"{digest}  {Path(path).name}\n")
+    return digest
+
+
+def vouched_sha256(path: Path) -> str:  # "" where the file is missing, unfinished or changed
+    """The hash of a file that is as `write_vouched` left it."""
+    path, stated = Path(path), checksum_path(path)
+    if not path.is_file() or not stated.is_file():
+        return ""
+    digest = sha256_file(path)
+    return digest if stated.read_text(errors="replace").split()[:1] == [digest] else ""
+
+
+def checksum_path(path: Path) -> Path:
+    return Path(f"{path}.sha256")
+
+
 def require_space(folder: Path, size: int) -> None:  # bytes
     """Raise OSError before a file of `size` bytes is begun that the disk cannot hold."""
     free = shutil.disk_usage(folder).free

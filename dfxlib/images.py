@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import PIL
 from PIL import Image
 
-from dfxlib.decode import read_image
+from dfxlib.decode import DECODER, ImageFile, image_files, read_image
 from dfxlib.files import require_space
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.parallel import map_processes
@@ -62,7 +61,7 @@ def pixel_store(
     Keyed by manifest, transform and decoder version, verified by checksum. Rows with a problem
     stay zero. Raises ImageProblem when a file is no longer what the manifest says.
     """
-    key = [manifest_hash, image_size, resize_mode, PIL.__version__]
+    key = [manifest_hash, image_size, resize_mode, DECODER]
     shape = (len(manifest), image_size, image_size, 3)
     squares = _squares(manifest, data_root, ["raw"], image_size, resize_mode, workers)
     return stored_array(cache_root, "pixels", key, lambda path: _fill(path, shape, squares))
@@ -104,19 +103,18 @@ def map_pixels(
     """A function of the raw pixels of every row, at the picture's own size."""
     if len(manifest) == 0:
         raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
-    items = [(Path(data_root) / path, digest) for path, digest in zip(manifest["path"], manifest["sha256"])]
-    values = map_processes(partial(_apply_to_file, function=function), items, workers=workers, label=function.__name__)
+    apply = partial(_apply_to_file, function=function)
+    values = map_processes(apply, image_files(manifest, data_root), workers=workers, label=function.__name__)
     return np.stack(list(values))
 
 
-def _apply_to_file(item: tuple[Path, str], *, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    path, sha256 = item
-    return function(np.asarray(read_image(path, sha256=sha256)))
+def _apply_to_file(file: ImageFile, *, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return function(np.asarray(read_image(file)))
 
 
-def read_squares(path: Path, sha256: str, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
+def read_squares(file: ImageFile, *, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
     """One file under several conditions: [conditions, image_size, image_size, 3] uint8."""
-    image = read_image(path, sha256=sha256)
+    image = read_image(file)
     versions = (CONDITIONS[condition](image) for condition in conditions)
     return np.stack([to_square(v, image_size=image_size, resize_mode=resize_mode) for v in versions])
 
@@ -130,14 +128,9 @@ def _squares(
     workers: int | None,
 ) -> Iterator[tuple[int, np.ndarray]]:  # position among the rows, squares
     usable = np.flatnonzero((manifest["problem"] == "").to_numpy())
-    rows = manifest.iloc[usable]
-    items = [(Path(data_root) / path, digest) for path, digest in zip(rows["path"], rows["sha256"])]
-    read = partial(_read_item, conditions=conditions, image_size=image_size, resize_mode=resize_mode)
-    return zip(usable, map_processes(read, items, workers=workers, label="decoding images"))
-
-
-def _read_item(item: tuple[Path, str], *, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
-    return read_squares(*item, conditions, image_size, resize_mode)
+    files = image_files(manifest.iloc[usable], data_root)
+    read = partial(read_squares, conditions=conditions, image_size=image_size, resize_mode=resize_mode)
+    return zip(usable, map_processes(read, files, workers=workers, label="decoding images"))
 
 
 def _fill(path: Path, shape: tuple[int, ...], squares: Iterator[tuple[int, np.ndarray]]) -> None:

@@ -11,7 +11,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from dfxlib.decode import read_image
+from dfxlib.decode import image_files, read_image
 from dfxlib.models import CPU, FrontEnd
 from dfxlib.names import CLASSES, SPLITS
 from dfxlib.train import to_input
@@ -43,8 +43,8 @@ def plot_examples(manifest: pd.DataFrame, data_root: Path, *, columns: int = 8, 
     for row, (nature, architecture) in zip(axes, names.itertuples(index=False)):
         own = usable[(usable["nature"] == nature) & (usable["architecture"] == architecture)]
         own = own.iloc[np.argsort(own["group"].map(rank), kind="stable")]
-        for axis, path in zip(row, own["path"][:columns]):
-            axis.imshow(np.asarray(read_image(Path(data_root) / path)), interpolation="nearest")
+        for axis, file in zip(row, image_files(own.head(columns), data_root)):
+            axis.imshow(np.asarray(read_image(file)), interpolation="nearest")
         for axis in row:
             axis.set_axis_off()
         row[0].text(-0.15, 0.5, architecture, transform=row[0].transAxes, ha="right", va="center", fontsize=8)

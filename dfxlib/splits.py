@@ -10,25 +10,31 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dfxlib.names import CLASSES, require_name
+from dfxlib.names import CLASSES, SPLITS, require_name
 
 BASE_SHARE = 0.4  # share of the groups that train and validate base models
 COMPLETE_SHARE = 0.4  # share of the groups that train, select and calibrate the complete model
 VALID_SHARE = 0.2  # share of a part that validates it
 
+#: What a data set may declare of an image: a part of ours, a part that hashes divide further, or nothing.
+DECLARED: tuple[str, ...] = ("", "train", "valid", "base", "complete", *SPLITS)
+_DISPUTED = "disputed"  # declared as one part here and as another there
+_TESTED = ("test", "unseen", "excluded")
+
 
 def unit_hash(keys: pd.Series, *, split_seed: int, purpose: str) -> np.ndarray:  # [N] in [0, 1)
     """A fixed uniform number for each key; other purposes and seeds give independent numbers."""
     prefix = f"{split_seed}\0{purpose}\0"
-    digests = (hashlib.sha256((prefix + str(key)).encode()).digest() for key in keys)
+    digests = (hashlib.sha256((prefix + str(key)).encode()).digest() for key in keys.tolist())
     return np.array([int.from_bytes(digest[:8], "big") / 2**64 for digest in digests])
 
 
 def assign_splits(
-    manifest: pd.DataFrame,  # needs path, nature, architecture, group, problem
+    manifest: pd.DataFrame,  # needs path, nature, architecture, group, problem; declared_split where used
     *,
     split_seed: int = 0,
     unseen: tuple[str, ...] = (),  # architectures kept out of all training
+    use_declared: bool = False,  # let declared_split decide where it says something
 ) -> pd.Series:  # split of every row
     """Splits of protocol.md; raises ValueError for an unseen name that the data lack.
 
@@ -36,28 +42,70 @@ def assign_splits(
     whose group has members in training or validation is `excluded` too: the content, not only
     the architecture, must be new (a departure from the plain rule that matters only where one
     group spans architectures, such as one scene seen by several generators).
+
+    Of a declared split, `base` and `complete` take their validation from themselves, `train` is
+    divided into these two, `valid` validates and calibrates. A group follows what any of its
+    members declares; where members disagree, only what is declared `test` stays, as `test`.
     """
     require_architectures(unseen, manifest["architecture"])
-    part = unit_hash(manifest["group"], split_seed=split_seed, purpose="part")
-    valid = unit_hash(manifest["group"], split_seed=split_seed, purpose="base_valid")
-    split = pd.Series("test", index=manifest.index, dtype=object)
-    split[part < BASE_SHARE + COMPLETE_SHARE] = "complete_train"
-    split[part < BASE_SHARE] = "base_train"
-    split[(part < BASE_SHARE) & (valid < VALID_SHARE)] = "base_valid"
+    usable = ((manifest["problem"] == "") & manifest["nature"].isin(CLASSES)).to_numpy()
+    is_unseen = manifest["architecture"].isin(unseen).to_numpy()
+    group, names = pd.factorize(manifest["group"])  # numbers: a million texts are slow to look up
+    hashes = {
+        purpose: unit_hash(pd.Series(names), split_seed=split_seed, purpose=purpose)[group]
+        for purpose in ("part", "base_valid", "complete_valid", "calibrate")
+    }
+    declared = _group_declarations(manifest, group, usable) if use_declared else np.full(len(group), "", dtype=object)
+    label = _label_rows(hashes["part"], declared)
+    split = np.select([label == "base", label == "complete"], ["base_train", "complete_train"], label).astype(object)
+    split[(label == "base") & (hashes["base_valid"] < VALID_SHARE)] = "base_valid"
 
-    usable = (manifest["problem"] == "") & manifest["nature"].isin(CLASSES)
-    is_unseen = manifest["architecture"].isin(unseen)
-    in_complete = usable & ~is_unseen & (split == "complete_train")
-    chosen = _validation_groups(manifest[in_complete], split_seed=split_seed)
-    in_validation = in_complete & manifest["group"].isin(chosen)
-    half = unit_hash(manifest["group"], split_seed=split_seed, purpose="calibrate")
-    split[in_validation] = np.where(half[in_validation] < 0.5, "complete_select", "complete_calibrate")
+    in_complete = usable & ~is_unseen & (label == "complete")
+    chosen = _validation_groups(
+        group[in_complete], manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
+    )
+    in_validation = in_complete & np.isin(group, chosen)
+    half = np.where(hashes["calibrate"] < 0.5, "complete_select", "complete_calibrate")
+    split[in_validation] = half[in_validation]
 
-    trained_groups = set(manifest["group"][usable & ~is_unseen & (split != "test")])
+    trained_groups = group[usable & ~is_unseen & ~np.isin(label, _TESTED)]
     split[is_unseen] = "unseen"
-    split[is_unseen & manifest["group"].isin(trained_groups)] = "excluded"
-    split[~usable] = "excluded"
-    return split.astype(str)
+    split[is_unseen & np.isin(group, trained_groups)] = "excluded"
+    split[~usable | (declared == "excluded")] = "excluded"
+    return pd.Series(split, index=manifest.index).astype(str)
+
+
+def _label_rows(share: np.ndarray, declared: np.ndarray) -> np.ndarray:  # [N] text
+    """`base` and `complete`, which are divided further, or the name of a split.
+
+    `share` [N] is the hash of a row's group, `declared` [N] what that group declares.
+    """
+    hashed = np.select([share < BASE_SHARE, share < BASE_SHARE + COMPLETE_SHARE], ["base", "complete"], "test")
+    train = np.where(share < BASE_SHARE / (BASE_SHARE + COMPLETE_SHARE), "base", "complete")
+    valid = np.select([share < 0.5, share < 0.75], ["base_valid", "complete_select"], "complete_calibrate")
+    kinds = {"": hashed, "train": train, "valid": valid, _DISPUTED: "excluded"}
+    return np.select([declared == kind for kind in kinds], list(kinds.values()), declared)
+
+
+def _group_declarations(manifest: pd.DataFrame, group: np.ndarray, usable: np.ndarray) -> np.ndarray:  # [N] text
+    """What the group of each row declares, "" where nothing.
+
+    Where its members disagree, rows that declare `test` keep it and the others are disputed.
+    """
+    own = manifest["declared_split"].to_numpy(dtype=object)
+    unknown = sorted(set(own) - set(DECLARED))
+    if unknown:
+        known = ", ".join(name for name in DECLARED if name)
+        raise ValueError(f"declared split {unknown[0]!r} is unknown; expected one of {known}")
+    said = pd.DataFrame({"group": group, "declared": own})[usable & (own != "")].drop_duplicates()
+    if said.empty:
+        raise ValueError("use_declared is set, but the data set declares no split; set it to false")
+    of_group = np.full(group.max() + 1, "", dtype=object)
+    of_group[said["group"]] = said["declared"]
+    declared = of_group[group]
+    disputed = np.isin(group, said["group"][said["group"].duplicated()])
+    declared[disputed] = np.where(own[disputed] == "test", "test", _DISPUTED)
+    return declared
 
 
 def require_architectures(unseen: tuple[str, ...], architectures: pd.Series) -> None:
@@ -126,23 +174,25 @@ def _lowest(rows: pd.DataFrame, key: str, quota: dict[str, int], *, split_seed: 
     return order[rank < order[key].map(quota)].drop(columns="_hash").sort_index()
 
 
-def _validation_groups(rows: pd.DataFrame, *, split_seed: int) -> set[str]:
+def _validation_groups(group: np.ndarray, nature: pd.Series, hashes: np.ndarray) -> np.ndarray:
     """Groups that validate the complete model: from every class 20% of the smallest class.
 
     Groups enter in the order of their hashes while any of their classes is below the quota, so
     that single images meet it exactly and larger groups exceed it by less than one group.
+    All three arguments have one entry an image [N].
     """
-    sizes = rows["nature"].value_counts()
-    if len(sizes) == 0:
-        return set()
-    quota = round(VALID_SHARE * sizes.min())
-    counts = rows.groupby(["group", "nature"]).size().unstack(fill_value=0)
-    order = np.argsort(unit_hash(counts.index.to_series(), split_seed=split_seed, purpose="complete_valid"))
-    taken = dict.fromkeys(counts.columns, 0)
-    chosen = set()
-    for group, row in counts.iloc[order].iterrows():
-        if any(row[nature] and taken[nature] < quota for nature in counts.columns):
-            chosen.add(group)
-            for nature in counts.columns:
-                taken[nature] += row[nature]
-    return chosen
+    if len(group) == 0:
+        return group
+    quota = round(VALID_SHARE * nature.value_counts().min())
+    numbers, first, group = np.unique(group, return_index=True, return_inverse=True)
+    kind, natures = pd.factorize(nature)
+    counts = np.zeros((len(numbers), len(natures)), dtype=np.int64)
+    np.add.at(counts, (group, kind), 1)
+    taken, chosen = np.zeros(len(natures), dtype=np.int64), []
+    for number in np.argsort(hashes[first]):
+        if (taken >= quota).all():
+            break
+        if counts[number][taken < quota].any():
+            chosen.append(number)
+            taken += counts[number]
+    return numbers[chosen]

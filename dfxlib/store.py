@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dfxlib.files import sha256_file, write_atomic, write_text_atomic
+from dfxlib.files import vouched_sha256, write_vouched
 
 
 def stored_array(
@@ -27,16 +27,6 @@ def stored_array(
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _is_whole(path):
-            write_atomic(path, fill)
-            write_text_atomic(_checksum(path), f"{sha256_file(path)}  {path.name}\n")
+        if not vouched_sha256(path):
+            write_vouched(path, fill)
     return np.load(path, mmap_mode="r")
-
-
-def _is_whole(path: Path) -> bool:
-    stated = _checksum(path)
-    return path.is_file() and stated.is_file() and stated.read_text().split()[:1] == [sha256_file(path)]
-
-
-def _checksum(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")

@@ -13,7 +13,8 @@ from dfxlib.perturb import require_conditions
 from dfxlib.zoo import FRONT_ENDS, check_backbone
 
 #: Keys of a study file, and the notebooks whose parameters they become.
-_DATA = ("layout", "group_pattern", "demo_scenes", "unseen", "split_seed")
+_DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
+_DATA += ("pixel_limit", "strict")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
@@ -55,10 +56,14 @@ def _check_kinds(study: dict) -> None:
     if not re.fullmatch(r"\w[\w.+-]*", str(study["study"])):
         raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
     at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0}
-    at_least |= dict.fromkeys(("image_size", "resamples", "threads", "workers"), 1)
+    at_least |= dict.fromkeys(("image_size", "resamples", "threads", "workers", "pixel_limit"), 1)
     for key, least in at_least.items():
         if type(study[key]) is not int or study[key] < least:
             raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
+    for key, kind in {"use_declared": bool, "strict": bool, "columns": dict}.items():
+        if type(study[key]) is not kind:
+            expected = "names as manifest column: header" if kind is dict else "true or false"
+            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
     if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
         raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
     for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
@@ -97,8 +102,8 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    needed = {"manifest": ("data_root", "workers"), "robustness": ("data_root", "device", "workers"), "report": ()}
-    return {key: study[key] for key in needed.get(step, _PLACE)} | {"run_root": f"runs/{study['study']}"}
+    unused = {"manifest": ("device",), "robustness": ("cache_root",), "report": _PLACE}.get(step, ())
+    return {key: study[key] for key in _PLACE if key not in unused} | {"run_root": f"runs/{study['study']}"}
 
 
 def science(

@@ -7,11 +7,24 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from samples import noise
 
-from dfxlib.decode import ImageProblem, decode_image, inspect_file, perceptual_hash, read_image
+from dfxlib import decode
+from dfxlib.decode import (
+    ImageFile,
+    ImageProblem,
+    decode_image,
+    file_sha256,
+    image_files,
+    inspect_file,
+    perceptual_hash,
+    read_image,
+)
 from dfxlib.files import sha256_bytes
 
 
@@ -29,7 +42,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def inspected(folder: Path, data: bytes, name: str = "a.png") -> dict:
     (folder / name).write_bytes(data)
-    return inspect_file(folder / name)
+    return inspect_file(ImageFile(folder / name))
 
 
 @pytest.mark.parametrize("kind, options", [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True})])
@@ -146,7 +159,7 @@ def test_the_pixel_limit_is_the_largest_size_that_is_decoded() -> None:
 
 
 def test_floating_point_pictures_are_refused_by_mode() -> None:
-    with pytest.raises(ImageProblem, match="unsupported mode F"):
+    with pytest.raises(ImageProblem, match="unsupported mode: F"):
         decode_image(encoded(Image.fromarray(np.ones((4, 4), dtype=np.float32)), "TIFF"))
 
 
@@ -192,10 +205,11 @@ def test_a_png_has_no_jpeg_settings(tmp_path: Path) -> None:
     assert np.isnan(facts["jpeg_quality"]) and facts["jpeg_subsampling"] == ""
 
 
-def test_facts_describe_the_file_and_not_its_suffix(tmp_path: Path) -> None:
+def test_facts_describe_the_file_and_a_suffix_that_lies_is_a_problem(tmp_path: Path) -> None:
     data = encoded(noise(0, width=20, height=10).convert("L"), "JPEG")
     facts = inspected(tmp_path, data, "a.png")
-    assert facts["problem"] == "" and facts["sha256"] == sha256_bytes(data) and facts["bytes"] == len(data)
+    assert facts["problem"] == "wrong extension: JPEG named .png"
+    assert facts["sha256"] == sha256_bytes(data) and facts["bytes"] == len(data)
     assert [facts[name] for name in ("format", "mode", "width", "height")] == ["JPEG", "L", 20, 10]
 
 
@@ -206,7 +220,7 @@ def test_a_problem_is_a_value_that_keeps_hash_and_size(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
-    assert inspect_file(tmp_path / "gone.png")["problem"] == "unreadable: No such file or directory"
+    assert inspect_file(ImageFile(tmp_path / "gone.png"))["problem"] == "unreadable: No such file or directory"
 
 
 def test_equal_pixels_have_one_pixel_hash_in_any_format(tmp_path: Path) -> None:
@@ -230,15 +244,114 @@ def test_the_perceptual_hash_survives_compression_and_tells_scenes_apart() -> No
 def test_reading_proves_that_the_file_is_the_manifests(tmp_path: Path) -> None:
     path, data = tmp_path / "a.png", encoded(noise(0), "PNG")
     path.write_bytes(data)
-    assert read_image(path, sha256=sha256_bytes(data)).tobytes() == noise(0).tobytes()
+    assert read_image(ImageFile(path, sha256_bytes(data))).tobytes() == noise(0).tobytes()
     path.write_bytes(encoded(noise(1), "PNG"))
     with pytest.raises(ImageProblem, match=r"a\.png changed since the manifest was made; prepare the data set again"):
-        read_image(path, sha256=sha256_bytes(data))
+        read_image(ImageFile(path, sha256_bytes(data)))
 
 
 def test_reading_names_the_file_that_is_damaged_or_gone(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"words")
     with pytest.raises(ImageProblem, match=r"a\.png: not an image"):
-        read_image(tmp_path / "a.png")
+        read_image(ImageFile(tmp_path / "a.png"))
     with pytest.raises(ImageProblem, match=r"b\.png cannot be read \(No such file or directory\); restore it"):
-        read_image(tmp_path / "b.png")
+        read_image(ImageFile(tmp_path / "b.png"))
+
+
+def test_a_file_that_may_not_be_read_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> object:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(decode.os, "stat", refuse)  # the superuser, who runs many tests, may read everything
+    assert inspect_file(ImageFile(tmp_path / "a.png"))["problem"] == "unreadable: Permission denied"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.jpe", "a.png.jpg", "a", "a.dat", "a.v1"])
+def test_a_suffix_that_agrees_or_promises_nothing_is_no_problem(tmp_path: Path, name: str) -> None:
+    assert inspected(tmp_path, encoded(noise(0), "JPEG"), name)["problem"] == ""
+
+
+def test_sixteen_bit_rgb_is_recorded(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in deep)
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0), b"IDAT": zlib.compress(lines), b"IEND": b""}
+    data = b"\x89PNG\r\n\x1a\n"
+    for name, body in chunks.items():
+        data += struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    facts = inspected(tmp_path, data)
+    assert (facts["mode"], facts["conversion"]) == ("RGB", "16 bit: high byte")
+
+
+def test_a_limit_above_pillows_own_is_the_one_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses above twice that
+    assert decode_image(encoded(noise(0), "PNG")).size == (32, 32)
+    assert Image.MAX_IMAGE_PIXELS == 100
+
+
+def test_a_file_of_the_manifest_was_admitted_under_the_limit_of_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "PIXEL_LIMIT", 1000)
+    data = encoded(noise(0), "PNG")
+    (tmp_path / "a.png").write_bytes(data)
+    assert read_image(ImageFile(tmp_path / "a.png", sha256_bytes(data))).size == (32, 32)
+    with pytest.raises(ImageProblem, match="decompression bomb"):
+        read_image(ImageFile(tmp_path / "a.png"))
+
+
+def parquet(path: Path, images: list[bytes | None], *, struct: bool = False, group: int = 3) -> Path:
+    column = [{"bytes": data, "path": "x.png"} for data in images] if struct else pa.array(images, pa.binary())
+    table = pa.table({"label": list(range(len(images))), "name": ["n"] * len(images), "image": column})
+    pq.write_table(table, path, row_group_size=group)
+    return path
+
+
+def member(container: Path, row: int, sha256: str = "") -> ImageFile:
+    return ImageFile(container / f"{row:06d}", sha256, container, row)
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_members_of_a_parquet_file_are_read_like_files(tmp_path: Path, struct: bool) -> None:
+    images = [encoded(noise(seed), "PNG") for seed in range(8)]
+    container = parquet(tmp_path / "a.parquet", images, struct=struct)
+    for row in (0, 2, 3, 7, 1):  # over the borders of row groups, and back
+        file = member(container, row, sha256_bytes(images[row]))
+        assert read_image(file).tobytes() == noise(row).tobytes()
+        assert inspect_file(file)["pixel_sha256"] == inspected(tmp_path, images[row])["pixel_sha256"]
+
+
+def test_a_member_that_is_damaged_empty_or_not_there_is_a_problem(tmp_path: Path) -> None:
+    container = parquet(tmp_path / "a.parquet", [encoded(noise(0), "PNG")[:90], None, b""])
+    assert inspect_file(member(container, 0))["problem"].startswith("truncated or damaged")
+    assert inspect_file(member(container, 1))["problem"] == "unreadable: the row holds no bytes"
+    assert inspect_file(member(container, 2))["problem"] == "empty file"
+    assert inspect_file(member(container, 3))["problem"] == "unreadable: no row 3 in a.parquet"
+    assert file_sha256(member(container, 3)) is None and file_sha256(member(tmp_path / "b.parquet", 0)) is None
+    with pytest.raises(ImageProblem, match=r"a\.parquet/000001 cannot be read \(the row holds no bytes\); restore it"):
+        read_image(member(container, 1))
+
+
+@pytest.mark.parametrize("content", ["words", "no images"])
+def test_a_container_that_cannot_be_read_is_a_problem_of_its_members(tmp_path: Path, content: str) -> None:
+    container = tmp_path / "a.parquet"
+    container.write_text("words")
+    if content == "no images":
+        pq.write_table(pa.table({"label": [1, 2]}), container)
+    problem = inspect_file(member(container, 0))["problem"]
+    assert problem.startswith("unreadable: ")
+    assert ("no column of image bytes" in problem) == (content == "no images")
+
+
+def test_a_container_that_changed_is_read_anew(tmp_path: Path) -> None:
+    container = parquet(tmp_path / "a.parquet", [encoded(noise(0), "PNG")])
+    assert read_image(member(container, 0)).tobytes() == noise(0).tobytes()
+    parquet(container, [encoded(noise(1), "PNG"), encoded(noise(2), "PNG")])
+    assert read_image(member(container, 0)).tobytes() == noise(1).tobytes()
+
+
+def test_rows_become_files_and_members() -> None:
+    rows = pd.DataFrame({"path": ["a.png", "b.parquet/000012"], "container": ["", "b.parquet"], "row": ["", "12"]})
+    root = Path("/data")
+    member_file = ImageFile(root / "b.parquet/000012", "", root / "b.parquet", 12)
+    assert image_files(rows, root) == [ImageFile(root / "a.png"), member_file]
+    assert image_files(rows.assign(sha256=["x", "y"]), root)[1] == member_file._replace(sha256="y")

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 FLOORS = (
     ("files", "names", "parallel", "residual"),
     ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
-    ("layouts",),
+    ("layouts", "sidecar"),
     ("manifest", "images", "backbones", "study"),
     ("models",),
     ("checkpoint",),

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from samples import noise, plant_tree
 
-from dfxlib.decode import ImageProblem
+from dfxlib.decode import ImageProblem, image_files
 from dfxlib.images import map_pixels, perturbed_squares, pixel_store, read_squares, to_square
 from dfxlib.manifest import build_manifest
 from dfxlib.perturb import CONDITIONS
@@ -127,7 +127,8 @@ def test_conditions_are_paired_and_in_the_manifests_order(own: tuple) -> None:
 def test_a_condition_comes_before_the_square(own: tuple) -> None:
     manifest, root = own
     row = manifest.iloc[0]
-    squares = read_squares(root / row["path"], row["sha256"], ["jpeg444_q50"], 16, "resize")
+    (file,) = image_files(manifest.head(1), root)
+    squares = read_squares(file, conditions=["jpeg444_q50"], image_size=16, resize_mode="resize")
     after = CONDITIONS["jpeg444_q50"](Image.fromarray(to_square(Image.open(root / row["path"]), image_size=16)))
     assert (squares[0] != np.asarray(after)).any()
 

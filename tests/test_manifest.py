@@ -1,6 +1,7 @@
 """The manifest: one row an image, duplicates together, and a file that nobody edits unnoticed."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +84,19 @@ def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> 
         m.read_manifest(tmp_path / "m.csv")
 
 
-def test_a_manifest_of_an_older_form_names_the_missing_column(tree: Path, tmp_path: Path) -> None:
-    m.write_manifest(build(tree).drop(columns="phash"), tmp_path / "m.csv")
-    with pytest.raises(ValueError, match="lacks the columns phash; prepare it again"):
+@pytest.mark.parametrize(
+    "change, difference",
+    [
+        (lambda table: table.drop(columns="phash"), "phash"),
+        (lambda table: table.assign(more=1), "more"),
+        (lambda table: table[m.COLUMNS[::-1]], "their order"),
+    ],
+)
+def test_a_manifest_of_another_version_names_the_difference(
+    tree: Path, tmp_path: Path, change: Callable, difference: str
+) -> None:
+    m.write_manifest(change(build(tree)), tmp_path / "m.csv")
+    with pytest.raises(ValueError, match=f"is of another version: it differs in {difference}; prepare it again"):
         m.read_manifest(tmp_path / "m.csv")
 
 
@@ -110,13 +121,14 @@ def test_equal_pixels_are_merged_into_one_group_and_split(own_tree: Path) -> Non
 
 def test_duplicates_join_whole_groups_of_a_pattern() -> None:
     paths = ["a/scene1.png", "b/scene1.png", "a/scene2.png", "b/scene2.png", "a/scene3.png"]
-    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"]})
-    assert m.group_images(table, group_pattern=r"scene\d+").tolist() == ["scene1"] * 4 + ["scene3"]
+    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"], "pair": "", "problem": ""})
+    names = m.name_groups(table, group_pattern=r"scene\d+")
+    assert m.merge_groups(names, table).tolist() == ["scene1"] * 4 + ["scene3"]
 
 
 def test_damaged_files_are_not_duplicates_of_each_other() -> None:
-    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""]})
-    assert m.group_images(table).tolist() == ["a", "b"]
+    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""], "pair": ""})
+    assert m.merge_groups(table["path"], table).tolist() == ["a", "b"]
 
 
 def test_without_a_pattern_every_file_is_its_own_group(tree: Path) -> None:
@@ -181,3 +193,59 @@ def test_holding_out_all_of_a_nature_is_refused(tree: Path) -> None:
     reals = tuple(sorted(path.name for path in (tree / "real").iterdir()))
     with pytest.raises(ValueError, match="unseen leaves no image of real to train on; name fewer architectures"):
         m.build_manifest(tree, unseen=reals, workers=1)
+
+
+def test_a_pair_is_one_group_with_the_duplicates_of_both() -> None:
+    paths = ["fake/a.png", "fake/b.png", "real/a.png", "real/copy.png", "real/z.png"]
+    table = pd.DataFrame({"path": paths, "pixel_sha256": list("pqrrs"), "pair": ["a", "", "a", "", ""]})
+    assert m.merge_groups(table["path"], table).tolist() == [paths[0], paths[1], paths[0], paths[0], paths[4]]
+
+
+def test_groups_across_declared_splits_are_named() -> None:
+    table = pd.DataFrame({"path": list("abcde"), "group": list("xxyyz"), "problem": ["", "", "", "empty file", ""]})
+    table["declared_split"] = ["train", "test", "train", "test", ""]
+    (found,) = m.disputed_groups(table).to_dict("records")
+    assert found == {"group": "x", "declared": "test | train", "images": 2, "paths": "a | b"}
+    assert m.disputed_groups(table.assign(declared_split="")).empty
+
+
+def test_problems_are_counted_by_kind() -> None:
+    table = pd.DataFrame({"path": list("abcd"), "problem": ["", "empty file", "unreadable: x", "unreadable: y"]})
+    kinds = m.problem_kinds(table)
+    assert kinds.to_dict("records") == [
+        {"kind": "unreadable", "images": 2, "first": "c | d"},
+        {"kind": "empty file", "images": 1, "first": "b"},
+    ]
+    with pytest.raises(ValueError, match=r"^3 files have a problem: 2 x unreadable \(c\); 1 x empty file \(b\); mend"):
+        m.require_no_problem(table)
+    m.require_no_problem(table[:1])
+
+
+def test_a_row_that_is_no_image_need_not_match_the_pattern(own_tree: Path) -> None:
+    (own_tree / "real" / "real_0" / "notes.txt").write_text("words")
+    table = build(own_tree, group_pattern=r"\d{3}(?=\.png)").set_index("path")
+    assert table.loc["real/real_0/notes.txt", "group"] == "real/real_0/notes.txt"
+
+
+def test_the_pixel_limit_reaches_the_decoder(own_tree: Path) -> None:
+    noise(9, width=50).save(own_tree / "real" / "real_0" / "wide.png")
+    table = build(own_tree, pixel_limit=32 * 32).set_index("path")
+    assert table.loc["real/real_0/wide.png", "problem"] == "decompression bomb: 50 x 32 pixels"
+    assert (table["problem"] != "").sum() == 1
+
+
+def test_a_missing_class_is_told_before_anything_is_decoded(own_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(own_tree / "gan_generated")
+    monkeypatch.setattr(m, "read_facts", lambda *_, **__: pytest.fail("read"))
+    with pytest.raises(ValueError, match="holds no usable image of gan_generated"):
+        build(own_tree)
+
+
+def test_a_file_that_could_not_be_read_and_can_be_now_has_changed(own_tree: Path) -> None:
+    link = own_tree / "real" / "real_0" / "link.png"
+    link.symlink_to("gone.png")
+    table = build(own_tree)
+    assert m.verify_manifest(table, own_tree, workers=1).empty
+    noise(7).save(own_tree / "real" / "real_0" / "gone.png")
+    findings = m.verify_manifest(table, own_tree, workers=1)
+    assert findings.to_numpy().tolist() == [["real/real_0/gone.png", "new"], ["real/real_0/link.png", "changed"]]

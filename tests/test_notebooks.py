@@ -63,7 +63,7 @@ class TestHouseRules:
 
     def test_parameters_have_a_name_a_type_a_value_and_a_meaning_on_one_line(self, notebook: Path) -> None:
         for line in parameters_cell(notebook).splitlines():
-            assert re.fullmatch(r"\w+: (int|float|str|list|bool) = .+  # .+", line), line
+            assert re.fullmatch(r"\w+: (int|float|str|list|dict|bool) = .+  # .+", line), line
             assert line.count(" = ") == 1, "papermill cannot inspect a line with a second assignment"
 
     def test_papermill_sees_every_parameter_with_its_type(self, notebook: Path) -> None:

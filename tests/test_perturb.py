@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from samples import noise
 
-from dfxlib.decode import inspect_file
+from dfxlib.decode import ImageFile, inspect_file
 from dfxlib.perturb import CONDITIONS, describe, jpeg, keep, require_conditions
 
 
@@ -29,7 +29,7 @@ def test_a_jpeg_condition_is_pillows_file_decoded(tmp_path: Path, quality: int, 
     noise(0).save(tmp_path / "a.jpg", quality=quality, subsampling=subsampling)
     version = CONDITIONS[f"jpeg{subsampling.replace(':', '')}_q{quality}"](noise(0))
     assert version.tobytes() == Image.open(tmp_path / "a.jpg").convert("RGB").tobytes()
-    facts = inspect_file(tmp_path / "a.jpg")
+    facts = inspect_file(ImageFile(tmp_path / "a.jpg"))
     assert (facts["jpeg_quality"], facts["jpeg_subsampling"]) == (quality, subsampling)
 
 

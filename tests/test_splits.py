@@ -217,3 +217,80 @@ def test_hashes_are_uniform_and_purposes_independent() -> None:
     one, two = (splits.unit_hash(keys, split_seed=0, purpose=purpose) for purpose in ("part", "other"))
     assert one.min() >= 0 and one.max() < 1 and one.mean() == pytest.approx(0.5, abs=0.02)
     assert abs(np.corrcoef(one, two)[0, 1]) < 0.06
+
+
+def declared(count: int, *names: str, per_group: int = 1) -> pd.DataFrame:
+    """Rows whose groups declare `names` in turn."""
+    table = rows(count, per_group=per_group)
+    return table.assign(declared_split=np.array(names)[np.arange(count) // per_group % len(names)])
+
+
+def test_a_declared_split_decides_only_where_it_is_asked_to() -> None:
+    table = declared(300, "test")
+    assert splits.assign_splits(table).tolist() == splits.assign_splits(rows(300)).tolist()
+    assert set(splits.assign_splits(table, use_declared=True)) == {"test"}
+
+
+@given(seeds, st.integers(1, 4))
+def test_each_declared_part_stays_within_itself(seed: int, per_group: int) -> None:
+    names = ("train", "valid", "test", "base", "complete", "complete_select", "excluded")
+    table = declared(2100, *names, per_group=per_group)
+    split = splits.assign_splits(table, split_seed=seed, use_declared=True)
+    found = {name: set(split[table["declared_split"] == name]) for name in names}
+    assert found == {
+        "train": set(TRAINING),
+        "valid": {"base_valid", "complete_select", "complete_calibrate"},
+        "test": {"test"},
+        "base": {"base_train", "base_valid"},
+        "complete": {"complete_train", "complete_select", "complete_calibrate"},
+        "complete_select": {"complete_select"},
+        "excluded": {"excluded"},
+    }
+    assert split.groupby(table["group"]).nunique().max() == 1
+
+
+def test_a_declared_training_part_is_halved_between_base_and_complete() -> None:
+    split = part(splits.assign_splits(declared(BIG, "train"), use_declared=True))
+    assert (split == "base").mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(BIG))
+
+
+def test_what_declares_nothing_is_drawn_as_ever_unless_its_group_declares() -> None:
+    table = declared(600, "", "test", per_group=2)
+    split = splits.assign_splits(table, use_declared=True)
+    silent = table["declared_split"] == ""
+    assert part(split[silent]).tolist() == part(splits.assign_splits(table)[silent]).tolist()
+    half = table.assign(declared_split=table["declared_split"].where(np.arange(600) % 2 == 0, ""))
+    assert (splits.assign_splits(half, use_declared=True)[~silent] == "test").all()
+
+
+def test_seventeen_duplicates_across_declared_splits_train_nothing() -> None:
+    table = declared(300, "train", "test", per_group=10)
+    pairs = list(zip(range(0, 170, 20), range(10, 180, 20))) + list(zip(range(1, 160, 20), range(11, 170, 20)))
+    for training, test in pairs:
+        table.loc[[training, test], "group"] = f"twins{training}"
+    assert len(pairs) == 17
+    split = splits.assign_splits(table, use_declared=True)
+    assert (split[[training for training, _ in pairs]] == "excluded").all()
+    assert (split[[test for _, test in pairs]] == "test").all()
+    others = ~table["group"].str.startswith("twins")
+    assert "excluded" not in set(split[others])
+    kept = table[split != "excluded"]
+    assert kept.groupby("group")["declared_split"].nunique().max() == 1
+
+
+def test_an_unseen_architecture_is_unseen_whatever_it_declares() -> None:
+    table = declared(300, "train", "test")
+    split = splits.assign_splits(table, unseen=("real_0",), use_declared=True)
+    assert set(split[table["architecture"] == "real_0"]) == {"unseen"}
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("training", "declared split 'training' is unknown; expected one of train, valid, base, complete, base_train"),
+        ("", "use_declared is set, but the data set declares no split; set it to false"),
+    ],
+)
+def test_a_declaration_that_cannot_be_used_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        splits.assign_splits(declared(30, name), use_declared=True)

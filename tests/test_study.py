@@ -45,7 +45,7 @@ def call(clone: Path, *command: str, seconds: int = 900) -> subprocess.Completed
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     # `make test` hands its own MAKEFLAGS down, with which an inner make would talk of folders.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environment = inherited | {"PATH": path, "PYTHONPATH": str(clone)}
+    environment = inherited | {"PATH": path, "PYTHONPATH": str(project_root(clone))}
     return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=seconds)
 
 
@@ -102,6 +102,22 @@ def test_saving_a_notebook_without_a_change_of_code_reruns_nothing(smoke: Path, 
     notebook.write_text(json.dumps(content))
     plan = call(clone, "snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "-n")
     assert "Nothing to be done" in plan.stdout + plan.stderr
+
+
+def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
+    (copy / "data" / "smoke").rename(copy / "data" / "moved")
+    before = (smoke / "manifest" / ".done").read_text()
+    base, complete = (f"runs/smoke/{run}/seed0/.done" for run in ("base/resnet18/real", "complete/resnet18"))
+    trained = {run: (copy / run).stat().st_mtime_ns for run in (base, complete)}
+    change = ["--configfile", "studies/smoke.yaml", "--config", "data_root=data/moved"]
+    result = snakemake(copy, *change, "--", complete)
+    assert result.returncode == 0, result.stderr
+    assert (copy / "runs" / "smoke" / "manifest" / ".done").read_text() != before, "the manifest was made again"
+    assert {run: (copy / run).stat().st_mtime_ns for run in trained} == trained
+    other = snakemake(copy, *change, "split_seed=1", "--", base)
+    assert other.returncode == 0, other.stderr
+    assert (copy / base).stat().st_mtime_ns > trained[base], "other splits are other data"
 
 
 def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:

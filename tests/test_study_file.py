@@ -49,6 +49,10 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"backbones": None}, "study key backbones is empty"),
         ({"image_size": "64px"}, "study key image_size is '64px'; expected a whole number"),
         ({"resamples": 1.5}, r"study key resamples is 1\.5; expected a whole number"),
+        ({"pixel_limit": 0}, "study key pixel_limit is 0; expected a whole number of at least 1"),
+        ({"strict": "yes"}, "study key strict is 'yes'; expected true or false"),
+        ({"use_declared": 1}, "study key use_declared is 1; expected true or false"),
+        ({"columns": "a"}, "study key columns is 'a'; expected names as manifest column: header"),
         ({"base": 10}, "study key base is 10; expected exactly the names epochs, batch_size"),
         ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
     ],
@@ -133,6 +137,7 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     "change, steps",
     [
         ({"split_seed": 1}, {"manifest"}),
+        ({"use_declared": True}, {"manifest"}),
         ({"image_size": 128}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
         ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization"}),

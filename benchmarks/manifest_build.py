@@ -1,0 +1,100 @@
+"""Building a manifest against a bare pool that computes the same hashes, and again when nothing changed.
+
+    python benchmarks/manifest_build.py [IMAGES]
+
+The bare pool decodes every file and computes the three hashes, no more: no rules, no facts, no
+groups, no splits, no table. Both start their processes anew, in turn, three times; the best counts.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dfxlib.decode import perceptual_hash
+from dfxlib.files import sha256_bytes
+from dfxlib.names import CLASSES
+from dfxlib.parallel import usable_cores
+
+SIDE = 256  # pixels
+
+
+def plant(root: Path, images: int) -> None:
+    """Smooth pictures with some noise, half PNG and half JPEG, in three natures and nine architectures."""
+    rng = np.random.default_rng(0)
+    for number in range(images):
+        nature = CLASSES[number % 3]
+        folder = root / nature / f"{nature}_{number // 3 % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((SIDE, SIDE))
+        noise = rng.integers(0, 16, (SIDE, SIDE, 3), dtype=np.uint8)
+        picture = Image.fromarray(np.asarray(coarse) // 2 + noise)
+        picture.save(folder / (f"{number:06d}.jpg" if number % 2 else f"{number:06d}.png"))
+
+
+def hashes(path: str) -> tuple[str, str, str]:
+    data = Path(path).read_bytes()
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return sha256_bytes(data), sha256_bytes(repr(pixels.shape).encode() + pixels.tobytes()), perceptual_hash(pixels)
+
+
+def bare_pool(root: Path, workers: int) -> int:
+    paths = [str(path) for path in sorted(root.rglob("*.*"))]
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        return len(list(pool.imap(hashes, paths, chunksize=32)))
+
+
+def seconds_of(kind: str, root: Path, cache: Path) -> float:
+    """One measurement in a process of its own, so that each starts its workers anew."""
+    command = [sys.executable, __file__, kind, str(root), str(cache)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def measure(kind: str, root: Path, cache: Path) -> None:
+    from dfxlib.manifest import build_manifest
+
+    started = time.perf_counter()
+    if kind == "pool":
+        bare_pool(root, usable_cores())
+    else:
+        build_manifest(root, sidecar=cache)
+    print(time.perf_counter() - started)
+
+
+def main() -> int:
+    if len(sys.argv) == 4:
+        measure(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+        return 0
+    from measure import report  # brings torch, which no worker needs
+
+    images = int(sys.argv[1]) if sys.argv[1:] else 6000
+    pool, build, again = [], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        root, cache = Path(folder) / "images", Path(folder) / "cache"
+        plant(root, images)
+        for _ in range(3):
+            shutil.rmtree(cache, ignore_errors=True)
+            pool.append(seconds_of("pool", root, cache))
+            build.append(seconds_of("build", root, cache))
+            again.append(seconds_of("again", root, cache))
+    figures = {
+        "speed of the build, share of the bare pool": (min(pool) / min(build), ">=", 0.9),
+        "unchanged tree: times faster than the build": (min(build) / min(again), ">=", 20.0),
+    }
+    seconds = {"pool": pool, "build": build, "again": again}
+    details = {name: [round(value, 3) for value in values] for name, values in seconds.items()}
+    print(details)
+    return 0 if report("manifest_build", figures, images=images, side=SIDE, seconds=details) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""What the benchmarks share: a table of figures against their limits, and a file that keeps it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+
+from dfxlib.files import write_text_atomic
+from dfxlib.record import describe_environment
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def report(name: str, figures: dict[str, tuple[float, str, float]], **details: object) -> bool:
+    """Print figures given as name: (value, "<=" or ">=", limit), keep them, say whether all limits are held."""
+    rows = {}
+    for title, (value, relation, limit) in figures.items():
+        held = value <= limit if relation == "<=" else value >= limit
+        rows[title] = {"value": round(value, 4), "limit": f"{relation} {limit}", "held": held}
+        verdict = "held" if held else "MISSED"
+        print(f"{title:<58} {value:10.3f}   {relation} {limit:<6} {value / limit:7.1%} of the limit   {verdict}")
+    content = {"figures": rows, "details": details, "environment": describe_environment(torch.device("cpu"))}
+    write_text_atomic(RESULTS / f"{name}.json", json.dumps(content, indent=1) + "\n")
+    return all(row["held"] for row in rows.values())
