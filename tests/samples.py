@@ -117,4 +117,5 @@ def parts(count: int = 61) -> tuple[Examples, Examples]:
 def train_tiny(folder: Path, **options: object) -> tuple[nn.Module, pd.DataFrame]:
     model, (train, valid) = TinyNet(), parts()
     settings = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
-    return model, fit(model, train, valid, state_folder=folder, settings=TINY_SETTINGS, label="tiny", **settings)
+    fitted = fit(model, train, valid, state_folder=folder, settings=TINY_SETTINGS, label="tiny", **settings)
+    return model, fitted.history

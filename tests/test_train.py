@@ -187,7 +187,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state
     tmp_path: Path, training: bool
 ) -> None:
     train, valid = parts()
-    message = rf"toy: the loss of epoch 1 is not finite; lower learning_rate \(0 whole epochs are kept in {tmp_path}\)"
+    message = r"toy: the loss of epoch 1 is not finite; lower learning_rate \(there is no good checkpoint yet\)"
     with pytest.raises(ValueError, match=message):
         t.fit(Broken(training=training), train, valid, state_folder=tmp_path, settings={}, epochs=1, label="toy")
     assert not list(tmp_path.iterdir())
@@ -219,8 +219,8 @@ def test_a_left_out_image_does_not_lower_the_accuracy(tmp_path: Path) -> None:
     array, labels = bright_and_dark(9)
     nine = t.Examples(array, np.arange(9), labels)  # two batches of four, and one image that is left out
     model = TinyNet()
-    history = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
-    assert history["train_accuracy"].max() == 1
+    fitted = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
+    assert fitted.history["train_accuracy"].max() == 1
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
