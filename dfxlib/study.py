@@ -184,7 +184,7 @@ def science(
         return {key: study[key] for key in (*_DATA, "resamples")}
     if step == "base":
         model = {key: study[key] for key in (*_MODEL, "main_share", *_VARIANTS)}
-        return training | {"natures": [nature]} | model | study["base"]
+        return training | {"natures": [nature] if nature else []} | model | study["base"]
     if step == "complete":
         base = {"base_variant": base_variant(study, variant), "resamples": study["resamples"]}
         return training | base | study["complete"]
