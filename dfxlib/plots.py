@@ -130,6 +130,7 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
     loss.set(ylabel="cross-entropy [nats]", ylim=(0, None))
     accuracy.axhline(1 / 3 if _is_three_way(histories) else 1 / 2, color="grey", linewidth=0.8, linestyle=":")
     accuracy.set(ylabel="accuracy (validation: balanced)", ylim=(0, 1.02))
+    loss.xaxis.get_major_locator().set_params(integer=True)
     rate.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     speed.set(xlabel="epoch", ylabel="training images per second", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
