@@ -53,7 +53,20 @@ def data_of_the_study(wildcards):
     return f"{RUN}/manifest/manifest.csv.sha256"
 
 
+def base_models(wildcards):
+    """The base models that a variant of the complete model reads: its own, or the study's."""
+    own = study_file.base_variant(STUDY, wildcards.variant)
+    root = f"{RUN}/variant/{own}" if own else f"{RUN}/base"
+    return expand(f"{root}/{wildcards.backbone}/{{nature}}/seed{wildcards.seed}/.done", nature=CLASSES)
+
+
+# A variant is a backbone that learns the three natures at once, or a complete model made otherwise.
+THREE_WAY = [name for name in STUDY["variants"] if study_file.is_three_way(STUDY, name)]
+COMPLETE = [name for name in STUDY["variants"] if name not in THREE_WAY]
+
+
 wildcard_constraints:
+    variant=r"\w[\w.+-]*",
     backbone="|".join(map(re.escape, BACKBONES)),
     nature="|".join(CLASSES),
     seed=r"\d+",
@@ -119,6 +132,62 @@ rule complete:
         "-y {PLACE[complete]} -y {params.science:q}"
 
 
+rule variant_base:
+    input:
+        nb=ancient("notebooks/10_train_base_model.ipynb"),
+        manifest=data_of_the_study,
+    output:
+        f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}/.done",
+    params:
+        science=science("base"),
+        code=code_hash("notebooks/10_train_base_model.ipynb"),
+        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}",
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[base]} -y {params.science:q}"
+
+
+rule variant_three_way:
+    input:
+        nb=ancient("notebooks/10_train_base_model.ipynb"),
+        manifest=data_of_the_study,
+    output:
+        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
+    wildcard_constraints:
+        variant="|".join(map(re.escape, THREE_WAY)) or "-",
+    params:
+        science=science("base"),
+        code=code_hash("notebooks/10_train_base_model.ipynb"),
+        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}",
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[base]} -y {params.science:q}"
+
+
+rule variant_complete:
+    input:
+        nb=ancient("notebooks/20_train_complete_model.ipynb"),
+        manifest=data_of_the_study,
+        base=base_models,
+    output:
+        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
+    wildcard_constraints:
+        variant="|".join(map(re.escape, COMPLETE)) or "-",
+    params:
+        science=science("complete"),
+        code=code_hash("notebooks/20_train_complete_model.ipynb"),
+        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}",
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[complete]} -y {params.science:q}"
+
+
 rule robustness:
     input:
         nb=ancient("notebooks/30_jpeg_robustness.ipynb"),
@@ -158,10 +227,16 @@ rule generalization:
 rule report:
     input:
         nb=ancient("notebooks/90_report.ipynb"),
-        manifest=f"{RUN}/manifest/.done",
+        manifest=data_of_the_study,
         runs=expand(
             f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
             step=["robustness", "generalization"],
+            backbone=BACKBONES,
+            seed=STUDY["seeds"],
+        ),
+        variants=expand(
+            f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
+            variant=STUDY["variants"],
             backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dfxlib.files import sha256_file, write_atomic, write_text_atomic
+from dfxlib.heads import build_head
 from dfxlib.models import BaseModel, DeepFeatureXNet
 from dfxlib.names import CLASSES
 
@@ -93,7 +94,8 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
     if "head.classifier.bias" not in state:
         raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
     base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
-    model = DeepFeatureXNet(base_models)
+    head = build_head(settings.get("head", "conv"), width=base_models[0].classifier.in_features)
+    model = DeepFeatureXNet(base_models, head)
     model.load_state_dict(state)
     return model.eval(), settings
 
@@ -107,16 +109,26 @@ def require_same_manifest(settings: dict, manifest_hash: str) -> None:
         )
 
 
-def save_state(folder: Path, state: dict) -> Path:
+def state_path(folder: Path, epoch: int) -> Path:
+    return folder / f"state-{epoch:04d}.pt"
+
+
+def save_state(
+    folder: Path,
+    state: dict,
+    *,
+    keep: tuple[int, ...] = (),  # epochs whose states stay besides the last two: the best
+) -> Path:
     """Write the training state of one epoch, then its checksum; the last two epochs are kept.
 
     Every epoch has a file of its own, so that a kill between the two writes leaves a state
     without a checksum, which is skipped, and never a checksum that contradicts its state.
     """
-    path = folder / f"state-{state['epoch']:04d}.pt"
+    path = state_path(folder, state["epoch"])
     write_atomic(path, lambda partial: torch.save(state, partial))
     write_text_atomic(_checksum_path(path), f"{sha256_file(path)}  {path.name}\n")
-    for old in sorted(folder.glob("state-*.pt"))[:-2]:
+    kept = {state_path(folder, epoch) for epoch in keep}
+    for old in set(sorted(folder.glob("state-*.pt"))[:-2]) - kept:
         _checksum_path(old).unlink(missing_ok=True)
         old.unlink()
     return path
@@ -125,13 +137,16 @@ def save_state(folder: Path, state: dict) -> Path:
 def load_state(folder: Path, *, settings: dict) -> dict | None:
     """The newest training state in `folder`, or None where there is none.
 
-    torch.load does not verify what it reads, so the checksum is compared first. Raises
-    ValueError for a damaged state and for one of a run with other settings.
+    Raises ValueError for a damaged state and for one of a run with other settings.
     """
     whole = [path for path in sorted(folder.glob("state-*.pt")) if _checksum_path(path).is_file()]
-    if not whole:
-        return None
-    path = whole[-1]
+    return read_state(whole[-1], settings=settings) if whole else None
+
+
+def read_state(path: Path, *, settings: dict) -> dict:
+    """One training state; torch.load does not verify what it reads, so the checksum is compared first."""
+    if not path.is_file() or not _checksum_path(path).is_file():
+        raise ValueError(f"training state {path} is missing; delete {path.parent} to start afresh")
     if _checksum_path(path).read_text().split()[:1] != [sha256_file(path)]:
         raise ValueError(f"training state {path} does not match its checksum; delete it to go on from an earlier one")
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -140,7 +155,7 @@ def load_state(folder: Path, *, settings: dict) -> dict | None:
         if there != here:
             raise ValueError(
                 f"training state {path} belongs to another run: {name} is {there!r} there and {here!r} here; "
-                f"delete {folder} to start afresh"
+                f"delete {path.parent} to start afresh"
             )
     return state
 

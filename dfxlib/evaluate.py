@@ -19,6 +19,9 @@ SCORE_COLUMNS = [*_IDENTITY, "condition", "backbone", "variant", "seed", *LOGITS
 #: Splits from which a study learns anything at all.
 TRAINED_SPLITS = ("base_train", "base_valid", "complete_train", "complete_select", "complete_calibrate")
 
+#: Splits on which a model that tells the three natures apart is scored, whatever it was trained on.
+SCORED_SPLITS = ("complete_select", "complete_calibrate", "test", "unseen")
+
 #: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
 VERDICTS = ("argmax", "threshold", "false_alarm_5")
 

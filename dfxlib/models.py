@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfxlib.backbones import build_backbone, first_words, torchvision_state
+from dfxlib.heads import ConvHead
 from dfxlib.names import CLASSES, require_name
 from dfxlib.residual import HIGH_PASS
 from dfxlib.zoo import BACKBONES, FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, find_backbone, input_side
@@ -85,26 +86,6 @@ class BaseModel(nn.Module):
         return self.classifier(self.features(images))
 
 
-class ConvHead(nn.Module):
-    """1-D CNN over the three feature vectors (paper, section 3.2): [B, 3, D] -> [B, 3] logits."""
-
-    def __init__(self, outputs: int = len(CLASSES)):
-        super().__init__()
-        self.convs = nn.Sequential(
-            *_conv_block(len(CLASSES), 16, kernel=7, stride=2),
-            *_conv_block(16, 64, kernel=5, stride=2),
-            *_conv_block(64, 256, kernel=3, stride=1),
-            *_conv_block(256, 512, kernel=3, stride=1),
-            nn.Conv1d(512, 1024, kernel_size=3, stride=1, padding=1),
-            nn.ReLU(),
-            nn.AdaptiveAvgPool1d(1),
-        )
-        self.classifier = nn.Linear(1024, outputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        return self.classifier(self.convs(features).flatten(1))
-
-
 class DeepFeatureXNet(nn.Module):
     """Three frozen base models, their features stacked, and the head that classifies them.
 
@@ -132,11 +113,6 @@ class DeepFeatureXNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
         return self.head(self.features(images))
-
-
-def _conv_block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:
-    conv = nn.Conv1d(channels, width, kernel_size=kernel, stride=stride, padding=1)
-    return [conv, nn.ReLU(), nn.BatchNorm1d(width)]
 
 
 def load_reference_checkpoint(path: Path, *, backbone: str) -> BaseModel | DeepFeatureXNet:

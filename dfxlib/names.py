@@ -20,6 +20,15 @@ SPLITS: tuple[str, ...] = (
 
 RESIZE_MODES: tuple[str, ...] = ("resize", "crop", "nearest")
 
+#: What reads the three feature vectors: the paper's 1-D CNN, one linear layer, the CNN on features in another order.
+HEADS: tuple[str, ...] = ("conv", "linear", "permuted")
+
+#: What a backbone learns: one nature against the rest, or the three at once (a baseline).
+TASKS: tuple[str, ...] = ("base", "threeway")
+
+#: Images that a three-way baseline learns from: the complete part, or all that the three-block model sees.
+TRAINED_ON: tuple[str, ...] = ("complete", "base+complete")
+
 
 def require_name(value: str, allowed: tuple[str, ...], *, what: str) -> str:
     """`value` if it is one of `allowed`, else a ValueError that lists them."""

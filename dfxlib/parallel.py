@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from itertools import islice
 from typing import TypeVar
@@ -26,6 +26,19 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Ite
 
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+def one_ahead(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map` in order; a thread works on the next item while the caller is busy with this one."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = None
+        for item in items:
+            following = thread.submit(function, item)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
 def map_processes(

@@ -115,31 +115,38 @@ def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, colum
 
 
 def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss and balanced accuracy over the epochs of one or several trainings."""
-    figure, (loss, accuracy) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    """Loss, accuracy, learning rate and speed over the epochs of one or several trainings."""
+    figure, ((loss, accuracy), (rate, speed)) = plt.subplots(2, 2, figsize=(9, 5.2), layout="constrained", sharex=True)
     for number, (name, history) in enumerate(histories.items()):
         colour = NATURE_COLOURS.get(name, _METHOD_COLOURS[number % len(_METHOD_COLOURS)])
-        loss.plot(history["epoch"], history["train_loss"], "--", color=colour, linewidth=1)
-        loss.plot(history["epoch"], history["valid_loss"], "-o", color=colour, markersize=3, label=_label(name))
-        accuracy.plot(history["epoch"], history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
+        epochs = history["epoch"]
+        for axis, what in ((loss, "loss"), (accuracy, "accuracy")):
+            axis.plot(epochs, history[f"train_{what}"], "--", color=colour, linewidth=1)
+        loss.plot(epochs, history["valid_loss"], "-o", color=colour, markersize=3, label=_label(name))
+        accuracy.plot(epochs, history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
+        rate.plot(epochs, history["learning_rate"], "-o", color=colour, markersize=3)
+        speed.plot(epochs, history["images_per_second"], "-o", color=colour, markersize=3)
     loss.plot([], [], "--", color="grey", linewidth=1, label="(dashed: training)")
-    loss.set(xlabel="epoch", ylabel="cross-entropy [nats]", ylim=(0, None))
+    loss.set(ylabel="cross-entropy [nats]", ylim=(0, None))
     accuracy.axhline(1 / 3 if _is_three_way(histories) else 1 / 2, color="grey", linewidth=0.8, linestyle=":")
-    accuracy.set(xlabel="epoch", ylabel="validation balanced accuracy", ylim=(0, 1.02))
+    accuracy.set(ylabel="accuracy (validation: balanced)", ylim=(0, 1.02))
+    loss.xaxis.get_major_locator().set_params(integer=True)
+    rate.set(xlabel="epoch", ylabel="learning rate", yscale="log")
+    speed.set(xlabel="epoch", ylabel="training images per second", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     sns.despine(figure)
     return figure
 
 
 def plot_grid(cells: pd.DataFrame) -> Figure:
-    """Smallest validation loss of every cell of the grid; the chosen cell is framed."""
-    table = cells.pivot_table(
-        index=["batch_size", "learning_rate", "weight_decay"], columns=["step_size", "gamma"], values="valid_loss"
-    )
+    """Smallest validation loss of every cell of the grid; the one that the column `chosen` names is framed."""
+    rows, columns = ["batch_size", "learning_rate", "weight_decay"], ["step_size", "gamma"]
+    table = cells.pivot_table(index=rows, columns=columns, values="valid_loss")
+    (chosen,) = cells[cells["chosen"]].index
+    row, column = (where.get_loc(tuple(cells.loc[chosen, where.names])) for where in (table.index, table.columns))
     size = (1.5 * table.shape[1] + 3, 0.45 * table.shape[0] + 1.6)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis_r", ax=axis, cbar_kws={"label": "validation loss [nats]"})
-    row, column = np.unravel_index(np.nanargmin(table.to_numpy()), table.shape)
     axis.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3))
     axis.set(xlabel="step [epochs], gamma", ylabel="batch, learning rate, weight decay")
     axis.set_xticklabels([f"{step}, {gamma:g}" for step, gamma in table.columns])

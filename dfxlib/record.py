@@ -93,6 +93,16 @@ def run_folder(run_root: str, *parts: str) -> Path:
     return project_path(run_root).joinpath(*(safe_name(part) for part in parts))
 
 
+def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
+    """Parts of a base model's folder; those of a variant stand beside that variant's runs."""
+    return (*(("variant", variant) if variant else ("base",)), backbone, nature, f"seed{seed}")
+
+
+def complete_parts(backbone: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
+    """Parts of the folder of a model that tells the three natures apart: the complete model, or a variant of it."""
+    return (*(("variant", variant) if variant else ("complete",)), backbone, f"seed{seed}")
+
+
 def staging_folder(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.partial")
 

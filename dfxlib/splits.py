@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dfxlib.names import CLASSES, SPLITS, require_name
+from dfxlib.names import CLASSES, SPLITS, TRAINED_ON, require_name
 
 BASE_SHARE = 0.4  # share of the groups that train and validate base models
 COMPLETE_SHARE = 0.4  # share of the groups that train, select and calibrate the complete model
@@ -147,6 +147,23 @@ def base_task(
         take_in_proportion(others, n_others, split_seed=split_seed).assign(is_main=0),
     ]
     return pd.concat(kept).sort_index()
+
+
+def three_way_task(
+    manifest: pd.DataFrame,
+    *,
+    train_on: str = "complete",  # complete, or base+complete
+) -> dict[str, pd.DataFrame]:  # train and valid, with the column label: position in CLASSES
+    """The task of a three-way baseline: a backbone that learns all natures at once.
+
+    The reference's baselines learn from the complete part, while its three-block model has seen
+    the base part as well; both are offered. What selects and calibrates is the same for all.
+    """
+    parts = {"complete": ["complete_train"], "base+complete": ["base_train", "base_valid", "complete_train"]}
+    splits = parts[require_name(train_on, TRAINED_ON, what="train_on")]
+    labels = manifest["nature"].map({nature: index for index, nature in enumerate(CLASSES)})
+    rows = {"train": manifest["split"].isin(splits), "valid": manifest["split"] == "complete_select"}
+    return {part: manifest[chosen].assign(label=labels[chosen].astype(int)) for part, chosen in rows.items()}
 
 
 def take_in_proportion(rows: pd.DataFrame, count: int, *, split_seed: int) -> pd.DataFrame:

@@ -6,9 +6,10 @@ Everything here is plain data; no notebook reads a study file behind its reader'
 import re
 from pathlib import Path
 
+from dfxlib.augment import AUGMENTATIONS
 from dfxlib.descriptions import require_layout
 from dfxlib.files import project_path, safe_name
-from dfxlib.names import RESIZE_MODES, require_name
+from dfxlib.names import HEADS, RESIZE_MODES, TASKS, TRAINED_ON, require_name
 from dfxlib.perturb import require_conditions
 from dfxlib.zoo import FRONT_ENDS, check_backbone
 
@@ -17,10 +18,17 @@ _DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_dec
 _DATA += ("pixel_limit", "strict")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
-BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
-COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
-_STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete")
-KEYS = (*_STUDY, *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
+_LOOP = ("patience", "clip_norm")
+BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "augment", *_LOOP)
+COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes") + (
+    "head",
+    "augment",
+    "copies",
+    *_LOOP,
+)
+_STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete", "deterministic")
+_VARIANTS = ("task", "train_on")  # what only a variant may set
+KEYS = (*_STUDY, "variants", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
 
 
 def check_study(config: dict) -> dict:
@@ -41,15 +49,25 @@ def check_study(config: dict) -> dict:
     _check_kinds(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     for backbone in study["backbones"]:
-        check_backbone(str(backbone), weights=study["weights"], stem=study["stem"], image_size=study["image_size"])
+        for variant in ("", *study["variants"]):
+            _check_model(vary(study, variant), str(backbone))
     require_layout(study["layout"])
-    require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
-    require_name(study["front_end"], FRONT_ENDS, what="front_end")
     require_conditions(study["conditions"])
     # A demonstration set is made by the first notebook; any other must be there already.
     if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
         raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
     return study
+
+
+def _check_model(study: dict, backbone: str) -> None:
+    check_backbone(backbone, weights=study["weights"], stem=study["stem"], image_size=study["image_size"])
+    require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
+    require_name(study["front_end"], FRONT_ENDS, what="front_end")
+    require_name(study["task"], TASKS, what="task")
+    require_name(study["train_on"], TRAINED_ON, what="train_on")
+    require_name(study["complete"]["head"], HEADS, what="head")
+    for part in ("base", "complete"):
+        require_name(study[part]["augment"], tuple(AUGMENTATIONS), what="augment")
 
 
 def _check_kinds(study: dict) -> None:
@@ -60,15 +78,16 @@ def _check_kinds(study: dict) -> None:
     for key, least in at_least.items():
         if type(study[key]) is not int or study[key] < least:
             raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
-    for key, kind in {"use_declared": bool, "strict": bool, "columns": dict}.items():
+    for key, kind in {"use_declared": bool, "strict": bool, "columns": dict, "deterministic": bool}.items():
         if type(study[key]) is not kind:
             expected = "names as manifest column: header" if kind is dict else "true or false"
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
-    if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
-        raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
-    for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
-        if not isinstance(study[key], dict) or set(study[key]) != set(names):
-            raise ValueError(f"study key {key} is {study[key]!r}; expected exactly the names {', '.join(names)}")
+    if not isinstance(study["variants"], dict):
+        raise ValueError(f"study key variants is {study['variants']!r}; expected names, each with what it changes")
+    for variant, changes in study["variants"].items():
+        _check_changes(variant, changes)
+    for variant in ("", *study["variants"]):
+        _check_training(vary(study, variant))
     for key in ("backbones", "seeds", "conditions"):
         if not study[key]:
             raise ValueError(f"study key {key} is empty; expected at least one value")
@@ -84,6 +103,48 @@ def _check_kinds(study: dict) -> None:
             raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
     if "raw" not in study["conditions"]:
         raise ValueError("study key conditions lacks 'raw', with which the others are compared; add it")
+
+
+def _check_changes(variant: str, changes: object) -> None:
+    if not re.fullmatch(r"\w[\w.+-]*", str(variant)):
+        raise ValueError(f"variant {variant!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
+    allowed = (*_VARIANTS, *_MODEL, "main_share", "base", "complete")
+    if not isinstance(changes, dict) or not changes or not set(changes) <= set(allowed):
+        raise ValueError(f"variant {variant} is {changes!r}; expected changes of {', '.join(allowed)}")
+    for key in {"base", "complete"} & set(changes):
+        if not isinstance(changes[key], dict):
+            raise ValueError(f"variant {variant} has {key} {changes[key]!r}; expected names with values")
+
+
+def _check_training(study: dict) -> None:
+    if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
+        raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
+    for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
+        if not isinstance(study[key], dict) or set(study[key]) != set(names):
+            raise ValueError(f"study key {key} is {study[key]!r}; expected exactly the names {', '.join(names)}")
+
+
+def vary(study: dict, variant: str) -> dict:
+    """The study as one of its variants has it: a variant names only what it changes. "" is the study's own."""
+    changes = study["variants"][variant] if variant else {}
+    own = {"task": "base", "train_on": "complete"}
+    # A section that is no dictionary is told by the check of kinds.
+    merged = {
+        key: study[key] | value if isinstance(value, dict) and isinstance(study[key], dict) else value
+        for key, value in changes.items()
+    }
+    return study | own | merged
+
+
+def is_three_way(study: dict, variant: str) -> bool:
+    """Whether a variant is a backbone that learns the three natures at once (notebook 10 alone)."""
+    return vary(study, variant)["task"] == "threeway"
+
+
+def base_variant(study: dict, variant: str) -> str:
+    """The variant whose base models a variant reads: its own where it changes how they are made."""
+    changes = study["variants"][variant] if variant else {}
+    return variant if {*_MODEL, "main_share", "base"} & set(changes) else ""
 
 
 def as_list(value: object) -> list:
@@ -113,16 +174,20 @@ def science(
     backbone: str = "",  # by the name of its folder, as Snakemake's wildcards have it
     nature: str = "",
     seed: int = 0,
+    variant: str = "",
 ) -> dict:
     """Parameters of one run of a notebook; a change of any of them makes it run again."""
+    study = vary(study, variant)
     run = {"backbone": backbone_folders(study).get(backbone, backbone), "seed": int(seed)}
+    training = run | {"variant": variant, "deterministic": study["deterministic"]}
     if step == "manifest":
         return {key: study[key] for key in (*_DATA, "resamples")}
     if step == "base":
-        model = {key: study[key] for key in _MODEL}
-        return run | {"natures": [nature], "main_share": study["main_share"]} | model | study["base"]
+        model = {key: study[key] for key in (*_MODEL, "main_share", *_VARIANTS)}
+        return training | {"natures": [nature] if nature else []} | model | study["base"]
     if step == "complete":
-        return run | {"resamples": study["resamples"]} | study["complete"]
+        base = {"base_variant": base_variant(study, variant), "resamples": study["resamples"]}
+        return training | base | study["complete"]
     if step == "robustness":
         return run | {"conditions": study["conditions"], "resamples": study["resamples"]}
     if step == "generalization":

@@ -1,5 +1,6 @@
 """Seeded random pictures, trees and tables that the unit tests share."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
@@ -9,8 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from dfxlib.augment import jpeg_blur, plain
 from dfxlib.names import CLASSES
-from dfxlib.train import Examples, fit
+from dfxlib.train import Examples, Fitted, fit
 
 SIDE = 32  # pixels
 
@@ -114,7 +116,17 @@ def parts(count: int = 61) -> tuple[Examples, Examples]:
     return tuple(Examples(array, part, labels[part]) for part in (rows[:cut], rows[cut:]))
 
 
-def train_tiny(folder: Path, **options: object) -> tuple[nn.Module, pd.DataFrame]:
+#: Ways to train it: as the paper does, and with everything that may depend on chance or on the history.
+WAYS = {"plain": {}, "augmented": {"read": jpeg_blur, "clip_norm": 0.5, "patience": 4, "deterministic": True}}
+
+
+def train_tiny(
+    folder: Path,
+    *,
+    read: Callable = plain,
+    **options: object,  # of fit
+) -> tuple[nn.Module, Fitted]:
     model, (train, valid) = TinyNet(), parts()
-    settings = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
-    return model, fit(model, train, valid, state_folder=folder, settings=TINY_SETTINGS, label="tiny", **settings)
+    options = {"epochs": 5, "batch_size": 8, "learning_rate": 0.02, "step_size": 2, "gamma": 0.5} | options
+    train = train._replace(read=read)
+    return model, fit(model, train, valid, state_folder=folder, settings=TINY_SETTINGS, label="tiny", **options)

@@ -7,9 +7,11 @@ import pytest
 import torch
 from samples import SIDE, squares
 
+from dfxlib.augment import jpeg_blur
 from dfxlib.features import extract_features, perturbed_logits
+from dfxlib.heads import build_head
 from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.train import Examples, fit, to_input
+from dfxlib.train import Examples, fit, grid_cells, to_input
 
 CPU = torch.device("cpu")
 
@@ -22,7 +24,7 @@ def net() -> DeepFeatureXNet:
 
 def test_stored_features_are_those_of_the_model_in_the_order_of_the_rows(net: DeepFeatureXNet, tmp_path: Path) -> None:
     pixels, rows = squares(9), np.array([8, 0, 3, 3, 5])
-    features = extract_features(net, pixels, rows, cache_root=tmp_path, key=["a"], batch_size=2)
+    (features,) = extract_features(net, pixels, rows, cache_root=tmp_path, key=["a"], batch_size=2)
     assert features.shape == (5, 3, 512) and features.dtype == np.float32
     np.testing.assert_allclose(features, net.features(to_input(pixels[rows], CPU)), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(features[2], features[3])
@@ -44,12 +46,65 @@ def test_another_key_or_other_rows_are_computed_anew(
     assert len(list(tmp_path.glob("features-*.npy"))) == 2
 
 
+def test_an_augmented_copy_is_what_training_on_pictures_would_see_in_that_epoch(
+    net: DeepFeatureXNet, tmp_path: Path
+) -> None:
+    pixels, rows, how = squares(9), np.array([8, 0, 3, 5]), {"augment": "jpeg_blur", "copies": 3, "seed": 7}
+    stored = extract_features(net, pixels, rows, cache_root=tmp_path, key=["a"], batch_size=3, **how)
+    assert stored.shape == (3, 4, 3, 512)
+    for epoch, copy in enumerate(stored):
+        seen = to_input(jpeg_blur(pixels, rows, seed=7, epoch=epoch), CPU)
+        np.testing.assert_allclose(copy, net.features(seen), rtol=1e-4, atol=1e-5)
+    assert len({copy.tobytes() for copy in stored}) == 3
+    other = extract_features(net, pixels, rows, cache_root=tmp_path, key=["a"], **how | {"seed": 8})
+    assert not np.allclose(other, stored)
+
+
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ({"copies": 2}, "copies is 2 with augment 'none'; expected 1, or more with an augmentation"),
+        ({"copies": 0, "augment": "jpeg_blur"}, "copies is 0 with augment 'jpeg_blur'; expected 1"),
+        ({"augment": "cutout"}, "augment 'cutout' is unknown; expected one of none, jpeg_blur"),
+    ],
+)
+def test_copies_that_cannot_be_are_refused(net: DeepFeatureXNet, tmp_path: Path, how: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        extract_features(net, squares(2), np.arange(2), cache_root=tmp_path, key=["a"], **how)
+
+
+def test_the_published_grid_costs_no_more_backbone_passes_than_one_cell(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    net = DeepFeatureXNet([BaseModel("resnet18", weights="none", image_size=SIDE) for _ in range(3)])
+    seen = []
+    for model in net.base_models:
+        model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    grid = grid_cells([16, 32], [1e-3, 1e-4], [1e-3, 1e-4], [0.9, 0.6, 0.3], [10, 15])
+    for number, cell in enumerate(grid):
+        (features,) = extract_features(net, squares(9), np.arange(9), cache_root=tmp_path, key=["a"], batch_size=4)
+        examples = Examples(features, np.arange(9), np.arange(9) % 3)
+        head = build_head("linear", width=512)
+        fit(head, examples, examples, state_folder=tmp_path / f"{number}", settings=cell, epochs=1, **cell)
+    assert len(grid) == 48 and sum(seen) == 3 * 9
+
+
+def test_running_out_of_memory_names_the_batch_size_to_try(net: DeepFeatureXNet, tmp_path: Path) -> None:
+    def hungry(module: torch.nn.Module, inputs: tuple) -> None:
+        torch.empty(2**60)  # more bytes than any machine has
+
+    hook = net.base_models[0].backbone.register_forward_pre_hook(hungry)
+    with pytest.raises(MemoryError, match="features: out of memory with batches of 64 images; try batch_size 32"):
+        extract_features(net, squares(2), np.arange(2), cache_root=tmp_path, key=["a"])
+    hook.remove()
+    assert not list(tmp_path.glob("*.npy"))
+
+
 def test_training_the_head_on_stored_features_leaves_the_base_models_as_they_were(
     net: DeepFeatureXNet, tmp_path: Path
 ) -> None:
     before = {name: tensor.clone() for name, tensor in net.base_models.state_dict().items()}
     rows, labels = np.arange(12), np.arange(12) % 3
-    features = extract_features(net, squares(12), rows, cache_root=tmp_path, key=["a"])
+    (features,) = extract_features(net, squares(12), rows, cache_root=tmp_path, key=["a"])
     examples = Examples(features, rows, labels)
     net.train()
     fit(net.head, examples, examples, state_folder=tmp_path / "states", settings={}, epochs=2, batch_size=6)

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 FLOORS = (
     ("files", "names", "parallel", "residual"),
     ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
-    ("layouts", "sidecar"),
+    ("layouts", "sidecar", "augment", "heads"),
     ("manifest", "images", "backbones", "study"),
     ("models",),
     ("checkpoint",),
@@ -24,7 +24,7 @@ FLOORS = (
 )
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
 MODULES = sorted(path for path in PACKAGE.glob("*.py") if path.name != "__init__.py")
-LEARNING = ("models", "train", "checkpoint", "features", "backbones")
+LEARNING = ("models", "heads", "augment", "train", "checkpoint", "features", "backbones")
 
 
 def tree(path: Path) -> ast.Module:

@@ -5,7 +5,8 @@ import torch
 from samples import SIDE, squares
 from torch import Tensor, nn
 
-from dfxlib.models import BaseModel, ConvHead, DeepFeatureXNet, FrontEnd, resolve_device
+from dfxlib.heads import ConvHead
+from dfxlib.models import BaseModel, DeepFeatureXNet, FrontEnd, resolve_device
 from dfxlib.names import CLASSES
 from dfxlib.train import to_input
 

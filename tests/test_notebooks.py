@@ -75,8 +75,9 @@ class TestHouseRules:
     def test_code_is_short_and_free_of_magics(self, notebook: Path) -> None:
         for cell in cells(notebook):
             lines = source(cell).splitlines()
-            assert len(lines) <= 25
-            if source(cell) != parameters_cell(notebook):
+            is_parameters = source(cell) == parameters_cell(notebook)
+            assert len(lines) <= (30 if is_parameters else 25)  # a table of parameters may be a little longer
+            if not is_parameters:
                 assert max(map(len, lines)) <= 120
             assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
             functions = [n for n in ast.walk(ast.parse(source(cell))) if isinstance(n, ast.FunctionDef)]

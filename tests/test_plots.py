@@ -36,8 +36,11 @@ def history(epochs: int = 3) -> pd.DataFrame:
         {
             "epoch": numbers,
             "train_loss": 1 / numbers,
+            "train_accuracy": numbers / 5,
             "valid_loss": 1.2 / numbers,
             "valid_balanced_accuracy": numbers / 4,
+            "learning_rate": 0.1 / numbers,
+            "images_per_second": 100.0 * numbers,
         }
     )
 
@@ -91,10 +94,11 @@ def test_inputs_show_the_stored_picture_above_its_front_end(front_end: str) -> N
 
 def test_a_history_is_drawn_over_its_epochs() -> None:
     figure = plots.plot_history({"real": history()})
-    losses, accuracies = figure.axes
-    lines = [list(line.get_ydata()) for line in (*losses.lines, *accuracies.lines)]
-    for column in ("train_loss", "valid_loss", "valid_balanced_accuracy"):
-        assert history()[column].tolist() in lines
+    losses, accuracies, rates, speeds = figure.axes
+    drawn = {losses: ("train_loss", "valid_loss"), accuracies: ("train_accuracy", "valid_balanced_accuracy")}
+    for axis, columns in (drawn | {rates: ("learning_rate",), speeds: ("images_per_second",)}).items():
+        lines = [list(line.get_ydata()) for line in axis.lines]
+        assert all(history()[column].tolist() in lines for column in columns)
     assert to_hex(losses.lines[0].get_color()).upper() == plots.NATURE_COLOURS["real"]
 
 
@@ -104,12 +108,13 @@ def test_chance_is_a_half_for_base_models_and_a_third_for_the_head(name: str, ch
     assert [chance, chance] in [list(line.get_ydata()) for line in accuracies.lines]
 
 
-def test_the_frame_stands_around_the_best_cell_of_the_grid() -> None:
-    keys = ["batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "valid_loss"]
-    cells = [(16, 1e-3, 1e-3, 10, 0.9, 0.8), (16, 1e-3, 1e-3, 10, 0.3, 0.7), (32, 1e-3, 1e-3, 10, 0.9, 0.4)]
-    figure = plots.plot_grid(pd.DataFrame([*cells, (32, 1e-3, 1e-3, 10, 0.3, 0.6)], columns=keys))
+def test_the_frame_stands_around_the_cell_that_the_table_says_was_chosen() -> None:
+    keys = ["batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "valid_loss", "chosen"]
+    cells = [(16, 1e-3, 1e-3, 10, 0.9, 0.8, False), (16, 1e-3, 1e-3, 10, 0.3, 0.4, True)]
+    cells += [(32, 1e-3, 1e-3, 10, 0.9, 0.4, False), (32, 1e-3, 1e-3, 10, 0.3, 0.6, False)]  # a tie with the chosen
+    figure = plots.plot_grid(pd.DataFrame(cells, columns=keys))
     frame = next(patch for patch in figure.axes[0].patches if not patch.get_fill())
-    assert frame.get_xy() == (1, 1)  # columns gamma 0.3, 0.9; rows batch 16, 32
+    assert frame.get_xy() == (0, 0)  # columns gamma 0.3, 0.9; rows batch 16, 32
     assert "0.400" in texts(figure)
 
 

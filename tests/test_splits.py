@@ -294,3 +294,22 @@ def test_an_unseen_architecture_is_unseen_whatever_it_declares() -> None:
 def test_a_declaration_that_cannot_be_used_is_refused(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         splits.assign_splits(declared(30, name), use_declared=True)
+
+
+@pytest.mark.parametrize(
+    "train_on, parts",
+    [("complete", {"complete_train"}), ("base+complete", {"base_train", "base_valid", "complete_train"})],
+)
+def test_a_three_way_baseline_learns_from_the_part_it_is_told(train_on: str, parts: set) -> None:
+    table = rows(900)
+    table["split"] = splits.assign_splits(table)
+    task = splits.three_way_task(table, train_on=train_on)
+    assert set(task["train"]["split"]) == parts and set(task["valid"]["split"]) == {"complete_select"}
+    assert task["train"].index.equals(table.index[table["split"].isin(parts)])
+    for part in task.values():
+        assert (np.array(CLASSES)[part["label"]] == part["nature"]).all()
+
+
+def test_a_three_way_baseline_of_unknown_images_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"train_on 'all' is unknown; expected one of complete, base\+complete"):
+        splits.three_way_task(rows(9), train_on="all")

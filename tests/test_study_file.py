@@ -7,7 +7,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dfxlib.study import KEYS, as_list, backbone_folders, check_study, place, science
+from dfxlib.study import (
+    KEYS,
+    as_list,
+    backbone_folders,
+    base_variant,
+    check_study,
+    is_three_way,
+    place,
+    science,
+)
 from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -54,6 +63,28 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"use_declared": 1}, "study key use_declared is 1; expected true or false"),
         ({"columns": "a"}, "study key columns is 'a'; expected names as manifest column: header"),
         ({"base": 10}, "study key base is 10; expected exactly the names epochs, batch_size"),
+        ({"deterministic": 1}, "study key deterministic is 1; expected true or false"),
+        ({"variants": ["linear"]}, r"study key variants is \['linear'\]; expected names, each with what it changes"),
+        ({"variants": {"a/b": {"stem": "full"}}}, "variant 'a/b' names a folder; expected letters"),
+        ({"variants": {"a": {"seeds": [1]}}}, r"variant a is {'seeds': \[1\]}; expected changes of task, train_on, "),
+        ({"variants": {"a": {}}}, "variant a is {}; expected changes of task, "),
+        ({"variants": {"a": {"complete": 3}}}, "variant a has complete 3; expected names with values"),
+        ({"variants": {"a": {"base": {"epoch": 3}}}}, "study key base is .*; expected exactly the names epochs"),
+        ({"variants": {"a": {"stem": "wide"}}}, "stem 'wide' is unknown; expected one of imagenet, full"),
+        ({"variants": {"a": {"task": "two"}}}, "task 'two' is unknown; expected one of base, threeway"),
+        (
+            {"variants": {"a": {"train_on": "all"}}},
+            r"train_on 'all' is unknown; expected one of complete, base\+complete",
+        ),
+        (
+            {"variants": {"a": {"complete": {"head": "mlp"}}}},
+            "head 'mlp' is unknown; expected one of conv, linear, per",
+        ),
+        (
+            {"variants": {"a": {"base": {"augment": "flip"}}}},
+            "augment 'flip' is unknown; expected one of none, jpeg_blur",
+        ),
+        ({"variants": {"a": {"main_share": 2}}}, "study key main_share is 2; expected a share between 0 and 1"),
         ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
     ],
 )
@@ -153,6 +184,44 @@ def test_a_base_run_gets_its_nature_backbone_and_seed(demo: dict) -> None:
     parameters = science(demo, "base", backbone="resnet18", nature="real", seed="2")
     assert (parameters["natures"], parameters["backbone"], parameters["seed"]) == (["real"], "resnet18", 2)
     assert parameters["epochs"] == demo["base"]["epochs"] and parameters["main_share"] == demo["main_share"]
+
+
+VARIANTS = {
+    "threeway": {"task": "threeway", "train_on": "base+complete"},
+    "linear": {"complete": {"head": "linear"}},
+    "balanced": {"main_share": 0.25},
+    "blur": {"base": {"augment": "jpeg_blur"}, "complete": {"augment": "jpeg_blur"}},
+}
+
+
+@pytest.fixture()
+def varied(demo: dict) -> dict:
+    return check_study(demo | {"variants": VARIANTS})
+
+
+def test_a_variant_changes_what_it_names_and_nothing_else(varied: dict) -> None:
+    for step in ("base", "complete"):
+        own = science(varied, step, backbone="resnet18", seed=0)
+        for variant, expected in {
+            "threeway": {"task": "threeway", "train_on": "base+complete"} if step == "base" else {},
+            "linear": {"head": "linear"} if step == "complete" else {},
+            "balanced": {"main_share": 0.25} if step == "base" else {"base_variant": "balanced"},
+            "blur": {"augment": "jpeg_blur"} | ({"base_variant": "blur"} if step == "complete" else {}),
+        }.items():
+            changed = science(varied, step, backbone="resnet18", seed=0, variant=variant)
+            assert changed == own | expected | {"variant": variant}
+
+
+def test_a_variant_has_base_models_of_its_own_only_where_it_changes_how_they_are_made(varied: dict) -> None:
+    assert {name: base_variant(varied, name) for name in ("", *VARIANTS)} == {
+        "": "", "threeway": "", "linear": "", "balanced": "balanced", "blur": "blur",
+    }  # fmt: skip
+    assert [name for name in VARIANTS if is_three_way(varied, name)] == ["threeway"]
+
+
+def test_naming_a_variant_reruns_nothing_of_the_study(demo: dict, varied: dict) -> None:
+    for step in ("manifest", "base", "complete", "robustness", "generalization", "report"):
+        assert science(demo, step) == science(varied, step)
 
 
 def test_an_unknown_step_is_refused(demo: dict) -> None:

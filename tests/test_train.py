@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import TINY_SETTINGS, TinyNet, bright_and_dark, parts, train_tiny
+from samples import TINY_SETTINGS, WAYS, TinyNet, bright_and_dark, parts, train_tiny
 from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 from torch.nn import functional as F
 
 from dfxlib import train as t
-from dfxlib.checkpoint import save_state
+from dfxlib.checkpoint import read_state, save_state
 
 CHILD = """
 import builtins, os, signal, sys
@@ -32,7 +32,7 @@ def print_and_die(*words, **options):
     if "epoch 3/5" in str(words[0]):
         os.kill(os.getpid(), signal.SIGKILL)
 builtins.print = print_and_die
-samples.train_tiny(Path(sys.argv[1]))
+samples.train_tiny(Path(sys.argv[1]), **samples.WAYS[sys.argv[3]])
 """
 
 
@@ -56,7 +56,7 @@ def without_times(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_a_task_that_can_be_learned_is_learned(tmp_path: Path) -> None:
-    model, history = train_tiny(tmp_path, epochs=12)
+    model, (history, _) = train_tiny(tmp_path, epochs=12)
     assert (
         history["valid_balanced_accuracy"].max() == 1
         and history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
@@ -69,31 +69,156 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path: 
     assert prints[0] == prints[1] != prints[2]
 
 
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The states of a process that was killed right after its third epoch of five."""
+@pytest.fixture(scope="module", params=WAYS)
+def killed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[Path, dict]:
+    """The states of a process that was killed right after its third epoch of five, and how it trained."""
     folder = tmp_path_factory.mktemp("states") / "killed"
-    command = [sys.executable, "-c", CHILD, str(folder), str(Path(__file__).parent)]
+    command = [sys.executable, "-c", CHILD, str(folder), str(Path(__file__).parent), request.param]
     assert subprocess.run(command, check=False, capture_output=True).returncode == -9
-    return folder
+    return folder, WAYS[request.param]
 
 
 @pytest.mark.parametrize("last_checksum", ["written", "not written"])
 def test_a_killed_run_that_is_started_again_ends_bitwise_as_an_undisturbed_one(
-    killed: Path, tmp_path: Path, last_checksum: str, capsys: pytest.CaptureFixture
+    killed: tuple[Path, dict], tmp_path: Path, last_checksum: str, capsys: pytest.CaptureFixture
 ) -> None:
-    undisturbed, history = train_tiny(tmp_path / "undisturbed")
-    shutil.copytree(killed, tmp_path / "killed")
+    left, how = killed
+    undisturbed, fitted = train_tiny(tmp_path / "undisturbed", **how)
+    shutil.copytree(left, tmp_path / "killed")
     states = sorted((tmp_path / "killed").glob("*.pt"))
     assert [path.name for path in states] == ["state-0002.pt", "state-0003.pt"]
     if last_checksum == "not written":
         Path(f"{states[-1]}.sha256").unlink()
     capsys.readouterr()
-    again, continued = train_tiny(tmp_path / "killed")
+    again, continued = train_tiny(tmp_path / "killed", **how)
     first = 4 if last_checksum == "written" else 3
     assert capsys.readouterr().out.startswith(f"tiny epoch {first}/5: ")  # it did go on, and not from the beginning
     assert fingerprint(again) == fingerprint(undisturbed)
-    pd.testing.assert_frame_equal(without_times(continued), without_times(history))
+    assert fingerprint(continued.last) == fingerprint(fitted.last)
+    pd.testing.assert_frame_equal(without_times(continued.history), without_times(fitted.history))
+
+
+def test_augmentation_reaches_training_and_not_validation(tmp_path: Path) -> None:
+    shown = []
+
+    def dark(array: np.ndarray, rows: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+        shown.append((epoch, rows))
+        return np.zeros_like(array[rows])
+
+    model, (history, _) = train_tiny(tmp_path, read=dark, epochs=2, seed=3)
+    train, valid = parts()
+    for epoch in (0, 1):
+        rows = np.concatenate([rows for number, rows in shown if number == epoch])
+        assert sorted(rows) == sorted(train.rows)
+    best = history["valid_loss"].min()
+    assert t.validate(model, valid)["loss"] == pytest.approx(best), "validation pictures are as they are"
+    assert fingerprint(model) != fingerprint(train_tiny(tmp_path / "other", epochs=2, seed=3)[0])
+
+
+def test_the_last_weights_are_left_beside_the_best(tmp_path: Path) -> None:
+    model, (history, last) = train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+    valid = parts()[1]
+    assert t.validate(last, valid)["loss"] == pytest.approx(history["valid_loss"].iloc[-1])
+    assert t.validate(model, valid)["loss"] == pytest.approx(history["valid_loss"].min())
+    assert fingerprint(last) != fingerprint(model) and not last.training
+
+
+def test_the_best_state_is_kept_however_long_ago_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+    names = sorted(path.name for path in tmp_path.glob("*.pt"))
+    losses = read_state(tmp_path / "state-0008.pt", settings=TINY_SETTINGS)["history"]
+    best = min(losses, key=lambda row: row["valid_loss"])["epoch"]
+    assert best < 7, "otherwise this says nothing"
+    assert names == [f"state-{best:04d}.pt", "state-0007.pt", "state-0008.pt"]
+    Path(tmp_path / f"state-{best:04d}.pt").unlink()
+    with pytest.raises(
+        ValueError, match=rf"training state .*state-{best:04d}\.pt is missing; delete .* to start afresh"
+    ):
+        train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+
+
+def test_patience_ends_a_training_that_no_longer_improves(tmp_path: Path) -> None:
+    how = {"epochs": 30, "learning_rate": 0.3, "gamma": 1.0}
+    whole = train_tiny(tmp_path / "whole", **how)[1].history
+    model, (history, _) = train_tiny(tmp_path / "stopped", patience=3, **how)
+    losses = whole["valid_loss"].to_numpy()
+    stop = next(n for n in range(1, 31) if n - 1 - losses[:n].argmin() >= 3)
+    assert stop < 30, "otherwise this says nothing"
+    pd.testing.assert_frame_equal(without_times(history), without_times(whole.iloc[:stop]))
+    assert t.validate(model, parts()[1])["loss"] == pytest.approx(losses[:stop].min())
+
+
+def test_patience_that_is_not_used_up_changes_nothing(tmp_path: Path) -> None:
+    assert fingerprint(train_tiny(tmp_path / "a", patience=5)[0]) == fingerprint(train_tiny(tmp_path / "b")[0])
+
+
+def test_a_gradient_is_clipped_to_its_norm_and_a_shorter_one_left(tmp_path: Path) -> None:
+    """One batch of stochastic gradient descent: the step is the gradient, so its length can be seen."""
+    train, _ = parts(13)
+    lengths = {}
+    for clip in (None, 0.1, 1e9):
+        model = TinyNet()
+        before = nn.utils.parameters_to_vector(model.parameters()).detach().clone()
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        batch = (t.to_input(train.array[train.rows], torch.device("cpu")), torch.tensor(train.labels))
+        torch.manual_seed(0)
+        t._train_epoch(model, iter([batch]), optimizer, weights=None, clip_norm=clip)
+        lengths[clip] = (nn.utils.parameters_to_vector(model.parameters()) - before).norm().item()
+    assert lengths[None] > 0.2, "otherwise this says nothing"
+    assert lengths[0.1] == pytest.approx(0.1, rel=1e-3) and lengths[1e9] == lengths[None]
+
+
+def test_deterministic_training_asks_torch_for_it_and_gives_the_switch_back(tmp_path: Path) -> None:
+    asked = []
+
+    class Watched(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            asked.append(torch.are_deterministic_algorithms_enabled())
+            return super().forward(images)
+
+    train, valid = parts()
+    for wanted in (True, False):
+        t.fit(Watched(), train, valid, state_folder=tmp_path, settings={}, epochs=1, deterministic=wanted)
+        assert set(asked) == {wanted} and not torch.are_deterministic_algorithms_enabled()
+        asked.clear()
+
+
+@pytest.mark.parametrize("batch_size, advice", [(32, "try batch_size 16"), (2, "try smaller images or another")])
+def test_running_out_of_memory_names_the_batch_size_to_try(tmp_path: Path, batch_size: int, advice: str) -> None:
+    class Hungry(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            torch.empty(2**60)  # more bytes than any machine has
+            return super().forward(images)
+
+    train, valid = parts()
+    how = {"state_folder": tmp_path, "settings": {}, "label": "toy", "batch_size": batch_size}
+    with pytest.raises(MemoryError, match=f"toy: out of memory with batches of {batch_size} images; {advice}"):
+        t.fit(Hungry(), train, valid, **how)
+
+
+def test_an_error_of_another_kind_is_left_as_it_is(tmp_path: Path) -> None:
+    class Wrong(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) @ torch.ones(5, 5)
+
+    train, valid = parts()
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        t.fit(Wrong(), train, valid, state_folder=tmp_path, settings={})
+
+
+def test_a_state_made_otherwise_is_continued_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        train_tiny(tmp_path)
+    capsys.readouterr()
+    torch.set_num_threads(2)
+    train_tiny(tmp_path)
+    said = capsys.readouterr().out
+    assert "continues a training state made otherwise (threads 1 there, 2 here); weights may differ" in said
 
 
 def test_a_run_killed_after_its_last_epoch_needs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,14 +253,14 @@ def test_a_flipped_byte_in_a_state_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_weights_of_the_smallest_validation_loss_stay(tmp_path: Path) -> None:
-    model, history = train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+    model, (history, _) = train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
     best = history["valid_loss"].min()
     assert best < history["valid_loss"].iloc[-1]  # otherwise this says nothing
     assert t.validate(model, parts()[1])["loss"] == pytest.approx(best)
 
 
 def test_the_learning_rate_falls_every_step_size_epochs(tmp_path: Path) -> None:
-    _, history = train_tiny(tmp_path)
+    _, (history, _) = train_tiny(tmp_path)
     assert history["learning_rate"].tolist() == pytest.approx([0.02, 0.02, 0.01, 0.01, 0.005])
 
 
@@ -187,10 +312,26 @@ def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state
     tmp_path: Path, training: bool
 ) -> None:
     train, valid = parts()
-    message = rf"toy: the loss of epoch 1 is not finite; lower learning_rate \(0 whole epochs are kept in {tmp_path}\)"
+    message = r"toy: the loss of epoch 1 is not finite; lower learning_rate \(there is no good checkpoint yet\)"
     with pytest.raises(ValueError, match=message):
         t.fit(Broken(training=training), train, valid, state_folder=tmp_path, settings={}, epochs=1, label="toy")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    train, valid = parts()
+    model, steps = TinyNet(), []
+
+    def poison(module: nn.Module, inputs: tuple) -> torch.Tensor | None:
+        steps.append(module.training)
+        return inputs[0] * float("nan") if module.training and sum(steps) > 2 * 5 else None  # from the third epoch on
+
+    model.classifier.register_forward_pre_hook(poison)
+    message = r"the loss of epoch 3 is not finite; .* \(the last good checkpoint is .*state-0002\.pt\)"
+    with pytest.raises(ValueError, match=message):
+        t.fit(model, train, valid, state_folder=tmp_path, settings={}, epochs=5, batch_size=8)
+    good = read_state(tmp_path / "state-0002.pt", settings={})
+    assert all(tensor.isfinite().all() for tensor in good["model"].values())
 
 
 def test_a_learning_rate_that_explodes_is_stopped(tmp_path: Path) -> None:
@@ -219,8 +360,8 @@ def test_a_left_out_image_does_not_lower_the_accuracy(tmp_path: Path) -> None:
     array, labels = bright_and_dark(9)
     nine = t.Examples(array, np.arange(9), labels)  # two batches of four, and one image that is left out
     model = TinyNet()
-    history = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
-    assert history["train_accuracy"].max() == 1
+    fitted = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
+    assert fitted.history["train_accuracy"].max() == 1
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
@@ -274,6 +415,12 @@ def test_the_published_grid_has_48_cells_that_fit_accepts() -> None:
     cells = t.grid_cells([16, 32], [1e-3, 1e-4], [1e-3, 1e-4], [0.9, 0.6, 0.3], [10, 15])
     assert len(cells) == len({tuple(cell.items()) for cell in cells}) == 48
     assert cells[0] == {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 1e-3, "gamma": 0.9, "step_size": 10}
+
+
+@pytest.mark.parametrize("patience", [0, -1])
+def test_no_patience_at_all_is_refused(tmp_path: Path, patience: int) -> None:
+    with pytest.raises(ValueError, match=f"patience is {patience}; expected at least 1 epoch, or None for all"):
+        train_tiny(tmp_path, patience=patience)
 
 
 def test_no_epoch_is_no_training(tmp_path: Path) -> None:
