@@ -9,16 +9,12 @@ CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
 CORES ?= $(shell nproc)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-# One make study at a time in a clone: Snakemake's lock, which a kill leaves behind, may then be lifted.
 SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all
 
 .PHONY: study test lab lint publish constraints clean
 
 study: $(VENV)/.installed
-	@mkdir -p runs
-	@flock -n -E 75 runs/.study.lock sh -c '$(SNAKEMAKE) --unlock >/dev/null 2>&1; exec $(SNAKEMAKE)'; code=$$?; \
-	if [ $$code = 75 ]; then echo "make study: another one is running in this folder; wait for it to end" >&2; fi; \
-	if [ $$code = 0 ]; then echo "the report is runs/$(STUDY)/report/index.html"; fi; exit $$code
+	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

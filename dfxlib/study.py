@@ -64,6 +64,8 @@ def _check_kinds(study: dict) -> None:
         if type(study[key]) is not kind:
             expected = "names as manifest column: header" if kind is dict else "true or false"
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    if study["gpus_per_job"] > 1:
+        raise ValueError(f"study key gpus_per_job is {study['gpus_per_job']}; expected 0 or 1, no notebook uses more")
     if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
         raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
     for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
@@ -128,5 +130,5 @@ def science(
     if step == "generalization":
         return run | {"resamples": study["resamples"]}
     if step == "report":
-        return {}
+        return {"backbones": study["backbones"], "seeds": study["seeds"]}
     raise ValueError(f"step {step!r} is unknown")
