@@ -59,7 +59,7 @@ localrules:
 onstart:
     # Snakemake's own lock outlives a kill, and lifting it would not ask whether somebody is at work. The profiles
     # switch it off; this one ends with its process. Orphans of a killed call are waited for, run by run.
-    if not hold(Path(f"runs/.{STUDY['study']}.lock")):
+    if hold(Path(f"runs/.{STUDY['study']}.lock")) is None:
         sys.exit(f"study {STUDY['study']}: another call is at work on it in this folder; wait for it to end")
 
 

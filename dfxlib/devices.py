@@ -1,6 +1,5 @@
 """One GPU for each job of a machine: lock files that the kernel holds as long as it lives."""
 
-import fcntl
 import os
 import tempfile
 import time
@@ -8,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dfxlib.files import hold
+
 #: What CUDA reads; a scheduler such as SLURM sets it by itself.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @contextmanager
 def own_device() -> Iterator[tuple[int, ...]]:  # descriptor of the lock, to be handed to the kernel
-    """Wait for a GPU that no other job of this user has, and make it the only visible one inside.
+    """Wait for a GPU that no other job of this user has, and make it the only visible one.
 
     Inside a SLURM job the scheduler has chosen already, and nothing is done: there two jobs may
     both call their device 0. Raises OSError where no GPU is to be seen.
@@ -22,17 +23,16 @@ def own_device() -> Iterator[tuple[int, ...]]:  # descriptor of the lock, to be 
     if "SLURM_JOB_ID" in os.environ:
         yield ()
         return
-    before = os.environ.get(VISIBLE)
+    before = os.environ.get(VISIBLE, "")
     devices = before.split(",") if before else [str(number) for number in range(_count())]
     if not devices:
         raise OSError("a GPU is asked for and none is to be seen; set gpus_per_job to 0, or mend the driver")
-    device, lock = _wait(devices)
-    os.environ[VISIBLE] = device
+    os.environ[VISIBLE], lock = _wait(devices)
     try:
         yield (lock,)
     finally:
         os.close(lock)
-        os.environ.pop(VISIBLE)
+        del os.environ[VISIBLE]
         if before:
             os.environ[VISIBLE] = before
 
@@ -45,14 +45,9 @@ def _count() -> int:
 
 def _wait(devices: list[str]) -> tuple[str, int]:  # name and descriptor of the first device to be free
     folder = Path(tempfile.gettempdir(), f"dfxlib-devices-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
     while True:
         for device in devices:
-            lock = os.open(folder / f"{device.strip()}.lock", os.O_CREAT | os.O_RDWR, 0o600)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-            else:
+            lock = hold(folder / f"{device.strip()}.lock")
+            if lock is not None:
                 return device.strip(), lock
         time.sleep(0.5)

@@ -20,7 +20,6 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
-from papermill.exceptions import PapermillExecutionError
 from papermill.log import logger
 from traitlets.config import Config
 
@@ -67,27 +66,26 @@ def run_notebook(
 @contextmanager
 def stoppable(limit: int | None) -> Iterator[None]:  # seconds for the whole block
     """Inside, SIGTERM raises Terminated, and RunLimitExceeded comes after `limit` seconds."""
+    late = RunLimitExceeded(f"the run took longer than its limit of {limit} s")
+    reasons = {signal.SIGTERM: Terminated("stopped by SIGTERM"), signal.SIGALRM: late}
 
-    def on_term(*_: object) -> None:
-        raise Terminated("stopped by SIGTERM")
+    def stop(number: int, _: object) -> None:
+        raise reasons[number]
 
-    def on_alarm(*_: object) -> None:
-        raise RunLimitExceeded(f"the run took longer than its limit of {limit} s")
-
-    before = signal.signal(signal.SIGTERM, on_term), signal.signal(signal.SIGALRM, on_alarm)
+    before = {number: signal.signal(number, stop) for number in reasons}
     signal.alarm(limit or 0)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGTERM, before[0])
-        signal.signal(signal.SIGALRM, before[1])
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Client(PapermillNotebookClient):
     @contextmanager
     def setup_kernel(self, **options: object) -> Iterator[None]:
-        """Start a kernel, several times if need be, and end it without an interrupt where it can end by itself."""
+        """Start a kernel, several times if need be, and end it and all its workers."""
         for left in reversed(range(STARTS)):
             try:
                 self.km = self.create_kernel_manager()
@@ -99,41 +97,24 @@ class _Client(PapermillNotebookClient):
                     raise
         try:
             yield
-            self._end_kernel()
+            # jupyter_client would interrupt it first, which a kernel reports as an error.
+            self.kc.shutdown()
+            deadline = time.monotonic() + PATIENCE
+            while run_sync(self.km.is_alive)() and time.monotonic() < deadline:
+                time.sleep(0.05)
         finally:
-            self._kill_group()
-            self._cleanup_kernel()
-
-    def _end_kernel(self) -> None:
-        """Ask the kernel to end. jupyter_client would interrupt it first, which a kernel reports as an error."""
-        self.kc.shutdown()
-        deadline = time.monotonic() + PATIENCE
-        while run_sync(self.km.is_alive)() and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-    def _kill_group(self) -> None:
-        """End what is left of a kernel and of its workers; an interrupt would be reported as the cell's error."""
-        group = self.km.provisioner.pgid
-        if group:
             with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGKILL)
+                os.killpg(self.km.provisioner.pgid, signal.SIGKILL)
+            self._cleanup_kernel()
 
 
 class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
-        cls,
-        nb_man: NotebookExecutionManager,
-        kernel_name: str,
-        *,
-        execution_timeout: int | None,
-        start_timeout: int,
-        config: Config,
-        keep_open: tuple[int, ...],
-        **_: object,
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
     ) -> None:
-        settings = {"timeout": execution_timeout, "startup_timeout": start_timeout, "config": config}
-        client = _Client(nb_man, kernel_name=kernel_name, log=logger, **settings)
+        settings = {"timeout": options["execution_timeout"], "startup_timeout": options["start_timeout"]}
+        client = _Client(nb_man, kernel_name=kernel_name, log=logger, config=options["config"], **settings)
         try:
             client.execute(pass_fds=keep_open)
         except BaseException as error:
@@ -145,37 +126,24 @@ class _Engine(NBClientEngine):
 
 papermill_engines.register("dfxlib", _Engine)
 
-
-def mark_failed(notebook: NotebookNode, error: BaseException) -> bool:  # whether a cell had started
-    """Turn the last started cell into a failed one that carries `error`; papermill then adds its banner."""
-    started = [cell for cell in notebook.cells if cell.metadata.papermill["start_time"]]
-    if not started:
-        return False
-    cell = next((cell for cell in reversed(started) if cell.cell_type == "code"), None)
-    if cell is None:
-        return False
-    cell.metadata.papermill |= {"status": "failed", "exception": True}
-    notebook.metadata.papermill["exception"] = True
-    name, sentence = type(error).__name__, _SENTENCES.get(type(error), "") or str(error).split("\n")[0]
-    cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
-    if cell.execution_count is None:
-        cell.execution_count = sum(other.cell_type == "code" for other in started)
-    return True
-
-
 _SENTENCES = {
     DeadKernelError: "the kernel died, killed from outside, often for lack of memory",
     KeyboardInterrupt: "interrupted from the keyboard",
 }
 
 #: Exit codes of `dfxlib execute` by what ended the run; anything else is a failing cell, 1.
-EXIT_CODES = {
-    "RunLimitExceeded": 124,
-    "CellTimeoutError": 124,
-    "KeyboardInterrupt": 130,
-    "Terminated": 143,
-}
+EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124, "KeyboardInterrupt": 130, "Terminated": 143}
 
 
-def exit_code(error: PapermillExecutionError) -> int:
-    return EXIT_CODES.get(error.ename, 1)
+def mark_failed(notebook: NotebookNode, error: BaseException) -> bool:  # whether a cell had started
+    """Turn the last started cell into a failed one that carries `error`; papermill then adds its banner."""
+    started = [c for c in notebook.cells if c.cell_type == "code" and c.metadata.papermill["start_time"]]
+    if not started:
+        return False
+    cell = started[-1]
+    cell.metadata.papermill |= {"status": "failed", "exception": True}
+    notebook.metadata.papermill["exception"] = True
+    name, sentence = type(error).__name__, _SENTENCES.get(type(error)) or str(error).split("\n")[0]
+    cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
+    cell.execution_count = cell.execution_count or len(started)
+    return True

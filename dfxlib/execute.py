@@ -1,7 +1,6 @@
 """Batch execution of one notebook: papermill underneath, honest about the outcome."""
 
 import ast
-import fcntl
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from dfxlib.devices import own_device
 from dfxlib.engine import run_notebook, stoppable
-from dfxlib.files import code_hash, project_path, sha256_file, write_text_atomic
+from dfxlib.files import code_hash, hold, project_path, sha256_file, write_text_atomic
 from dfxlib.pages import to_html
 from dfxlib.parallel import BATCH_VARIABLE
 
@@ -72,15 +71,16 @@ def execute(
 @contextmanager
 def _locked(folder: Path) -> Iterator[tuple[int, bool]]:  # descriptor, and whether somebody else held it
     """Wait until nobody else fills `folder`: an orphan of a killed scheduler may still be at work."""
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            waited = False
-        except BlockingIOError:
+    waited = False
+    while (lock := hold(folder.with_name(f".{folder.name}.lock"))) is None:
+        if not waited:
             print(f"waiting for another process that fills {folder}", file=sys.stderr, flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            waited = True
-        yield lock.fileno(), waited
+        waited = True
+        time.sleep(0.5)
+    try:
+        yield lock, waited
+    finally:
+        os.close(lock)
 
 
 def _run_cells(notebook: Path, out: Path, parameters: dict, **options: object) -> Path:

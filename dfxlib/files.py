@@ -46,16 +46,16 @@ def code_hash(notebook: Path) -> str:
     return sha256_bytes(json.dumps(code).encode())
 
 
-def hold(lock: Path) -> bool:  # False: another process has it
-    """Take a lock that goes with this process, whatever ends it, so that none is ever left behind."""
+def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
+    """Take a lock that goes with the descriptor, and so with the process, whatever ends it: none is left behind."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)  # never closed
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
     except BlockingIOError:
         os.close(descriptor)
-        return False
-    return True
+        return None
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:

@@ -17,15 +17,18 @@ _TEMPLATE = """
 {%- block input_group -%}<details><summary>Code</summary>{{ super() }}</details>{%- endblock -%}
 {%- block data_png -%}
 <div class="jp-RenderedImage jp-OutputArea-output"><img
-alt="{{ output | get_metadata('alt', 'image/png') or 'Figure without a description' | escape_html }}"
+alt="{{ (output | get_metadata('alt', 'image/png') or 'Figure without a description') | escape_html }}"
 src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"></div>
 {%- endblock -%}
 {%- block extra_css -%}<style>
 main { max-width: 70rem; margin: 0 auto; padding: 0 1rem }
-details > summary { color: #666; cursor: pointer; font-size: 0.8rem; padding: 0.2rem 0 }
+details > summary { color: #666; cursor: pointer; font: 0.8rem sans-serif; padding: 0.2rem 0 }
 .jp-OutputArea-output { overflow-x: auto }
 </style>{%- endblock -%}
 """
+
+#: What nbconvert would load over the network.
+_NO_SCRIPTS = dict.fromkeys(("mathjax_url", "require_js_url", "mermaid_js_url", "mermaid_layout_elk_js_url"), "")
 
 _FORMULA = re.compile(r"(?<![\\$])(\${1,2})(?=\S)([^$\n]+?)(?<=\S)\1(?![\d$])")
 
@@ -50,11 +53,8 @@ def to_html(notebook: Path, *, code: bool, home: str = "") -> str:
         exclude_input=not code,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
-        mathjax_url="",
-        require_js_url="",
-        mermaid_js_url="",
-        mermaid_layout_elk_js_url="",
         embed_images=True,
+        **_NO_SCRIPTS,
     )
     return exporter.from_notebook_node(content, resources={"metadata": {"name": title}})[0]
 

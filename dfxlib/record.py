@@ -86,12 +86,13 @@ class Run:
 
 
 def describe_figure(name: str, figure: Figure) -> str:
-    """A figure in words: its name, and what the titles and axes say."""
+    """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
     said = [figure.get_suptitle()]
     for axes in figure.axes:
         against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
         said.append(": ".join(filter(None, (axes.get_title(), against))))
-    words = "; ".join(" ".join(text.split()) for text in dict.fromkeys(said) if text)
+    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
+    words = "; ".join(" ".join(text.split()) for text in dict.fromkeys(said if any(said) else drawn) if text)
     return f"Figure {name.replace('_', ' ')}" + (f": {words}" if words else "")
 
 

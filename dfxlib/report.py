@@ -143,23 +143,24 @@ def main_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
 
 def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Validation AUC of every base model with its interval and the images on each side."""
-    rows = []
-    for folder, (backbone, nature, seed) in _runs_of(run_root, runs, "base"):
-        metrics = json.loads((folder / "metrics.json").read_text())
-        row = {"backbone": backbone, "main class": nature, "seed": int(seed)}
-        names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
-        rows.append(row | {name: metrics[name] for name in names})
-    return pd.DataFrame(rows)
+    names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
+    return _metrics_table(run_root, runs, "base", ("backbone", "main class", "seed"), names)
 
 
 def difference_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Balanced accuracy minus the spectrum's on the same test images, one row a complete run."""
+    names = {"minus_spectrum": "difference", "minus_spectrum_low": "low", "minus_spectrum_high": "high"}
+    return _metrics_table(run_root, runs, "complete", ("backbone", "seed"), tuple(names)).rename(columns=names)
+
+
+def _metrics_table(
+    run_root: str, runs: pd.DataFrame, step: str, labels: tuple[str, ...], names: tuple[str, ...]
+) -> pd.DataFrame:
     rows = []
-    for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
+    for folder, parts in _runs_of(run_root, runs, step):
         metrics = json.loads((folder / "metrics.json").read_text())
-        row = {"backbone": backbone, "seed": int(seed), "difference": metrics["minus_spectrum"]}
-        rows.append(row | {"low": metrics["minus_spectrum_low"], "high": metrics["minus_spectrum_high"]})
-    return pd.DataFrame(rows)
+        rows.append(dict(zip(labels, parts)) | {name: metrics[name] for name in names})
+    return pd.DataFrame(rows, columns=[*labels, *names]).astype({"seed": int})
 
 
 def difference_sentences(table: pd.DataFrame) -> list[str]:

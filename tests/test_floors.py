@@ -10,15 +10,15 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
-    ("files", "names", "parallel", "residual", "devices", "engine", "pages"),
-    ("decode", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
+    ("files", "names", "parallel", "residual", "engine", "pages"),
+    ("decode", "devices", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
     ("layouts", "sidecar"),
     ("manifest", "images", "backbones", "study"),
     ("models",),
     ("checkpoint",),
     ("train",),
     ("features", "evaluate"),
-    ("plots", "record", "execute"),
+    ("plots", "record", "execute", "plan"),
     ("report",),
     ("__main__",),
 )
