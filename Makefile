@@ -1,6 +1,7 @@
 # A thin face: the graph of a study is in Snakefile, the tests are in tests/.
 #   make study   install into .venv, run the demonstration, leave runs/demo/report/index.html
 #   make test    install what the tests need and run them
+#   make browser what the tests of rendered pages need besides; make test-slurm and test-faults go further
 #   make lab     JupyterLab with this environment's kernel
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,19 +10,30 @@ CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
 CORES ?= $(shell nproc)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-# One make study at a time in a clone: Snakemake's lock, which a kill leaves behind, may then be lifted.
 SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all
 
-.PHONY: study test lab lint publish constraints clean
+.PHONY: study test test-faults test-slurm browser lab lint publish constraints clean
 
 study: $(VENV)/.installed
-	@mkdir -p runs
-	@flock -n -E 75 runs/.study.lock sh -c '$(SNAKEMAKE) --unlock >/dev/null 2>&1; exec $(SNAKEMAKE)'; code=$$?; \
-	if [ $$code = 75 ]; then echo "make study: another one is running in this folder; wait for it to end" >&2; fi; \
-	if [ $$code = 0 ]; then echo "the report is runs/$(STUDY)/report/index.html"; fi; exit $$code
+	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+# Kill -9 at twenty random moments (an hour). Needs nothing more than make test.
+test-faults: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m faults
+
+# The study through a SLURM of one node, started for the test. Needs root and Debian's slurm-wlm and munge.
+test-slurm: $(VENV)/.installed-test
+	$(PIP_INSTALL) -e .[slurm]
+	$(BIN)/python -m pytest -m slurm -rs
+
+# What the tests of rendered pages need: Debian's Chromium, driven by Playwright. They are skipped without it.
+browser: $(VENV)/.installed-test
+	$(PIP_INSTALL) -e .[browser]
+	@command -v chromium >/dev/null || { apt-get update && apt-get install -y --no-install-recommends chromium; } || \
+	{ echo "make browser: Chromium is missing; install it as root: apt-get install chromium" >&2; exit 1; }
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab notebooks
@@ -36,7 +48,7 @@ publish: $(VENV)/.installed
 # Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
-	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e .[test]
+	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e .[test,browser,slurm]
 	.venv-constraints/bin/pip freeze --exclude-editable > constraints.txt
 	rm -rf .venv-constraints
 

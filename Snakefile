@@ -1,12 +1,13 @@
 # The order of the notebooks as a graph. A study file (studies/NAME.yaml) says what is run:
 #     snakemake --configfile studies/demo.yaml --cores 2
-import hashlib
 import json
 import re
 import shlex
 import sys
+from pathlib import Path
 
 from dfxlib import study as study_file
+from dfxlib.files import code_hash, hold
 from dfxlib.names import CLASSES
 
 try:
@@ -33,14 +34,6 @@ def place(step):
 
 
 PLACE = {step: place(step) for step in ("manifest", "base", "complete", "robustness", "generalization")}
-
-
-def code_hash(notebook):
-    """Hash of a notebook's code: saving it in JupyterLab without a change reruns nothing."""
-    with open(notebook, encoding="utf-8") as file:
-        cells = json.load(file)["cells"]
-    code = [cell["source"] for cell in cells if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps(["".join(source) for source in code]).encode()).hexdigest()
 
 
 def data_of_the_study(wildcards):
@@ -74,6 +67,13 @@ wildcard_constraints:
 
 localrules:
     all,
+
+
+onstart:
+    # Snakemake's own lock outlives a kill, and lifting it would not ask whether somebody is at work. The profiles
+    # switch it off; this one ends with its process. Orphans of a killed call are waited for, run by run.
+    if hold(Path(f"runs/.{STUDY['study']}.lock")) is None:
+        sys.exit(f"study {STUDY['study']}: another call is at work on it in this folder; wait for it to end")
 
 
 rule all:
@@ -111,7 +111,7 @@ rule base:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/base/{wildcards.backbone}/{wildcards.nature}/seed{wildcards.seed}/notebook.ipynb "
-        "-y {PLACE[base]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
 
 
 rule complete:
@@ -129,7 +129,7 @@ rule complete:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/complete/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "-y {PLACE[complete]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q}"
 
 
 rule variant_base:
@@ -203,7 +203,7 @@ rule robustness:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/robustness/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "-y {PLACE[robustness]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[robustness]} -y {params.science:q}"
 
 
 rule generalization:
@@ -221,7 +221,7 @@ rule generalization:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/generalization/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "-y {PLACE[generalization]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[generalization]} -y {params.science:q}"
 
 
 rule report:
@@ -247,4 +247,5 @@ rule report:
         code=code_hash("notebooks/90_report.ipynb"),
     threads: STUDY["threads"]
     shell:
-        "{EXECUTE} {input.nb} {RUN}/report/notebook.ipynb --page index.html -p run_root {RUN}"
+        "{EXECUTE} {input.nb} {RUN}/report/notebook.ipynb --page index.html "
+        "-p run_root {RUN} -y {params.science:q}"

@@ -1,7 +1,7 @@
-"""The command line: `python -m dfxlib execute`, `manifest`, `guidance` and `publish`.
+"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `guidance` and `publish`.
 
-Exit codes: 0 done, 1 a notebook's cell failed or --strict or --verify found something, 2 unusable
-arguments or input, 130 interrupted.
+Exit codes: 0 done, 1 a notebook's cell failed or its kernel died or --strict or --verify found something, 2 unusable
+arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 143 stopped by SIGTERM.
 """
 
 import argparse
@@ -19,9 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.handle(options)
-    except KeyboardInterrupt:
-        print(f"dfxlib {options.command}: interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:  # by a signal or the limit of a run, before the notebook's first cell
+        from dfxlib.engine import EXIT_CODES
+
+        print(f"dfxlib {options.command}: {stop or 'interrupted'}", file=sys.stderr)
+        return EXIT_CODES[type(stop).__name__]
     except (ValueError, OSError) as error:
         print(f"dfxlib {options.command}: {error}", file=sys.stderr)
         return 2
@@ -31,6 +33,7 @@ def _execute(options: argparse.Namespace) -> int:
     # Imported here: publishing needs no papermill, and a wrong option is told at once.
     from papermill.exceptions import PapermillExecutionError
 
+    from dfxlib.engine import EXIT_CODES
     from dfxlib.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
 
     parameters = {}
@@ -43,15 +46,17 @@ def _execute(options: argparse.Namespace) -> int:
         parameters[name] = parse_value(value, origin=f"parameter {name} {value!r}") if value else ""
     title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
     failed = failed_notebook(options.out)
+    settings = {"page": options.page, "code": not options.no_input, "gpu": options.gpus > 0}
+    settings |= {"cell_limit": options.cell_limit, "run_limit": options.run_limit}
     try:
-        seconds = execute(options.notebook, options.out, parameters=parameters, page=options.page)
+        seconds = execute(options.notebook, options.out, parameters=parameters, **settings)
     except PapermillExecutionError as error:
         print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
-        return 1
-    except RuntimeError as error:  # the kernel died (often for lack of memory) or did not start
+        return EXIT_CODES.get(error.ename, 1)
+    except RuntimeError as error:  # the kernel did not start
         print(f"{title}: {error}; see {failed}", file=sys.stderr)
         return 1
-    print(f"{title} {seconds:6.1f} s", flush=True)
+    print(f"{title} {seconds:6.1f} s" if seconds else f"{title} was finished by another process", flush=True)
     return 0
 
 
@@ -92,6 +97,25 @@ def _describe(manifest: "pd.DataFrame") -> int:  # images with a problem
     return int(problems["images"].sum())
 
 
+def _plan(options: argparse.Namespace) -> int:
+    from dfxlib.execute import read_parameters
+    from dfxlib.files import project_root
+    from dfxlib.plan import count_natures, describe_plan, plan_table, read_throughput
+    from dfxlib.study import check_study
+
+    # A study may be planned where neither its images nor its weights are.
+    study = check_study(read_parameters(options.study) | {"data_root": ".", "weights": "none"})
+    manifest = project_root() / "runs" / study["study"] / "manifest" / "manifest.csv"
+    table = options.inventory or (manifest if manifest.is_file() else None)
+    record = project_root() / "benchmarks" / "results" / "gpu_throughput.json"
+    throughput, where = read_throughput(record, image_size=study["image_size"])
+    if table is None:
+        where = "the number of images is not known before the manifest; give --inventory"
+    natures = count_natures(table) if table else {}
+    print(describe_plan(study, plan_table(study, natures=natures, throughput=throughput), where=where))
+    return 0
+
+
 def _publish(options: argparse.Namespace) -> int:
     from dfxlib.files import project_root
     from dfxlib.report import publish, update_readme
@@ -125,8 +149,16 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
     )
     execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
+    execute.add_argument("--no-input", action="store_true", help="leave the code out of the HTML beside OUT")
+    execute.add_argument("--gpus", type=int, choices=(0, 1), default=0, help="1: take a GPU that no other job has")
+    execute.add_argument("--cell-limit", type=int, metavar="S", help="seconds that a cell may take")
+    execute.add_argument("--run-limit", type=int, metavar="S", help="seconds that the whole may take")
     execute.set_defaults(handle=_execute)
     _add_manifest(commands.add_parser("manifest", help="read every image of a data set once, or verify that"))
+    plan = commands.add_parser("plan", help="the jobs of a study, and GPU hours where they were measured")
+    plan.add_argument("study", type=Path, help="studies/NAME.yaml")
+    plan.add_argument("--inventory", type=Path, help="CSV with nature and images, where there is no manifest yet")
+    plan.set_defaults(handle=_plan)
     publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")

@@ -1,22 +1,23 @@
 """Batch execution of one notebook: papermill underneath, honest about the outcome."""
 
 import ast
-import fcntl
 import json
 import os
 import re
-import tempfile
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import nbformat
 import papermill
 import yaml
-from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
-from traitlets.config import Config
 
-from dfxlib.files import sha256_file, write_text_atomic
+from dfxlib.devices import own_device
+from dfxlib.engine import run_notebook, stoppable
+from dfxlib.files import code_hash, hold, project_path, sha256_file, write_text_atomic
+from dfxlib.pages import to_html
 from dfxlib.parallel import BATCH_VARIABLE
 
 DONE = ".done"
@@ -30,39 +31,86 @@ def execute(
     *,
     parameters: dict,
     page: str = "",  # also write this HTML page beside it, without code
-) -> float:  # seconds
+    code: bool = True,  # show the code, folded, in the notebook's own page
+    gpu: bool = False,  # take a GPU of this machine that no other job has
+    cell_limit: int | None = None,  # seconds for each cell
+    run_limit: int | None = None,  # seconds for the whole, waiting included
+) -> float:  # seconds; 0 where another process finished the same run meanwhile
     """Run a notebook; `out`, its HTML and `.done` appear only when every cell succeeded.
 
     `.done` comes last and holds the checksum of every file of the run. After a failure the
     notebook with its error lies beside the run's folder as NAME.failed.ipynb, and an earlier
-    result is left as it was. Raises ValueError for parameters that the notebook does not have
-    and PapermillExecutionError for a failing cell.
+    result is left as it was. Raises ValueError for parameters that the notebook does not have,
+    PapermillExecutionError for whatever ended the run early, and KeyboardInterrupt for a signal
+    before its first cell.
     """
     check_parameters(notebook, parameters)
     if out.parent.is_dir() and any(out.parent.iterdir()) and not _is_run(out.parent):
         raise ValueError(f"{out.parent} holds files that are no run's; give OUT as runs/STUDY/.../notebook.ipynb")
-    folder, failed = out.parent, failed_notebook(out)
+    folder = out.parent
+    failed_notebook(out)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f".{folder.name}.partial.ipynb")
     started = time.monotonic()
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # an orphan of a killed scheduler may still be at work
-        os.environ[BATCH_VARIABLE] = "1"
-        try:
-            _run_cells(notebook, partial, parameters)
-        except BaseException:
-            if partial.exists():
-                os.replace(partial, failed)
-            raise
-        failed.unlink(missing_ok=True)
+    what = {"notebook": notebook.name, "code": code_hash(notebook), "parameters": parameters}
+    with stoppable(run_limit), _locked(folder) as (lock, waited):
+        if waited and _stated(folder) == what:
+            return 0.0
+        with own_device() if gpu else nullcontext(()) as devices:
+            partial = _run_cells(notebook, out, parameters, keep_open=(lock, *devices), cell_limit=cell_limit)
         folder.mkdir(parents=True, exist_ok=True)
         os.replace(partial, out)
-        write_text_atomic(out.with_suffix(".html"), to_html(out, code=True))
+        home = _home(out, parameters)
+        write_text_atomic(out.with_suffix(".html"), to_html(out, code=code, home=home))
         if page:
             write_text_atomic(folder / page, to_html(out, code=False))
         seconds = time.monotonic() - started
-        vouch(folder, notebook=notebook, parameters=parameters, seconds=seconds)
+        vouch(folder, what, seconds=seconds)
     return seconds
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[tuple[int, bool]]:  # descriptor, and whether somebody else held it
+    """Wait until nobody else fills `folder`: an orphan of a killed scheduler may still be at work."""
+    waited = False
+    while (lock := hold(folder.with_name(f".{folder.name}.lock"))) is None:
+        if not waited:
+            print(f"waiting for another process that fills {folder}", file=sys.stderr, flush=True)
+        waited = True
+        time.sleep(0.5)
+    try:
+        yield lock, waited
+    finally:
+        os.close(lock)
+
+
+def _run_cells(notebook: Path, out: Path, parameters: dict, **options: object) -> Path:
+    """Run into a neighbour of the run's folder; what fails becomes NAME.failed.ipynb."""
+    partial, failed = out.parent.with_name(f".{out.parent.name}.partial.ipynb"), failed_notebook(out)
+    os.environ[BATCH_VARIABLE] = "1"
+    try:
+        run_notebook(notebook, partial, parameters=parameters, **options)
+    except BaseException:
+        if partial.exists():
+            os.replace(partial, failed)
+        raise
+    failed.unlink(missing_ok=True)
+    return partial
+
+
+def _stated(folder: Path) -> dict:
+    """What a finished run says it is: notebook, code and parameters."""
+    if not (folder / DONE).is_file():
+        return {}
+    done = json.loads((folder / DONE).read_text())
+    return {name: done[name] for name in ("notebook", "code", "parameters")}
+
+
+def _home(out: Path, parameters: dict) -> str:
+    """Address of the study's report as seen from a run of that study, else nothing."""
+    root = project_path(parameters["run_root"]) if "run_root" in parameters else None
+    if root is None or not out.resolve().is_relative_to(root.resolve()):
+        return ""
+    return os.path.relpath(root.resolve() / "report" / "index.html", out.parent.resolve())
 
 
 def failed_notebook(out: Path) -> Path:
@@ -74,16 +122,6 @@ def failed_notebook(out: Path) -> Path:
 
 def _is_run(folder: Path) -> bool:
     return (folder / DONE).is_file() or (folder / "settings.json").is_file()
-
-
-def _run_cells(notebook: Path, partial: Path, parameters: dict) -> None:
-    """papermill, with a kernel that talks through sockets in a private folder.
-
-    TCP, its default, lets other users of the machine listen, and ports of parallel jobs collide.
-    """
-    with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
-        local = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
-        papermill.execute_notebook(str(notebook), str(partial), parameters, progress_bar=False, config=local)
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:
@@ -114,31 +152,14 @@ def _check_elements(notebook: Path, name: str, value: list, *, default: list) ->
         raise ValueError(f"{notebook.name}: {name} holds {texts[0]!r}, expected numbers; {hint}")
 
 
-def to_html(notebook: Path, *, code: bool) -> str:
-    """One self-contained page: figures inside, no script or style from elsewhere."""
-    content = nbformat.read(notebook, as_version=4)
-    exporter = HTMLExporter(
-        exclude_input=not code,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
-        mathjax_url="",
-        require_js_url="",
-        mermaid_js_url="",
-        mermaid_layout_elk_js_url="",
-        embed_images=True,
-    )
-    title = re.sub(r"^#+ *", "", content.cells[0].source.splitlines()[0])
-    return exporter.from_notebook_node(content, resources={"metadata": {"name": title}})[0]
-
-
-def vouch(folder: Path, *, notebook: Path, parameters: dict, seconds: float) -> Path:
-    """Write `.done`: what was run, and the checksum of every file of the folder."""
+def vouch(folder: Path, what: dict, *, seconds: float) -> Path:
+    """Write `.done`: what was run (notebook, code, parameters), and the checksum of every file of the folder."""
     files = {
         path.relative_to(folder).as_posix(): sha256_file(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != DONE
     }
-    content = {"notebook": notebook.name, "parameters": parameters, "seconds": round(seconds, 1), "files": files}
+    content = what | {"seconds": round(seconds, 1), "files": files}
     return write_text_atomic(folder / DONE, json.dumps(content, indent=1) + "\n")
 
 

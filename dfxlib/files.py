@@ -1,7 +1,9 @@
 """Files that are either whole or absent, and the hashes that vouch for them."""
 
 import errno
+import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -35,6 +37,25 @@ def sha256_file(path: Path) -> str:
     """Hexadecimal SHA-256 of a file, read in blocks."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def code_hash(notebook: Path) -> str:
+    """Hash of a notebook's code: saving it in JupyterLab without a change makes no other notebook."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return sha256_bytes(json.dumps(code).encode())
+
+
+def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
+    """Take a lock that goes with the descriptor, and so with the process, whatever ends it: none is left behind."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
@@ -67,9 +68,19 @@ def map_processes(
 @cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """One pool a process, kept: a spawned worker spends its first second on imports."""
-    # An interrupted kernel ends its pool itself; workers need not report the interrupt as well.
-    quiet = (signal.SIGINT, signal.SIG_IGN)
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), signal.signal, quiet)
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+
+
+def _prepare_worker() -> None:
+    """In a worker: leave an interrupt to the kernel, which ends its pool itself, and do not outlive it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A worker of a kernel that was killed would wait for work for ever: it holds both ends of its queue."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _in_order(

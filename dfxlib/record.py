@@ -55,11 +55,16 @@ class Run:
         return content
 
     def save_figure(self, name: str, figure: Figure) -> Figure:
-        """Write figures/NAME.png and .svg, and give the figure back for display in the notebook."""
-        for suffix in ("png", "svg"):
+        """Write figures/NAME.png and .svg, and give the figure back for display in the notebook.
+
+        There it is the picture that was saved, with a description for readers who do not see it.
+        """
+        for suffix in ("svg", "png"):
             path = self.folder / "figures" / f"{name}.{suffix}"
             write_atomic(path, lambda partial: figure.savefig(partial, bbox_inches="tight", dpi=120))
         plt.close(figure)  # the notebook shows the returned figure; pyplot must not show it again
+        shown = {"image/png": path.read_bytes()}, {"image/png": {"alt": describe_figure(name, figure)}}
+        figure._repr_mimebundle_ = lambda **_: shown
         return figure
 
     def finish(self, metrics: dict) -> None:
@@ -78,6 +83,17 @@ class Run:
         self.folder.rename(self.final)
         self.folder = self.final  # a cell that is run again after the end completes this run
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def describe_figure(name: str, figure: Figure) -> str:
+    """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
+    said = [figure.get_suptitle()]
+    for axes in figure.axes:
+        against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+        said.append(": ".join(filter(None, (axes.get_title(), against))))
+    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
+    words = "; ".join(" ".join(text.split()) for text in dict.fromkeys(said if any(said) else drawn) if text)
+    return f"Figure {name.replace('_', ' ')}" + (f": {words}" if words else "")
 
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
@@ -127,6 +143,7 @@ def describe_environment(device: torch.device) -> dict:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _PACKAGES},

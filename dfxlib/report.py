@@ -7,12 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from dfxlib.execute import DONE, verify
-from dfxlib.files import project_path, write_text_atomic
+from dfxlib.files import project_path, safe_name, write_text_atomic
 from dfxlib.names import CLASSES
 
 _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed", "seed")
 _TRAINING = ("main_share", "epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
-_STEPS = ("manifest", "base", "complete", "robustness", "generalization", "report")
+_STEPS = ("manifest", "base", "complete", "robustness", "generalization")
 
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 200_000  # bytes
@@ -21,14 +21,22 @@ LARGEST_FIGURE = 200_000  # bytes
 MARK = ".published"
 
 
-def collect_runs(run_root: str) -> pd.DataFrame:
-    """One row a finished run: notebook, time, device, commit, and whether its files are as vouched."""
+def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tuple[pd.DataFrame, list[str]]:
+    """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
+
+    Runs of other backbones or seeds, which an earlier study file left behind, are no rows; their
+    names come second. The report itself is none either.
+    """
     root = project_path(run_root)
-    rows = []
+    rows, others = [], []
     for metrics in sorted(root.rglob("metrics.json")):
         folder = metrics.parent
-        if any(part.startswith(".") for part in folder.relative_to(root).parts):
-            continue  # a run that is under way
+        parts = folder.relative_to(root).parts
+        if parts[0] == "report" or any(part.startswith(".") for part in parts):
+            continue  # the second: a run that is under way
+        if not _belongs(parts, backbones, seeds):
+            others.append("/".join(parts))
+            continue
         environment = json.loads((folder / "environment.json").read_text())
         problems = verify(folder)
         done = json.loads((folder / DONE).read_text()) if (folder / DONE).is_file() else {}
@@ -45,9 +53,17 @@ def collect_runs(run_root: str) -> pd.DataFrame:
             }
         )
     if not rows:
-        raise FileNotFoundError(f"{root} holds no finished run; run the notebooks before this one")
+        raise FileNotFoundError(f"{root} holds no finished run of this study; run the notebooks before this one")
     order = {step: position for position, step in enumerate(_STEPS)}
-    return pd.DataFrame(rows).sort_values("run", key=lambda run: run.map(lambda r: (order.get(r.split("/")[0], 9), r)))
+    runs = pd.DataFrame(rows).sort_values("run", key=lambda run: run.map(lambda r: (order.get(r.split("/")[0], 9), r)))
+    return runs, others
+
+
+def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int]) -> bool:
+    """Whether a run is of a backbone and a seed that are named; the manifest has neither."""
+    if not parts[-1].startswith("seed"):
+        return True
+    return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
 
 
 def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
@@ -55,7 +71,7 @@ def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
 
     A report of mixed data would call an architecture unseen that a model was trained on.
     """
-    other = runs[(runs["manifest"] != manifest_hash[:12]) & (runs["run"] != "report")]
+    other = runs[runs["manifest"] != manifest_hash[:12]]
     if len(other):
         first = other.iloc[0]
         raise ValueError(
@@ -68,8 +84,8 @@ def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
         raise ValueError(f"run {first['run']}: {first['files']}; run {first['notebook']} again")
 
 
-def warnings_of(runs: pd.DataFrame) -> list[str]:
-    """Sentences that belong above the numbers of a report."""
+def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
+    """Sentences that belong above the numbers of a report; `others` are the runs it leaves out."""
     commits = sorted(set(runs["commit"]))
     sentences = []
     if len(commits) > 1:
@@ -79,6 +95,8 @@ def warnings_of(runs: pd.DataFrame) -> list[str]:
     by_hand = runs.loc[runs["files"].str.contains("not finished by a batch run"), "run"]
     if len(by_hand):
         sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
+    if others:
+        sentences.append(f"Left out, because this study names other backbones or seeds: {', '.join(others)}.")
     return sentences
 
 
@@ -93,22 +111,29 @@ def links(runs: pd.DataFrame) -> str:  # Markdown
     return "\n".join(lines)
 
 
-def gather_tables(run_root: str, step: str, table: str) -> pd.DataFrame:
+def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, list[str]]]:
+    """Folders of a step's runs, with the parts of their names after it (the last one the seed's number)."""
+    names = [run.split("/") for run in runs["run"] if run.startswith(f"{step}/")]
+    root = project_path(run_root)
+    return [(root.joinpath(*parts), [*parts[1:-1], parts[-1].removeprefix("seed")]) for parts in names]
+
+
+def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> pd.DataFrame:
     """The same table of every run of a step, with its backbone and seed in front."""
-    root = project_path(run_root) / step
     frames = []
-    for path in sorted(root.glob(f"*/seed*/tables/{table}.csv")):
-        backbone, seed = path.relative_to(root).parts[:2]
-        frames.append(pd.read_csv(path).assign(backbone=backbone, seed=int(seed.removeprefix("seed"))))
+    for folder, (backbone, seed) in _runs_of(run_root, runs, step):
+        path = folder / "tables" / f"{table}.csv"
+        if path.is_file():
+            frames.append(pd.read_csv(path).assign(backbone=backbone, seed=int(seed)))
     if not frames:
-        raise FileNotFoundError(f"{root} holds no tables/{table}.csv; run the notebook of step {step} first")
+        raise FileNotFoundError(f"{run_root}/{step} holds no tables/{table}.csv; run the notebook of step {step} first")
     joined = pd.concat(frames, ignore_index=True)
     return joined[["backbone", "seed", *[name for name in joined if name not in ("backbone", "seed")]]]
 
 
-def main_table(run_root: str) -> pd.DataFrame:
+def main_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Methods of all complete runs side by side; the baselines, the same in every run, once."""
-    table = gather_tables(run_root, "complete", "methods")
+    table = gather_tables(run_root, runs, "complete", "methods")
     several = table["seed"].nunique() > 1
     is_ours = table["method"].str.startswith("DeepFeatureX")
     if several:
@@ -116,29 +141,26 @@ def main_table(run_root: str) -> pd.DataFrame:
     return table.drop_duplicates("method").drop(columns=["backbone", "seed"]).reset_index(drop=True)
 
 
-def base_table(run_root: str) -> pd.DataFrame:
+def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Validation AUC of every base model with its interval and the images on each side."""
-    root = project_path(run_root) / "base"
-    rows = []
-    for path in sorted(root.glob("*/*/seed*/metrics.json")):
-        backbone, nature, seed = path.parent.relative_to(root).parts
-        metrics = json.loads(path.read_text())
-        row = {"backbone": backbone, "main class": nature, "seed": int(seed.removeprefix("seed"))}
-        names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
-        rows.append(row | {name: metrics[name] for name in names})
-    return pd.DataFrame(rows)
+    names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
+    return _metrics_table(run_root, runs, "base", ("backbone", "main class", "seed"), names)
 
 
-def difference_table(run_root: str) -> pd.DataFrame:
+def difference_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Balanced accuracy minus the spectrum's on the same test images, one row a complete run."""
-    root = project_path(run_root) / "complete"
+    names = {"minus_spectrum": "difference", "minus_spectrum_low": "low", "minus_spectrum_high": "high"}
+    return _metrics_table(run_root, runs, "complete", ("backbone", "seed"), tuple(names)).rename(columns=names)
+
+
+def _metrics_table(
+    run_root: str, runs: pd.DataFrame, step: str, labels: tuple[str, ...], names: tuple[str, ...]
+) -> pd.DataFrame:
     rows = []
-    for path in sorted(root.glob("*/seed*/metrics.json")):
-        metrics = json.loads(path.read_text())
-        backbone, seed = path.parent.relative_to(root).parts
-        row = {"backbone": backbone, "seed": int(seed.removeprefix("seed")), "difference": metrics["minus_spectrum"]}
-        rows.append(row | {"low": metrics["minus_spectrum_low"], "high": metrics["minus_spectrum_high"]})
-    return pd.DataFrame(rows)
+    for folder, parts in _runs_of(run_root, runs, step):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        rows.append(dict(zip(labels, parts)) | {name: metrics[name] for name in names})
+    return pd.DataFrame(rows, columns=[*labels, *names]).astype({"seed": int})
 
 
 def difference_sentences(table: pd.DataFrame) -> list[str]:
@@ -156,25 +178,26 @@ def difference_sentences(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def settings_table(run_root: str) -> pd.DataFrame:
+def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """How the models were made: one column a complete run, base model settings among them."""
-    root = project_path(run_root)
     columns = {}
-    for path in sorted(root.glob("complete/*/seed*/settings.json")):
-        backbone, seed = path.parent.relative_to(root / "complete").parts
-        settings = json.loads(path.read_text())
-        base = json.loads((root / "base" / backbone / CLASSES[0] / seed / "settings.json").read_text())
+    for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
+        settings = json.loads((folder / "settings.json").read_text())
+        base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
+        base = json.loads((base_folder / "settings.json").read_text())
         shown = {name: settings[name] for name in _MODEL}
         shown |= {f"base: {name}": base[name] for name in _TRAINING} | {"complete: epochs": settings["epochs"]}
-        columns[f"{backbone}, {seed}"] = shown | {"complete: cells of the grid": len(settings["grid"])}
+        columns[f"{backbone}, seed{seed}"] = shown | {"complete: cells of the grid": len(settings["grid"])}
     return pd.DataFrame(columns)
 
 
 def publish(run_root: Path, target: Path) -> list[Path]:
-    """Copy tables, small figures, settings and environments of finished batch runs for review."""
-    folders = sorted(path.parent for path in Path(run_root).rglob(DONE))
-    if not folders:
-        raise FileNotFoundError(f"{run_root} holds no finished batch run; run make study first")
+    """Copy tables, small figures, settings and environments of the runs that the report names, for review."""
+    report = Path(run_root, "report")
+    if not (report / DONE).is_file():
+        raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
+    named = json.loads((report / "settings.json").read_text())["runs"]
+    folders = [*(Path(run_root, name) for name in named), report]
     for folder in folders:
         problems = verify(folder)
         if problems:

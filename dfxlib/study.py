@@ -82,6 +82,8 @@ def _check_kinds(study: dict) -> None:
         if type(study[key]) is not kind:
             expected = "names as manifest column: header" if kind is dict else "true or false"
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    if study["gpus_per_job"] > 1:
+        raise ValueError(f"study key gpus_per_job is {study['gpus_per_job']}; expected 0 or 1, no notebook uses more")
     if not isinstance(study["variants"], dict):
         raise ValueError(f"study key variants is {study['variants']!r}; expected names, each with what it changes")
     for variant, changes in study["variants"].items():
@@ -193,5 +195,5 @@ def science(
     if step == "generalization":
         return run | {"resamples": study["resamples"]}
     if step == "report":
-        return {}
+        return {"backbones": study["backbones"], "seeds": study["seeds"]}
     raise ValueError(f"step {step!r} is unknown")

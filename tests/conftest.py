@@ -8,6 +8,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pandas as pd
 import pytest
 from hypothesis import settings
+from pipeline import make_study, plant_clone
 from samples import plant_tree
 
 from dfxlib.manifest import build_manifest, read_manifest, write_manifest
@@ -29,3 +30,18 @@ def study_manifest(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     path = tmp_path_factory.mktemp("manifest") / "manifest.csv"
     write_manifest(build_manifest(tree, workers=1), path)
     return read_manifest(path)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The product's files without any result."""
+    return plant_clone(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="session")
+def smoke(clone: Path) -> Path:
+    """The finished smoke study, undisturbed."""
+    result = make_study(clone)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.rstrip().endswith("the report is runs/smoke/report/index.html")
+    return clone / "runs" / "smoke"

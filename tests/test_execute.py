@@ -3,8 +3,12 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -12,8 +16,10 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from samples import write_notebook
 
+from dfxlib import engine
 from dfxlib.__main__ import main
-from dfxlib.execute import DONE, check_parameters, execute, read_parameters, to_html, verify
+from dfxlib.devices import own_device
+from dfxlib.execute import DONE, check_parameters, execute, read_parameters, verify
 
 PARAMETERS = (
     "folder: str = '.'  # where to write\nepochs: int = 2  # of training\nrate: float = 0.1\n"
@@ -25,6 +31,30 @@ from pathlib import Path
 Path(folder).mkdir(exist_ok=True)
 Path(folder, "table.csv").write_text(f"epochs\n{epochs}\n")
 """
+SLEEP = r"""
+import os, time
+from pathlib import Path
+Path(folder, ".kernel.pid").write_text(str(os.getpid()))
+Path(folder, ".kernel.pid").rename(Path(folder, "kernel.pid"))
+time.sleep(600)
+"""
+ALARM = "import os, signal, time\nos.kill(os.getppid(), signal.SIGALRM)\ntime.sleep(600)"
+COUNT = r"""
+import time
+from pathlib import Path
+with open(Path(folder, "count.txt"), "a") as file:
+    file.write("once\n")
+while not Path(folder, "go").exists():
+    time.sleep(0.1)
+"""
+DEVICE = r"""
+import os, time
+from pathlib import Path
+begin = time.monotonic()
+time.sleep(2)
+with open(Path(folder, "devices.txt"), "a") as file:
+    file.write(f"{os.environ['CUDA_VISIBLE_DEVICES']} {begin} {time.monotonic()}\n")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +64,10 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_notebook(folder / "good.ipynb", WRITE, PLOT, "print('epochs', epochs)", parameters=PARAMETERS)
     fails = "if epochs == 13:\n    raise ValueError('thirteen is unlucky; choose 12')"
     write_notebook(folder / "bad.ipynb", "print('before')", fails, WRITE, parameters=PARAMETERS)
+    write_notebook(folder / "slow.ipynb", SLEEP, "print('after')", parameters=PARAMETERS)
+    write_notebook(folder / "alarm.ipynb", ALARM, "print('after')", parameters=PARAMETERS)
+    write_notebook(folder / "counting.ipynb", COUNT, parameters=PARAMETERS)
+    write_notebook(folder / "devices.ipynb", DEVICE, parameters=PARAMETERS)
     write_notebook(folder / "deadly.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('after')")
     return folder
 
@@ -119,12 +153,197 @@ def test_a_first_run_that_fails_leaves_nothing_under_the_final_name(
     assert not out.parent.exists() and out.parent.with_name("first.failed.ipynb").exists()
 
 
+def statuses(notebook: Path) -> list[str]:
+    """papermill's word on each cell of a notebook, its own banners left out."""
+    cells = nbformat.read(notebook, as_version=4).cells
+    return [c.metadata.papermill.status for c in cells if "papermill-error-cell-tag" not in c.metadata.get("tags", [])]
+
+
+def banner(notebook: Path) -> str:
+    return nbformat.read(notebook, as_version=4).cells[0].source
+
+
 def test_a_killed_kernel_is_a_failure_in_one_sentence(workshop: Path, capsys: pytest.CaptureFixture) -> None:
     out = workshop / "runs" / "dead" / "notebook.ipynb"
     assert main(["execute", str(workshop / "deadly.ipynb"), str(out)]) == 1
     told = capsys.readouterr().err
-    assert "Kernel died" in told and "Traceback" not in told
-    assert not out.exists() and not (out.parent / DONE).exists() and out.parent.with_name("dead.failed.ipynb").exists()
+    assert "DeadKernelError: the kernel died, killed from outside" in told and "Traceback" not in told
+    assert not out.exists() and not (out.parent / DONE).exists()
+
+
+def test_the_notebook_of_a_killed_kernel_shows_the_cell_as_failed_and_the_rest_as_not_run(workshop: Path) -> None:
+    failed = workshop / "runs" / "dead.failed.ipynb"
+    with pytest.raises(PapermillExecutionError):
+        execute(workshop / "deadly.ipynb", workshop / "runs" / "dead" / "notebook.ipynb", parameters={})
+    assert statuses(failed) == ["completed", "failed", "pending"]
+    assert "An Exception was encountered at" in banner(failed) and "the kernel died" in failed.read_text()
+
+
+@pytest.mark.parametrize(
+    "notebook, option, seconds, name",
+    [("slow", "--cell-limit", "10", "CellTimeoutError"), ("alarm", "--run-limit", "600", "RunLimitExceeded")],
+)
+def test_a_limit_ends_a_run_with_a_failed_cell_and_code_124(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture, notebook: str, option: str, seconds: str, name: str
+) -> None:
+    """The notebook `alarm` rings by itself, so that no slow machine reaches the limit before its cell does."""
+    out = tmp_path / "late" / "notebook.ipynb"
+    options = ["-p", "folder", str(tmp_path), option, seconds]
+    assert main(["execute", str(workshop / f"{notebook}.ipynb"), str(out), *options]) == 124
+    assert f"{name}: " in capsys.readouterr().err
+    assert statuses(tmp_path / "late.failed.ipynb")[-3:] == ["completed", "failed", "pending"]
+    assert not out.parent.exists()
+
+
+def test_the_limit_of_a_run_counts_from_its_start() -> None:
+    with pytest.raises(engine.RunLimitExceeded, match="longer than its limit of 1 s"), engine.stoppable(1):
+        time.sleep(30)
+
+
+def start(*arguments: str | Path, **variables: str) -> subprocess.Popen:
+    """`python -m dfxlib execute`, in the background."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables
+    command = [sys.executable, "-m", "dfxlib", "execute", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+    return subprocess.Popen(command, env=environment, preexec_fn=allow_interrupts, **pipes)
+
+
+def allow_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def wait_for(condition: Callable[[], object], *, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.1)
+
+
+def alive(process: int) -> bool:
+    status = Path(f"/proc/{process}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+@pytest.mark.parametrize(
+    "sent, code, name", [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "KeyboardInterrupt")]
+)
+def test_a_signal_stops_the_kernel_and_marks_the_run(
+    workshop: Path, tmp_path: Path, sent: signal.Signals, code: int, name: str
+) -> None:
+    process = start(workshop / "slow.ipynb", tmp_path / "run" / "notebook.ipynb", "-p", "folder", tmp_path)
+    wait_for((tmp_path / "kernel.pid").exists)
+    process.send_signal(sent)
+    told = process.communicate(timeout=300)[1]
+    assert process.returncode == code and f"{name}: " in told and "Traceback" not in told
+    assert statuses(tmp_path / "run.failed.ipynb")[-3:] == ["completed", "failed", "pending"]
+    assert not alive(int((tmp_path / "kernel.pid").read_text())) and not (tmp_path / "run").exists()
+
+
+def test_a_kernel_does_not_outlive_a_killed_papermill_and_a_new_run_waits_for_it(
+    workshop: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run" / "notebook.ipynb"
+    process = start(workshop / "slow.ipynb", out, "-p", "folder", tmp_path)
+    wait_for((tmp_path / "kernel.pid").exists)
+    process.kill()
+    process.communicate()
+    kernel = int((tmp_path / "kernel.pid").read_text())
+    execute(workshop / "good.ipynb", out, parameters={"folder": str(tmp_path / "run")})
+    assert not alive(kernel), "the kernel holds the lock of its run, so nobody else fills the same folder"
+    assert verify(tmp_path / "run") == []
+
+
+def test_a_run_that_was_waited_for_is_not_done_again(workshop: Path, tmp_path: Path) -> None:
+    arguments = (workshop / "counting.ipynb", tmp_path / "run" / "notebook.ipynb", "-p", "folder", tmp_path)
+    first = start(*arguments)
+    wait_for((tmp_path / "count.txt").exists)
+    second = start(*arguments)
+    assert "waiting for another process" in second.stderr.readline()
+    (tmp_path / "go").touch()
+    assert [process.wait(timeout=300) for process in (first, second)] == [0, 0]
+    assert "was finished by another process" in second.stdout.read()
+    assert (tmp_path / "count.txt").read_text() == "once\n"
+    assert start(*arguments).wait(timeout=300) == 0
+    assert (tmp_path / "count.txt").read_text() == "once\nonce\n", "whoever calls again wants it done again"
+
+
+def test_two_jobs_have_a_gpu_each_and_a_third_waits_for_one(workshop: Path, tmp_path: Path) -> None:
+    notebook, variables = workshop / "devices.ipynb", {"CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
+    jobs = [
+        start(notebook, tmp_path / f"run{n}" / "notebook.ipynb", "--gpus", "1", "-p", "folder", tmp_path, **variables)
+        for n in range(3)
+    ]
+    assert [job.wait(timeout=600) for job in jobs] == [0, 0, 0], jobs[0].stderr.read()
+    spans = [tuple(line.split()) for line in (tmp_path / "devices.txt").read_text().splitlines()]
+    assert {device for device, *_ in spans} == {"0", "1"}
+    for device in "01":
+        times = sorted((float(begin), float(end)) for name, begin, end in spans if name == device)
+        assert all(earlier[1] <= later[0] for earlier, later in pairwise(times)), "two jobs on one device"
+
+
+def test_a_scheduler_keeps_its_own_choice_of_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    with own_device() as locks:
+        assert locks == () and os.environ["CUDA_VISIBLE_DEVICES"] == "3,4"
+
+
+def test_a_gpu_that_is_not_there_is_one_sentence(
+    workshop: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert main(["execute", str(workshop / "good.ipynb"), str(tmp_path / "r" / "n.ipynb"), "--gpus", "1"]) == 2
+    assert "a GPU is asked for and none is to be seen; set gpus_per_job to 0" in capsys.readouterr().err
+
+
+def test_a_kernel_that_does_not_start_is_tried_again(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts = []
+    begin = engine._Client.start_new_kernel_client
+
+    def stumble(client: engine._Client) -> object:
+        starts.append(client)
+        if len(starts) < engine.STARTS:
+            client._cleanup_kernel()
+            raise RuntimeError("Kernel didn't respond in 60 seconds")
+        return begin(client)
+
+    monkeypatch.setattr(engine._Client, "start_new_kernel_client", stumble)
+    execute(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", parameters={"folder": str(tmp_path)})
+    assert len(starts) == engine.STARTS and verify(tmp_path / "run") == []
+
+
+def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) -> None:
+    process = start(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", "-p", "folder", tmp_path)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
+
+
+SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+
+
+@pytest.mark.skipif(
+    subprocess.run([*SMALL_DISK, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode != 0,
+    reason="needs the right to mount a small disk in a namespace of its own",
+)
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(workshop: Path, tmp_path: Path) -> None:
+    """In a name space of its own, a disk of 2 MB fills up between a first and a second run."""
+    command = f"{sys.executable} -m dfxlib execute {workshop}/good.ipynb disk/run/notebook.ipynb -p folder disk/run"
+    script = f"""
+    mkdir disk && mount -t tmpfs -o size=2m tmpfs disk && {command} || exit 9
+    head -c 2m /dev/zero > disk/ballast 2>/dev/null
+    {command}; echo "code $?"
+    {sys.executable} -c "from dfxlib.execute import verify; from pathlib import Path; print(verify(Path('disk/run')))"
+    """
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([*SMALL_DISK, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines()[1:] == ["code 2", "[]"], done.stdout + done.stderr
+    assert re.search(r"cannot write disk/\.run\.partial\.ipynb: No space left on device", done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 def test_a_success_after_a_failure_takes_the_failed_notebook_away(
@@ -204,8 +423,3 @@ def test_the_module_is_a_command_with_that_exit_code(workshop: Path) -> None:
 def test_a_parameters_file_is_yaml_or_json(tmp_path: Path, text: str, expected: dict) -> None:
     (tmp_path / "p.yaml").write_text(text)
     assert read_parameters(tmp_path / "p.yaml") == expected
-
-
-def test_a_page_is_titled_by_the_notebooks_first_line(tmp_path: Path) -> None:
-    path = write_notebook(tmp_path / "n.ipynb", "1 + 1")
-    assert "<title>A small notebook</title>" in to_html(path, code=True)

@@ -1,7 +1,10 @@
 """Work over processes: in order, lazily, and an error is never lost."""
 
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +74,18 @@ def test_a_screen_gets_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 def test_usable_cores_are_those_of_this_process() -> None:
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
+    script = "from test_parallel import *\nfor p in map_processes(process_of, range(4), workers=2, chunk=1):"
+    script += "\n    print(p, flush=True)\ntime.sleep(600)"
+    folders = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[1]))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": folders}
+    ) as parent:
+        workers = {int(parent.stdout.readline()) for _ in range(4)}
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{worker}").exists() for worker in workers):
+        assert time.monotonic() < deadline, "a worker waits for work that will never come"
+        time.sleep(0.1)

@@ -10,6 +10,7 @@ from dfxlib import report as r
 from dfxlib.__main__ import main
 from dfxlib.execute import vouch
 
+WHAT = {"notebook": "20_train.ipynb", "code": "c", "parameters": {}}
 COLUMNS = ["method", "value", "low", "high", "images", "clusters"]
 
 
@@ -22,8 +23,12 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
     (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0, "manifest_hash": "m"} | metrics))
     (folder / "notebook.html").write_text("<html>")
     if done:
-        vouch(folder, notebook=Path("20_train.ipynb"), parameters={}, seconds=12.3)
+        vouch(folder, WHAT, seconds=12.3)
     return folder
+
+
+def collect(study: Path, *, seeds: tuple[int, ...] = (0, 1)) -> tuple[pd.DataFrame, list[str]]:
+    return r.collect_runs(str(study), backbones=["resnet18"], seeds=list(seeds))
 
 
 def methods(ours: float) -> pd.DataFrame:
@@ -42,20 +47,21 @@ def study(tmp_path: Path) -> Path:
         (folder / "figures" / "small.png").write_bytes(b"x" * 100)
         (folder / "figures" / "large.png").write_bytes(b"x" * (r.LARGEST_FIGURE + 1))
         (folder / "model.safetensors").write_bytes(b"weights")
-        vouch(folder, notebook=Path("20_train.ipynb"), parameters={}, seconds=12.3)
+        vouch(folder, WHAT, seconds=12.3)
     for nature in ("real", "dm_generated"):
         sizes = {"main_images": 90, "other_images": 10}
         values = {"valid_auc": 0.9, "valid_auc_low": 0.8, "valid_auc_high": 0.95} | sizes
         plant_run(root / "base" / "resnet18" / nature / "seed0", **values)
     final = plant_run(root / "report", done=False)
     methods(0.75).to_csv(final / "tables" / "main.csv", index=False)
-    vouch(final, notebook=Path("90_report.ipynb"), parameters={}, seconds=1)
+    (final / "settings.json").write_text(json.dumps({"runs": collect(root)[0]["run"].tolist()}))
+    vouch(final, WHAT | {"notebook": "90_report.ipynb"}, seconds=1)
     return root
 
 
 def test_every_finished_run_is_one_row_with_time_device_and_commit(study: Path) -> None:
-    runs = r.collect_runs(str(study)).set_index("run")
-    assert len(runs) == 5 and (runs["files"] == "as vouched").all()
+    runs = collect(study)[0].set_index("run")
+    assert len(runs) == 4 and (runs["files"] == "as vouched").all()
     row = runs.loc["complete/resnet18/seed1"]
     assert row[["notebook", "seconds", "device", "threads", "commit"]].tolist() == [
         "20_train.ipynb",
@@ -68,68 +74,80 @@ def test_every_finished_run_is_one_row_with_time_device_and_commit(study: Path) 
 
 def test_runs_under_way_are_left_out(study: Path) -> None:
     plant_run(study / "complete" / "resnet18" / ".seed2.partial")
-    assert len(r.collect_runs(str(study))) == 5
+    assert len(collect(study)[0]) == 4
+
+
+def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) -> None:
+    plant_run(study / "complete" / "resnet50" / "seed0")
+    plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
+    runs, others = collect(study, seeds=(0,))
+    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0"]
+    assert "variant/linear/resnet18/seed0" in set(runs["run"])
+    assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]
+    assert r.difference_table(str(study), runs)["seed"].tolist() == [0]
+    said = r.warnings_of(runs, others)[-1]
+    assert said == f"Left out, because this study names other backbones or seeds: {', '.join(others)}."
 
 
 def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
-    r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="m")
+    r.refuse_unfit(collect(study)[0], manifest_hash="m")
     (study / "complete" / "resnet18" / "seed0" / "metrics.json").write_text('{"seconds": 1, "manifest_hash": "m"}')
     with pytest.raises(
         ValueError, match=r"run complete/resnet18/seed0: metrics\.json was changed; run 20_train.ipynb again"
     ):
-        r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="m")
+        r.refuse_unfit(collect(study)[0], manifest_hash="m")
 
 
 def test_a_run_on_other_data_than_the_manifests_stops_the_report(study: Path) -> None:
     with pytest.raises(ValueError, match="belongs to manifest m, the study has other; run it again"):
-        r.refuse_unfit(r.collect_runs(str(study)), manifest_hash="other")
+        r.refuse_unfit(collect(study)[0], manifest_hash="other")
 
 
 def test_a_run_stepped_through_by_hand_is_listed_and_said(study: Path) -> None:
     plant_run(study / "robustness" / "resnet18" / "seed0", done=False)
-    runs = r.collect_runs(str(study))
+    runs = collect(study)[0]
     r.refuse_unfit(runs, manifest_hash="m")
-    assert r.warnings_of(runs) == ["Stepped through by hand, so without checksums: robustness/resnet18/seed0."]
+    assert r.warnings_of(runs, []) == ["Stepped through by hand, so without checksums: robustness/resnet18/seed0."]
     assert "- robustness/resnet18/seed0: stepped through by hand" in r.links(runs)
 
 
 def test_a_report_over_several_states_of_the_code_says_so(study: Path) -> None:
-    assert r.warnings_of(r.collect_runs(str(study))) == []
+    assert r.warnings_of(*collect(study)) == []
     plant_run(study / "robustness" / "resnet18" / "seed0", commit="def+changes")
-    sentences = " ".join(r.warnings_of(r.collect_runs(str(study))))
+    sentences = " ".join(r.warnings_of(*collect(study)))
     assert "2 states of the code: abc, def+changes" in sentences and "differ from their commit" in sentences
 
 
 def test_links_lead_from_the_report_to_the_executed_notebooks(study: Path) -> None:
-    text = r.links(r.collect_runs(str(study)))
+    text = r.links(collect(study)[0])
     assert "- [complete/resnet18/seed0](../complete/resnet18/seed0/notebook.html): 20_train.ipynb, 12 s" in text
     assert (study / "report" / "../complete/resnet18/seed0/notebook.html").is_file()
 
 
 def test_a_folder_without_runs_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="holds no finished run; run the notebooks before this one"):
-        r.collect_runs(str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="holds no finished run of this study; run the notebooks before"):
+        collect(tmp_path)
     with pytest.raises(
         FileNotFoundError, match=r"holds no tables/methods\.csv; run the notebook of step complete first"
     ):
-        r.gather_tables(str(tmp_path), "complete", "methods")
+        r.gather_tables(str(tmp_path), pd.DataFrame({"run": []}), "complete", "methods")
 
 
 def test_tables_of_all_seeds_are_joined_with_backbone_and_seed_in_front(study: Path) -> None:
-    table = r.gather_tables(str(study), "complete", "methods")
+    table = r.gather_tables(str(study), collect(study)[0], "complete", "methods")
     assert list(table.columns) == ["backbone", "seed", *COLUMNS] and table["seed"].tolist() == [0, 0, 1, 1]
     assert set(table["backbone"]) == {"resnet18"}
 
 
 def test_the_main_table_has_every_seed_of_ours_and_each_baseline_once(study: Path) -> None:
-    table = r.main_table(str(study))
+    table = r.main_table(str(study), collect(study)[0])
     ours = [f"DeepFeatureX Net (resnet18), seed {seed}" for seed in (0, 1)]
     assert sorted(table["method"]) == [*ours, "spectrum"]
     assert table.set_index("method").loc[ours[1], "value"] == pytest.approx(0.8)
 
 
 def test_base_models_stand_with_their_intervals(study: Path) -> None:
-    table = r.base_table(str(study))
+    table = r.base_table(str(study), collect(study)[0])
     assert table[["main class", "seed", "valid_auc", "main_images"]].to_numpy().tolist() == [
         ["dm_generated", 0, 0.9, 90],
         ["real", 0, 0.9, 90],
@@ -137,7 +155,7 @@ def test_base_models_stand_with_their_intervals(study: Path) -> None:
 
 
 def test_fewer_than_five_seeds_decide_nothing(study: Path) -> None:
-    table = r.difference_table(str(study))
+    table = r.difference_table(str(study), collect(study)[0])
     assert table["difference"].tolist() == pytest.approx([0.1, 0.2])
     (sentence,) = r.difference_sentences(table)
     assert sentence.startswith("DeepFeatureX Net (resnet18) minus spectrum: +0.150 over 2 seeds, standard deviation")
@@ -182,7 +200,7 @@ def test_publishing_refuses_a_run_that_was_changed(study: Path, tmp_path: Path) 
 
 def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["publish", str(tmp_path), str(tmp_path / "results")]) == 2
-    assert "holds no finished batch run; run make study first" in capsys.readouterr().err
+    assert "holds no finished report of a batch run; run make study first" in capsys.readouterr().err
 
 
 def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,59 +11,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline import ROOT, call, make_study, snakemake
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.execute import verify
-from dfxlib.files import project_root, sha256_file
+from dfxlib.files import hold, sha256_file
 from dfxlib.manifest import read_manifest
 from dfxlib.names import CLASSES
 
-ROOT = project_root(Path(__file__).parent)
 REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
-PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
-PRODUCT += ["README.md", "dfxlib", "data_manifests"]
 
 pytestmark = pytest.mark.study
-
-
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The product's files without any result, so that nothing here was finished before."""
-    folder = tmp_path_factory.mktemp("clone")
-    for name in PRODUCT:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, folder / name)
-    return folder
-
-
-def call(clone: Path, *command: str, seconds: int = 900) -> subprocess.CompletedProcess:
-    """Run a command in the clone with this environment's programs first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    # `make test` hands its own MAKEFLAGS down, with which an inner make would talk of folders.
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    environment = inherited | {"PATH": path, "PYTHONPATH": str(project_root(clone))}
-    return subprocess.run(command, cwd=clone, env=environment, capture_output=True, text=True, timeout=seconds)
-
-
-def snakemake(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return call(clone, "snakemake", "--cores", "2", "--quiet", "all", *arguments)
-
-
-def make_study(clone: Path) -> subprocess.CompletedProcess:
-    """`make study STUDY=smoke` with the environment that runs this test; installing is tested by CI."""
-    venv = sys.prefix
-    return call(clone, "make", "study", "STUDY=smoke", "CORES=2", f"VENV={venv}", "-o", f"{venv}/.installed")
-
-
-@pytest.fixture(scope="session")
-def smoke(clone: Path) -> Path:
-    result = make_study(clone)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert result.stdout.rstrip().endswith("the report is runs/smoke/report/index.html")
-    return clone / "runs" / "smoke"
 
 
 def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
@@ -93,6 +50,18 @@ def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert time.monotonic() - started < 30
     assert {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()} == before
+
+
+def test_a_second_study_at_once_is_refused_in_one_sentence(smoke: Path, clone: Path) -> None:
+    """Whoever holds the lock: make, snakemake called by hand, or this test."""
+    (smoke / "report" / ".done").unlink()
+    lock = hold(clone / "runs" / ".smoke.lock")
+    second = make_study(clone)
+    os.close(lock)
+    assert second.returncode != 0 and not (smoke / "report" / ".done").exists()
+    assert "study smoke: another call is at work on it in this folder; wait for it to end" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert make_study(clone).returncode == 0 and verify(smoke / "report") == []
 
 
 def test_saving_a_notebook_without_a_change_of_code_reruns_nothing(smoke: Path, clone: Path) -> None:
@@ -185,7 +154,7 @@ def test_profiles_plan_the_study_of_paper_scale(clone: Path, tmp_path: Path) -> 
     arguments = ["--configfile", "studies/deepfeaturex.yaml", "--config", f"data_root={tmp_path}", "-n"]
     plan = call(clone, "snakemake", *arguments, "--workflow-profile", "profiles/local-gpu")
     assert plan.returncode == 0, plan.stderr
-    assert re.search(r"^base +15$", plan.stdout, re.M), "three base models for each of five backbones"
+    assert re.search(r"^base +42$", plan.stdout, re.M), "three base models for each of 14 backbones"
 
 
 def test_a_run_before_the_one_it_needs_names_it(clone: Path) -> None:

@@ -57,6 +57,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"seeds": []}, "study key seeds is empty; expected at least one value"),
         ({"backbones": None}, "study key backbones is empty"),
         ({"image_size": "64px"}, "study key image_size is '64px'; expected a whole number"),
+        ({"gpus_per_job": 2}, "study key gpus_per_job is 2; expected 0 or 1"),
         ({"resamples": 1.5}, r"study key resamples is 1\.5; expected a whole number"),
         ({"pixel_limit": 0}, "study key pixel_limit is 0; expected a whole number of at least 1"),
         ({"strict": "yes"}, "study key strict is 'yes'; expected true or false"),
@@ -171,6 +172,7 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
         ({"use_declared": True}, {"manifest"}),
         ({"image_size": 128}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
+        ({"seeds": [0, 1]}, {"report"}),
         ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization"}),
     ],
 )

@@ -1,0 +1,53 @@
+"""One GPU for each job of a machine: lock files that the kernel holds as long as it lives."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dfxlib.files import hold
+
+#: What CUDA reads; a scheduler such as SLURM sets it by itself.
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+
+
+@contextmanager
+def own_device() -> Iterator[tuple[int, ...]]:  # descriptor of the lock, to be handed to the kernel
+    """Wait for a GPU that no other job of this user has, and make it the only visible one.
+
+    Inside a SLURM job the scheduler has chosen already, and nothing is done: there two jobs may
+    both call their device 0. Raises OSError where no GPU is to be seen.
+    """
+    if "SLURM_JOB_ID" in os.environ:
+        yield ()
+        return
+    before = os.environ.get(VISIBLE, "")
+    devices = before.split(",") if before else [str(number) for number in range(_count())]
+    if not devices:
+        raise OSError("a GPU is asked for and none is to be seen; set gpus_per_job to 0, or mend the driver")
+    os.environ[VISIBLE], lock = _wait(devices)
+    try:
+        yield (lock,)
+    finally:
+        os.close(lock)
+        del os.environ[VISIBLE]
+        if before:
+            os.environ[VISIBLE] = before
+
+
+def _count() -> int:
+    import torch  # asked only where nothing else names the devices: importing it takes seconds
+
+    return torch.cuda.device_count()
+
+
+def _wait(devices: list[str]) -> tuple[str, int]:  # name and descriptor of the first device to be free
+    folder = Path(tempfile.gettempdir(), f"dfxlib-devices-{os.getuid()}")
+    while True:
+        for device in devices:
+            lock = hold(folder / f"{device.strip()}.lock")
+            if lock is not None:
+                return device.strip(), lock
+        time.sleep(0.5)

@@ -1,0 +1,79 @@
+"""Kill -9 at random moments: what was finished stays, what was not is done again, and the results are the same."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from pipeline import assert_same_results, background, call, plant_clone
+
+from dfxlib.execute import verify
+
+COMMAND = ("snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "--quiet", "all")
+#: Who is killed, by what its command line holds.
+VICTIMS = {"kernel": "ipykernel_launcher", "papermill": "dfxlib execute", "snakemake": "bin/snakemake"}
+
+
+def processes(clone: Path, victim: str) -> list[int]:
+    """Processes that work in the clone and are a victim (shells that only carry its command line are none)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            own = (folder / "cwd").resolve().is_relative_to(clone)
+        except OSError:  # it has just ended
+            continue
+        if own and VICTIMS[victim] in command and "python" in command.split()[0]:
+            found.append(int(folder.name))
+    return found
+
+
+def kill_one(clone: Path, victim: str, study: subprocess.Popen, *, after: float) -> bool:  # whether it came to it
+    """Kill -9 a victim some seconds from now, or not if the study ends before."""
+    moment = time.monotonic() + after
+    while study.poll() is None:
+        targets = processes(clone, victim) if time.monotonic() > moment else []
+        if targets:
+            os.kill(random.choice(targets), signal.SIGKILL)
+            study.wait()
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def disturb(clone: Path, *, kills: int, longest: float, seed: int) -> list[str]:  # who was killed
+    """Start the study again and again and kill something each time; start afresh when it comes to its end."""
+    rng, done = random.Random(seed), []
+    while len(done) < kills:
+        victim = rng.choice(list(VICTIMS)) if len(done) >= len(VICTIMS) else list(VICTIMS)[len(done)]
+        study = background(clone, *COMMAND)
+        if kill_one(clone, victim, study, after=rng.uniform(1, longest)):
+            done.append(victim)
+        else:
+            assert study.returncode == 0, "a study that nobody disturbs completes"
+            shutil.rmtree(clone / "runs")
+        for vouched in (clone / "runs").rglob(".done"):
+            assert verify(vouched.parent) == [], f"{vouched.parent} is torn after {done}"
+    return done
+
+
+@pytest.mark.parametrize(
+    "kills, seed", [pytest.param(3, 1, marks=pytest.mark.study), pytest.param(20, 2, marks=pytest.mark.faults)]
+)
+def test_a_study_that_is_killed_and_started_again_ends_with_the_same_results(
+    smoke: Path, tmp_path: Path, kills: int, seed: int
+) -> None:
+    clone = plant_clone(tmp_path)
+    killed = disturb(clone, kills=kills, longest=60, seed=seed)
+    assert set(killed) == set(VICTIMS)
+    result = call(clone, *COMMAND)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert {path.relative_to(tmp_path / "runs" / "smoke") for path in tmp_path.glob("runs/smoke/**/.done")} == {
+        path.relative_to(smoke) for path in smoke.rglob(".done")
+    }
+    assert_same_results(smoke, clone / "runs" / "smoke")
+    assert not [victim for victim in VICTIMS if processes(clone, victim)], "somebody outlived the study"
