@@ -1,6 +1,4 @@
-"""Figures: a table in, a Figure out. One colour for a nature everywhere (Okabe and Ito, 2008)."""
-
-from pathlib import Path
+"""Figures of models and results: a table in, a Figure out. Those of the data are in `plots_data`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,88 +9,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
-from dfxlib.decode import image_files, read_image
 from dfxlib.models import CPU, FrontEnd
-from dfxlib.names import CLASSES, SPLITS
+from dfxlib.names import CLASSES
+from dfxlib.style import CLASS_LABELS, METHOD_COLOURS, NATURE_COLOURS, label_of
 from dfxlib.train import to_input
-
-NATURE_COLOURS = {
-    "dm_generated": "#0072B2",
-    "gan_generated": "#E69F00",
-    "real": "#009E73",
-    "other_generated": "#CC79A7",
-    "fake_unknown": "#999999",
-}
-_METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
-# Splits have colours that no nature has: greys for base, purples for complete, reds for what is tested.
-_SPLIT_COLOURS = dict(
-    zip(SPLITS, ["#555555", "#999999", "#6A51A3", "#9E9AC8", "#CBC9E2", "#A50F15", "#FB6A4A", "#E8E8E8"], strict=True)
-)
-_CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
-
-sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
-
-
-def plot_examples(manifest: pd.DataFrame, data_root: Path, *, columns: int = 8, side: float = 0.95) -> Figure:
-    """Each architecture's images of the same groups where they share any, one row an architecture."""
-    usable = manifest[manifest["problem"] == ""]
-    names = usable[["nature", "architecture"]].drop_duplicates().sort_values(["nature", "architecture"])
-    shared = usable.groupby("group")["architecture"].nunique().sort_values(ascending=False, kind="stable").index
-    rank = {group: position for position, group in enumerate(shared)}
-    figure, axes = plt.subplots(len(names), columns, figsize=(columns * side + 2.4, len(names) * side), squeeze=False)
-    for row, (nature, architecture) in zip(axes, names.itertuples(index=False)):
-        own = usable[(usable["nature"] == nature) & (usable["architecture"] == architecture)]
-        own = own.iloc[np.argsort(own["group"].map(rank), kind="stable")]
-        for axis, file in zip(row, image_files(own.head(columns), data_root)):
-            axis.imshow(np.asarray(read_image(file)), interpolation="nearest")
-        for axis in row:
-            axis.set_axis_off()
-        row[0].text(-0.15, 0.5, architecture, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
-        row[0].text(-0.15, 0.15, _label(nature), transform=row[0].transAxes, ha="right", va="center", fontsize=7,
-                    color=NATURE_COLOURS[nature])  # fmt: skip
-    figure.subplots_adjust(wspace=0.04, hspace=0.04, left=0.25)
-    return figure
-
-
-def plot_spectra(spectra: np.ndarray, rows: pd.DataFrame, *, columns: int = 6) -> Figure:
-    """Mean residual spectrum of every architecture, in decibel above the mean of all real images.
-
-    `spectra` [N, S * S] from `residual.residual_spectrum`, one row of it a row of `rows`.
-    """
-    side = int(np.sqrt(spectra.shape[1]))
-    reference = spectra[(rows["nature"] == "real").to_numpy()].mean(axis=0)
-    names = rows[["nature", "architecture"]].drop_duplicates().sort_values(["nature", "architecture"])
-    height = -(-len(names) // columns)
-    figure, axes = plt.subplots(height, columns, figsize=(11, 2.1 * height + 0.4), layout="constrained", squeeze=False)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, (nature, architecture) in zip(axes.flat, names.itertuples(index=False)):
-        own = spectra[((rows["nature"] == nature) & (rows["architecture"] == architecture)).to_numpy()].mean(axis=0)
-        ratio = 10 * np.log10((own + 1e-3) / (reference + 1e-3)).reshape(side, side)
-        image = axis.imshow(ratio, cmap="RdBu_r", vmin=-6, vmax=6, extent=(-0.5, 0.5, 0.5, -0.5))
-        axis.set_title(architecture.replace("_", "_\n", 1), fontsize=8, color=NATURE_COLOURS[nature])
-    label = "dB against the mean real image"
-    figure.colorbar(image, ax=axes, label=label, shrink=0.8, extend="both")
-    return figure
-
-
-def plot_counts(counts: pd.DataFrame) -> Figure:
-    """Images by architecture and split, from `manifest.count_images`."""
-    splits = [split for split in SPLITS if split in counts.columns]
-    figure, axis = plt.subplots(figsize=(8, 0.32 * len(counts) + 1.2), layout="constrained")
-    position, left = np.arange(len(counts)), np.zeros(len(counts))
-    for split in splits:
-        label = split.replace("_", " ")
-        axis.barh(position, counts[split], left=left, color=_SPLIT_COLOURS[split], label=label, linewidth=0)
-        left += counts[split].to_numpy()
-    axis.set_yticks(position, [architecture for _, architecture in counts.index])
-    for tick, (nature, _) in zip(axis.get_yticklabels(), counts.index):
-        tick.set_color(NATURE_COLOURS[nature])
-    axis.invert_yaxis()
-    axis.set_xlabel("images")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
-    sns.despine(figure)
-    return figure
 
 
 def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, columns: int = 6) -> Figure:
@@ -107,7 +27,7 @@ def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, colum
     for top, bottom, square, view, nature in zip(*axes, squares, seen, rows.loc[positions, "nature"]):
         top.imshow(square, interpolation="nearest")
         bottom.imshow(view, interpolation="nearest")
-        top.set_title(_label(nature), color=NATURE_COLOURS[nature], fontsize=10)
+        top.set_title(label_of(nature), color=NATURE_COLOURS[nature], fontsize=10)
         top.set_axis_off()
         bottom.set_axis_off()
     figure.subplots_adjust(wspace=0.05, hspace=0.05)
@@ -118,11 +38,11 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
     """Loss, accuracy, learning rate and speed over the epochs of one or several trainings."""
     figure, ((loss, accuracy), (rate, speed)) = plt.subplots(2, 2, figsize=(9, 5.2), layout="constrained", sharex=True)
     for number, (name, history) in enumerate(histories.items()):
-        colour = NATURE_COLOURS.get(name, _METHOD_COLOURS[number % len(_METHOD_COLOURS)])
+        colour = NATURE_COLOURS.get(name, METHOD_COLOURS[number % len(METHOD_COLOURS)])
         epochs = history["epoch"]
         for axis, what in ((loss, "loss"), (accuracy, "accuracy")):
             axis.plot(epochs, history[f"train_{what}"], "--", color=colour, linewidth=1)
-        loss.plot(epochs, history["valid_loss"], "-o", color=colour, markersize=3, label=_label(name))
+        loss.plot(epochs, history["valid_loss"], "-o", color=colour, markersize=3, label=label_of(name))
         accuracy.plot(epochs, history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
         rate.plot(epochs, history["learning_rate"], "-o", color=colour, markersize=3)
         speed.plot(epochs, history["images_per_second"], "-o", color=colour, markersize=3)
@@ -161,7 +81,7 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
     sns.heatmap(shares, annot=np.array(notes), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, square=True,
                 cbar_kws={"label": "share of the nature's images"})  # fmt: skip
-    labels = [_label(name) for name in table.index]
+    labels = [label_of(name) for name in table.index]
     axis.set_xticklabels(labels)
     axis.set_yticklabels(labels, rotation=0)
     axis.set(xlabel="verdict", ylabel="nature")
@@ -224,7 +144,7 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     axis.invert_yaxis()
     axis.set(xlim=(-0.02, 1.02), xlabel=f"{metric.replace('_', ' ')} (95% interval); images in brackets")
     for nature in [name for name in CLASSES if name in set(table["nature"])]:
-        axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=_label(nature))
+        axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     sns.despine(figure)
@@ -234,7 +154,7 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
 def plot_verdicts(table: pd.DataFrame, *, label: str = "architecture") -> Figure:
     """Which class the images of each row are taken for; columns nature, `label`, said_dm, said_gan, said_real."""
     shares = table.set_index(label)[["said_dm", "said_gan", "said_real"]]
-    shares.columns = [_label(name) for name in CLASSES]
+    shares.columns = [label_of(name) for name in CLASSES]
     figure, axis = plt.subplots(figsize=(5.6, 0.3 * len(table) + 1.4), layout="constrained")
     sns.heatmap(shares, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "share"})
     for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
@@ -255,7 +175,7 @@ def plot_seen_unseen(table: pd.DataFrame) -> Figure:
             axis.plot(x, row.recall, "o", color=colour, markerfacecolor="white" if unseen else colour, markersize=7)
         axis.axhline(1 / 3, color="grey", linestyle=":", linewidth=1)
         axis.set(title=method, xlim=(-0.5, 2.5), ylim=(-0.02, 1.02))
-        axis.set_xticks(range(len(CLASSES)), [_label(name) for name in CLASSES])
+        axis.set_xticks(range(len(CLASSES)), [label_of(name) for name in CLASSES])
     np.atleast_1d(axes)[0].set_ylabel("mean three-way recall (95% interval)")
     handles = [plt.Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
                plt.Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
@@ -275,7 +195,7 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
         for split, style in {"test": {"alpha": 0.5}, "unseen": {"facecolors": "none"}}.items():
             here = ((rows["nature"] == nature) & (rows["split"] == split)).to_numpy()
             colour = {"edgecolors": NATURE_COLOURS[nature]} if split == "unseen" else {"color": NATURE_COLOURS[nature]}
-            label = f"{_label(nature)}, {'unseen' if split == 'unseen' else 'seen'}"
+            label = f"{label_of(nature)}, {'unseen' if split == 'unseen' else 'seen'}"
             if here.any():
                 axis.scatter(*places[here].T, s=14, linewidths=0.8, label=label, **colour, **style)
     shares = pca.explained_variance_ratio_
@@ -307,7 +227,7 @@ def draw_network() -> Figure:
     axis.set_axis_off()
     _box(axis, 1, 13, 11, 10, "image\n3 x S x S", "#FFFFFF")
     for nature, bottom in zip(CLASSES, (25, 13, 1)):
-        text = f"{_CLASS_LABELS[nature]} base model\n{_CLASS_LABELS[nature]} against the rest\nfrozen backbone"
+        text = f"{CLASS_LABELS[nature]} base model\n{CLASS_LABELS[nature]} against the rest\nfrozen backbone"
         _box(axis, 19, bottom, 24, 10, text, NATURE_COLOURS[nature], alpha=0.25)
         _arrow(axis, (12, 18), (19, bottom + 5))
         _box(axis, 48, bottom + 2.5, 8, 5, "D features", NATURE_COLOURS[nature], alpha=0.25)
@@ -317,7 +237,7 @@ def draw_network() -> Figure:
     _box(axis, 74, 11, 12, 14, "1-D CNN\nfive\nconvolutions,\naverage,\nlinear", "#EEEEEE")
     _arrow(axis, (70, 18), (74, 18))
     for nature, bottom in zip(CLASSES, (25, 15.5, 6)):
-        _box(axis, 91, bottom, 8.5, 5, _CLASS_LABELS[nature], NATURE_COLOURS[nature], alpha=0.6)
+        _box(axis, 91, bottom, 8.5, 5, CLASS_LABELS[nature], NATURE_COLOURS[nature], alpha=0.6)
         _arrow(axis, (86, 18), (91, bottom + 2.5))
     return figure
 
@@ -333,10 +253,6 @@ def _arrow(axis: plt.Axes, start: tuple[float, float], end: tuple[float, float])
     axis.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color="black", shrinkA=2, shrinkB=2)
     )
-
-
-def _label(name: str) -> str:
-    return _CLASS_LABELS.get(name, name)
 
 
 def _is_three_way(histories: dict[str, pd.DataFrame]) -> bool:

@@ -18,6 +18,7 @@ from dfxlib.demo import (
     scenes,
     shown_by,
 )
+from dfxlib.demo.render import undelivered
 
 SMALL = 24
 REFERENCE = Path(__file__).with_name("demo_reference.png")
@@ -179,3 +180,12 @@ def test_weights_are_small_and_complete() -> None:
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(ValueError, match="expected at least"):
         render_demo(tmp_path / "set", **wrong)
+
+
+def test_every_architecture_can_show_a_scene_and_what_the_set_shows_is_among_it() -> None:
+    shown = undelivered([0], seed=0)
+    everyone = undelivered([0], seed=0, architectures=tuple(ARCHITECTURES))
+    assert {architecture: nature for nature, architecture, _ in everyone} == ARCHITECTURES
+    assert len(shown) == 3
+    for key, pixels in shown.items():
+        np.testing.assert_array_equal(everyone[key], pixels)

@@ -8,12 +8,11 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from PIL import Image
 from samples import rows, squares
 
 from dfxlib import evaluate, plots
-from dfxlib.manifest import count_images
-from dfxlib.names import CLASSES, NATURES
+from dfxlib.names import CLASSES
+from dfxlib.style import NATURE_COLOURS
 
 CALIBRATION = {"threshold": 0.5, "false_alarm_5": 0.8}
 
@@ -53,36 +52,6 @@ def pictures(figure: Figure) -> list[np.ndarray]:
     return [np.asarray(image.get_array()) for axis in figure.axes for image in axis.get_images()]
 
 
-def test_every_nature_has_a_colour_of_its_own() -> None:
-    assert set(plots.NATURE_COLOURS) == set(NATURES) and len(set(plots.NATURE_COLOURS.values())) == len(NATURES)
-
-
-def test_examples_show_the_files_of_each_architecture_in_a_row(study_manifest: tuple, tree: Path) -> None:
-    manifest, _ = study_manifest
-    figure = plots.plot_examples(manifest, tree, columns=3)
-    shown = pictures(figure)
-    assert len(shown) == 6 * 3
-    own = manifest[manifest["architecture"] == "dm_0"]["path"]
-    assert any((shown[0] == np.asarray(Image.open(tree / path))).all() for path in own)
-    assert all(name in texts(figure) for name in manifest["architecture"].unique())
-
-
-def test_examples_prefer_groups_that_architectures_share(study_manifest: tuple, tree: Path) -> None:
-    manifest = study_manifest[0].copy()
-    last = manifest["path"].str.endswith("011.png")
-    manifest.loc[last, "group"] = "shared"
-    figure = plots.plot_examples(manifest, tree, columns=1)
-    for picture, path in zip(pictures(figure), manifest[last].sort_values(["nature", "architecture"])["path"]):
-        np.testing.assert_array_equal(picture, np.asarray(Image.open(tree / path)))
-
-
-def test_counts_are_bars_of_those_lengths(study_manifest: tuple) -> None:
-    counts = count_images(study_manifest[0])
-    figure = plots.plot_counts(counts)
-    widths = [bar.get_width() for bar in figure.axes[0].patches]
-    assert sum(widths) == 72 and sorted(widths) == sorted(counts.drop(columns="all").to_numpy().ravel())
-
-
 @pytest.mark.parametrize("front_end", ["rgb", "residual"])
 def test_inputs_show_the_stored_picture_above_its_front_end(front_end: str) -> None:
     table, pixels = rows(30), squares(30)
@@ -99,7 +68,7 @@ def test_a_history_is_drawn_over_its_epochs() -> None:
     for axis, columns in (drawn | {rates: ("learning_rate",), speeds: ("images_per_second",)}).items():
         lines = [list(line.get_ydata()) for line in axis.lines]
         assert all(history()[column].tolist() in lines for column in columns)
-    assert to_hex(losses.lines[0].get_color()).upper() == plots.NATURE_COLOURS["real"]
+    assert to_hex(losses.lines[0].get_color()).upper() == NATURE_COLOURS["real"]
 
 
 @pytest.mark.parametrize("name, chance", [("real", 1 / 2), ("head", 1 / 3)])
@@ -193,11 +162,3 @@ def test_the_network_shows_three_base_models_and_three_classes(tmp_path: Path) -
     assert "3 x D" in texts(figure)
     figure.savefig(tmp_path / "network.png")
     assert (tmp_path / "network.png").stat().st_size > 5000
-
-
-def test_spectra_are_decibel_above_the_mean_real_picture() -> None:
-    table = rows(30, architectures=1)
-    spectra = np.ones((30, 16))
-    spectra[(table["nature"] == "gan_generated").to_numpy()] = 2
-    shown = pictures(plots.plot_spectra(spectra, table, columns=3))
-    assert [round(float(picture.mean()), 1) for picture in shown[:3]] == [0.0, 3.0, 0.0]

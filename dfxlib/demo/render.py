@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dfxlib.demo import shown_by
+from dfxlib.demo import ARCHITECTURES, shown_by
 from dfxlib.demo.cameras import CAMERAS, photograph
 from dfxlib.demo.delivery import deliver
 from dfxlib.demo.reconstruct import reconstruct
@@ -34,13 +34,17 @@ def render_chunk(job: Job) -> int:
 
 
 def undelivered(
-    scenes: list[int], *, seed: int
+    scenes: list[int],
+    *,
+    seed: int,
+    architectures: tuple[str, ...] = (),  # that show every scene; none: those of `shown_by`
 ) -> dict[tuple[str, str, int], np.ndarray]:  # (nature, architecture, scene) -> [76, 76, 3]
     """Photographs and reconstructions before delivery, where their traces are clean."""
     images, work = {}, {}
     for scene in scenes:
         light = render_scene(random_stream("study", seed, scene, "scene"))
-        for nature, architecture in shown_by(scene).items():
+        for architecture in architectures or shown_by(scene).values():
+            nature = ARCHITECTURES[architecture]
             stream = random_stream("study", seed, scene, architecture)
             # any camera may have taken what a generator reconstructs, unseen ones included
             camera = architecture
