@@ -1,4 +1,4 @@
-"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `guidance` and `publish`.
+"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance` and `publish`.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died or --strict or --verify found something, 2 unusable
 arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 143 stopped by SIGTERM.
@@ -68,7 +68,9 @@ def _manifest(options: argparse.Namespace) -> int:
     if options.verify:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
-        print(findings.to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says")
+        print(
+            findings.head(20).to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says"
+        )
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
@@ -137,6 +139,22 @@ def _guidance(options: argparse.Namespace) -> int:
     return 0
 
 
+def _harmonise(options: argparse.Namespace) -> int:
+    from dfxlib.harmonise import RECORD, Recipe, harmonise
+
+    jpeg = options.format == "jpeg"
+    recipe = Recipe(
+        format=options.format,
+        quality=95 if jpeg and options.quality is None else options.quality or 0,
+        subsampling="4:4:4" if jpeg and options.subsampling is None else options.subsampling or "",
+        resize=options.resize,
+        crop=options.crop,
+    )
+    table = harmonise(options.manifest, options.root, options.out, recipe=recipe, workers=options.workers)
+    print(f"{len(table)} images in {options.out}, recorded in {RECORD}")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dfxlib", description="The DeepFeatureX study")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -159,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("study", type=Path, help="studies/NAME.yaml")
     plan.add_argument("--inventory", type=Path, help="CSV with nature and images, where there is no manifest yet")
     plan.set_defaults(handle=_plan)
+    _add_harmonise(commands)
     publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
@@ -188,6 +207,21 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     parser.add_argument("--cache-root", default="data/cache", help="folder that remembers what unchanged files hold")
     parser.set_defaults(handle=_manifest)
+
+
+def _add_harmonise(commands: argparse._SubParsersAction) -> None:
+    harmonise = commands.add_parser("harmonise", help="a new tree in which all classes are stored alike")
+    harmonise.add_argument("manifest", type=Path, help="manifest.csv of the images, by 00_prepare_dataset")
+    harmonise.add_argument("root", type=Path, help="the folder that the manifest describes; it stays untouched")
+    harmonise.add_argument("out", type=Path, help="new folder OUT/nature/architecture/image, with images.csv")
+    harmonise.add_argument("--format", choices=("png", "jpeg"), default="png")
+    harmonise.add_argument("--quality", type=int, help="of JPEG, 1 to 100 (95)")
+    harmonise.add_argument("--subsampling", choices=("4:4:4", "4:2:2", "4:2:0"), help="of JPEG (4:4:4)")
+    size = harmonise.add_mutually_exclusive_group()
+    size.add_argument("--resize", type=int, default=0, metavar="N", help="to squares of N x N pixels")
+    size.add_argument("--crop", type=int, default=0, metavar="N", help="to the central N x N pixels")
+    harmonise.add_argument("--workers", type=int, help="processes (one a usable core)")
+    harmonise.set_defaults(handle=_harmonise)
 
 
 if __name__ == "__main__":

@@ -112,6 +112,18 @@ def metadata_features(
     )
 
 
+def byte_features(
+    manifest: pd.DataFrame,  # N rows with bytes, width, height
+) -> pd.DataFrame:  # [N, 4]
+    """The size of the file alone: log2 bytes and log2 bits a pixel, and their squares.
+
+    With the squares a linear model can tell a class that lies between two others.
+    """
+    size = np.log2(manifest["bytes"].clip(lower=1))
+    density = size + 3 - np.log2(manifest["width"] * manifest["height"])
+    return pd.DataFrame({"bytes": size, "bits": density, "bytes_squared": size**2, "bits_squared": density**2})
+
+
 def fit_baseline(
     features: np.ndarray | pd.DataFrame,  # [N, k]
     natures: np.ndarray,  # [N] str

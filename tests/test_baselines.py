@@ -108,3 +108,18 @@ def test_too_few_groups_is_said() -> None:
     features, natures, _ = table(30, shift=0.0)
     with pytest.raises(ValueError, match="groups for 3 folds"):
         baselines.fit_baseline(features, natures, groups=np.zeros(30))
+
+
+def test_the_size_of_a_file_counts_by_itself_and_by_the_pixel() -> None:
+    manifest = pd.DataFrame({"bytes": [1024, 4096, 0], "width": [32, 64, 32], "height": [32, 64, 32]})
+    features = baselines.byte_features(manifest)
+    assert features["bytes"].tolist() == [10, 12, 0] and features["bits"].tolist()[:2] == [3, 3]
+    np.testing.assert_array_equal(features["bits_squared"], features["bits"] ** 2)
+
+
+def test_a_nature_of_middling_files_is_told_from_smaller_and_larger_ones() -> None:
+    natures = np.resize(["dm_generated", "real", "gan_generated", "real"], 120)
+    size = np.resize([1_000, 4_000, 16_000, 4_100], 120)
+    features = baselines.byte_features(pd.DataFrame({"bytes": size, "width": 64, "height": 64}))
+    fitted = baselines.fit_baseline(features, np.where(natures == "real", "real", "fake"))
+    assert (fitted.predict(features) == np.where(natures == "real", "real", "fake")).all()

@@ -10,15 +10,17 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
-    ("files", "names", "parallel", "residual", "engine", "pages"),
-    ("decode", "devices", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines", "demo", "zoo"),
+    ("files", "names", "parallel", "residual", "traces", "engine", "pages"),
+    ("style", "decode", "devices", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines")
+    + ("demo", "zoo"),
     ("layouts", "sidecar", "augment", "heads"),
     ("manifest", "images", "backbones", "study"),
+    ("harmonise",),
     ("models",),
     ("checkpoint",),
     ("train",),
     ("features", "evaluate"),
-    ("plots", "record", "execute", "plan"),
+    ("audit", "plots", "plots_data", "record", "execute", "plan"),
     ("report",),
     ("__main__",),
 )

@@ -1,0 +1,196 @@
+"""The audit: planted faults are found and named, and sound data raise no alarm."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from samples import noise, plant_tree, rows
+
+from dfxlib import audit
+from dfxlib.descriptions import expected_counts
+from dfxlib.manifest import build_manifest
+
+INVENTORY = Path(__file__).parents[1] / "data_manifests" / "deepfeaturex_inventory.csv"
+
+
+def facts(count: int = 600, **columns: object) -> pd.DataFrame:
+    """Manifest rows of unequal pictures, one a group, all natures in every part."""
+    table = rows(count)
+    splits = np.resize(["base_train", "base_train", "complete_train", "complete_select", "test"], count)
+    hashes = np.random.default_rng(0).integers(0, 2**63, count)
+    plain = {"split": splits, "phash": [f"{value:016x}" for value in hashes], "pixel_sha256": table["sha256"],
+             "format": "PNG", "mode": "RGB", "width": 256, "height": 256, "jpeg_quality": np.nan,
+             "jpeg_subsampling": "", "bytes": 90_000, "container": "", "row": ""}  # fmt: skip
+    return table.assign(**(plain | columns))
+
+
+class TestInventory:
+    def test_missing_and_surplus_images_are_counted_whatever_the_spelling(self) -> None:
+        expected = pd.DataFrame({"nature": "real", "architecture": ["CelebA", "FFHQ", "coco"], "images": [3, 2, 1]})
+        found = pd.DataFrame({"nature": "real", "architecture": ["celeb-a"] * 3 + ["coco"] * 2})
+        table = audit.check_inventory(found.assign(problem=["", "", "empty file", "", ""]), expected)
+        assert table["architecture"].tolist() == ["CelebA", "FFHQ", "coco"]
+        assert table["found"].tolist() == [2, 0, 2] and table["difference"].tolist() == [-1, -2, 1]
+
+    def test_the_inventory_of_the_paper_agrees_with_itself(self) -> None:
+        expected = pd.read_csv(INVENTORY)
+        whole = expected.loc[expected.index.repeat(expected["images"]), ["nature", "architecture"]]
+        table = audit.check_inventory(whole.assign(problem=""), expected)
+        assert (table["difference"] == 0).all() and table["found"].sum() == 72_334 and len(table) == 18
+
+    def test_descriptions_of_layouts_say_what_to_expect(self) -> None:
+        expected = expected_counts("cifake")
+        table = audit.check_inventory(pd.DataFrame(columns=[*expected.columns, "problem"]), expected)
+        assert table["difference"].tolist() == [-50_000, -10_000, -50_000, -10_000]
+
+    def test_an_empty_field_stands_for_all_and_several_fields_must_all_agree(self) -> None:
+        fields = {"nature": ["real", "dm_generated", "real", ""], "declared_split": ["train", "", "test", ""]}
+        expected = pd.DataFrame(fields | {"images": [1, 2, 0, 3]})
+        natures, splits = ["real", "dm_generated", "dm_generated"], ["train", "train", "test"]
+        manifest = pd.DataFrame({"nature": natures, "declared_split": splits, "problem": ""})
+        assert audit.check_inventory(manifest, expected)["difference"].tolist() == [0, 0, 0, 0]
+
+    def test_the_same_name_under_two_natures_is_two_architectures(self) -> None:
+        expected = pd.DataFrame({"nature": ["gan_generated", "real"], "architecture": "faces", "images": [1, 1]})
+        found = pd.DataFrame({"nature": ["real"], "problem": "", "architecture": "faces"})
+        assert audit.check_inventory(found, expected)["difference"].tolist() == [-1, 0]
+
+
+class TestFiles:
+    def test_one_row_a_nature_and_split_with_commonest_values(self) -> None:
+        table = facts(30, width=[256, 178] * 15)
+        table.loc[table["nature"] == "real", ["format", "jpeg_quality", "jpeg_subsampling"]] = ["JPEG", 75.0, "4:2:0"]
+        table.loc[0, "problem"] = "empty file"
+        found = audit.describe_files(table).set_index(["nature", "split"])
+        assert len(found) == 12 and found["images"].sum() == 29
+        real = found.loc[("real", "test")]
+        assert (real["format"], real["jpeg_quality"], real["subsampling"]) == ("JPEG (100%)", 75, "4:2:0 (100%)")
+        assert (real["size"], real["sizes"]) == ("178 x 256 (50%)", 2) or real["size"] == "256 x 256 (50%)"
+        fake = found.loc[("gan_generated", "test")]
+        assert fake["subsampling"] == "" and np.isnan(fake["jpeg_quality"]) and fake["median_bytes"] == 90_000
+        only = table[(table["nature"] == "real") & (table["split"] == "test")]
+        assert real["bits_per_pixel"] == pytest.approx((8 * 90_000 / only["width"] / 256).median())
+
+
+class TestClosePairs:
+    @given(
+        st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=30, unique=True),
+        st.lists(st.tuples(st.integers(0, 29), st.sets(st.integers(0, 63), min_size=1, max_size=7)), max_size=20),
+        st.integers(0, 6),
+    )
+    def test_they_are_those_that_comparing_all_with_all_finds(self, values: list, flips: list, distance: int) -> None:
+        relatives = {values[place % len(values)] ^ sum(1 << bit for bit in bits) for place, bits in flips}
+        hashes = np.array(sorted(set(values) | relatives), dtype=np.uint64)
+        apart = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
+        expected = np.argwhere(np.triu(apart <= distance, 1))
+        found = np.stack(audit.close_pairs(hashes, distance=distance), axis=1)
+        assert found.tolist() == expected.tolist()
+
+    def test_crowds_that_share_a_band_are_compared_too(self) -> None:
+        hashes = np.arange(300, dtype=np.uint64)  # only the lowest nine bits differ
+        first, second = audit.close_pairs(hashes, distance=1)
+        assert len(first) == sum(1 for a in range(300) for bit in range(9) if a < (a ^ 1 << bit) < 300)
+        assert (np.bitwise_count(hashes[first] ^ hashes[second]) == 1).all()
+
+
+class TestDuplicates:
+    def test_planted_copies_are_found_inside_and_across_natures(self, tmp_path: Path) -> None:
+        root = plant_tree(tmp_path / "images")
+        noise(0).save(root / "dm_generated" / "dm_1" / "copy.png")  # of dm_0/000.png
+        noise(1).save(root / "real" / "real_0" / "twin.bmp")  # of dm_0/001.png
+        found = audit.equal_pictures(build_manifest(root, workers=1))
+        assert found["path"].tolist() == [
+            "dm_generated/dm_0/001.png", "real/real_0/twin.bmp",  # the worst first: two natures
+            "dm_generated/dm_0/000.png", "dm_generated/dm_1/copy.png",
+        ]  # fmt: skip
+        assert found["cluster"].tolist() == [0, 0, 1, 1] and (found["distance"] == 0).all()
+        counts = audit.count_clusters({"equal pixels": found}).iloc[0].to_dict()
+        assert counts == {"kind": "equal pixels", "sets": 2, "images": 4, "across_architectures": 2,
+                          "across_natures": 1, "trained_and_tested": 0}  # fmt: skip
+
+    def test_a_recompressed_copy_is_near_and_noise_is_not(self, tmp_path: Path) -> None:
+        root = plant_tree(tmp_path / "images", images=20)
+        source = root / "real" / "real_0" / "004.png"
+        Image.open(source).save(root / "gan_generated" / "gan_0" / "copy.jpg", quality=80)
+        found = audit.near_duplicates(build_manifest(root, workers=1))
+        assert found["path"].tolist() == ["gan_generated/gan_0/copy.jpg", "real/real_0/004.png"]
+        assert found["distance"].max() <= audit.NEAR
+
+    def test_sets_across_training_and_test_come_first_and_are_counted(self) -> None:
+        table = facts(30)
+        table.loc[[0, 1], "phash"] = "ffffffffffffffff"  # both in base_train
+        table.loc[[5, 24], "phash"] = ["0123456789abcdef", "0123456789abcdee"]  # base_train and test
+        found = audit.near_duplicates(table)
+        assert found["cluster"].tolist() == [0, 0, 1, 1]
+        assert sorted(found["path"][:2]) == sorted(table["path"][[5, 24]]) and found["distance"].max() == 1
+        counts = audit.count_clusters({"near": found}).iloc[0]
+        assert (counts["sets"], counts["trained_and_tested"]) == (2, 1)
+
+    def test_images_of_one_group_are_no_near_duplicates(self) -> None:
+        table = facts(9, phash="00000000000000ff", group=["a"] * 9)
+        assert len(audit.near_duplicates(table)) == 0
+        assert len(audit.near_duplicates(table.assign(group=["a"] * 8 + ["b"]))) == 9
+
+    def test_excluded_images_make_no_leak(self) -> None:
+        table = facts(2, phash="00000000000000ff", split=["excluded", "test"])
+        assert audit.count_clusters({"near": audit.near_duplicates(table)})["trained_and_tested"].tolist() == [0]
+
+    def test_damaged_files_are_no_duplicates_and_nothing_found_is_an_empty_table(self) -> None:
+        table = facts(6)
+        table.loc[[0, 1], ["phash", "pixel_sha256", "problem"]] = ["", "", "empty file"]
+        for found in (audit.equal_pictures(table), audit.near_duplicates(table)):
+            assert len(found) == 0
+            assert audit.count_clusters({"none": found})[["sets", "images"]].iloc[0].tolist() == [0, 0]
+
+
+class TestSample:
+    def test_it_is_the_same_for_any_order_and_at_most_so_many_of_each(self) -> None:
+        table = facts(600)
+        sample = audit.sample_images(table, per_architecture=20, least=32)
+        assert sample.groupby(["nature", "architecture"]).size().eq(20).all()
+        shuffled = audit.sample_images(table.sample(frac=1, random_state=0), per_architecture=20, least=32)
+        assert set(sample["path"]) == set(shuffled["path"])
+        assert set(sample["split"]) == set(table["split"])
+
+    def test_small_and_excluded_images_are_left_out(self) -> None:
+        table = facts(12, width=[31] * 3 + [32] * 9, split=["test"] * 6 + ["excluded"] * 6)
+        assert audit.sample_images(table, per_architecture=99, least=32).index.tolist() == [3, 4, 5]
+
+
+class TestShortcuts:
+    def test_what_separates_is_said_with_its_figure(self) -> None:
+        table = facts()
+        size = pd.DataFrame({"bytes": np.where(table["nature"] == "real", 1.0, 2.0)}, index=table.index)
+        found = audit.shortcut_table({"bytes": size}, table, resamples=200).iloc[0]
+        assert (found["value"], found["high"]) == (1, 1) and 0.85 < found["low"] < 1  # 40 reals: not exactly 1
+        expected = f"balanced accuracy 100.0% ({found['low']:.1%} to 100.0%)"
+        assert found["sentence"] == f"Knowing only the size of the file separates real from fake: {expected}."
+
+    def test_noise_is_said_to_be_no_better_than_chance(self) -> None:
+        table = facts()
+        noise_features = pd.DataFrame(np.random.default_rng(0).normal(size=(len(table), 3)), index=table.index)
+        found = audit.shortcut_table({"traces": noise_features}, table, resamples=200).iloc[0]
+        assert found["low"] <= 0.5
+        assert found["sentence"].startswith(
+            "Knowing only the traces of JPEG blocks and resampling tells real from fake no better than chance: "
+        )
+
+    def test_only_training_rows_teach_and_only_test_rows_count(self) -> None:
+        table = facts()
+        value = np.where(table["nature"] == "real", 1.0, 2.0)
+        value[table["split"] == "test"] *= -1  # on the test part the rule is turned round
+        features = pd.DataFrame({"x": value}, index=table.index)
+        assert audit.real_or_fake(features, table, resamples=50)[0] <= 0.5
+
+    def test_features_may_cover_a_part_of_the_manifest(self) -> None:
+        table = facts()
+        part = table[table["nature"] != "gan_generated"]
+        features = pd.DataFrame({"x": np.where(part["nature"] == "real", 1.0, 2.0)}, index=part.index)
+        assert audit.shortcut_table({"bytes": features}, table, resamples=50)["value"].tolist() == [1]
+
+    def test_every_shortcut_has_words(self) -> None:
+        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "traces", "scalars"}
