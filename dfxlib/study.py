@@ -15,7 +15,7 @@ from dfxlib.zoo import FRONT_ENDS, check_backbone
 
 #: Keys of a study file, and the notebooks whose parameters they become.
 _DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-_DATA += ("pixel_limit", "strict")
+_DATA += ("pixel_limit", "strict", "audit_images")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 _LOOP = ("patience", "clip_norm")
@@ -74,7 +74,7 @@ def _check_kinds(study: dict) -> None:
     if not re.fullmatch(r"\w[\w.+-]*", str(study["study"])):
         raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
     at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0}
-    at_least |= dict.fromkeys(("image_size", "resamples", "threads", "workers", "pixel_limit"), 1)
+    at_least |= dict.fromkeys(("image_size", "audit_images", "resamples", "threads", "workers", "pixel_limit"), 1)
     for key, least in at_least.items():
         if type(study[key]) is not int or study[key] < least:
             raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
