@@ -135,17 +135,18 @@ def plot_spectra(spectra: np.ndarray, rows: pd.DataFrame, *, columns: int = 6) -
 
 
 def _gallery(rows: dict[tuple[str, str], list[np.ndarray]], *, columns: int, side: float = 0.95) -> Figure:
-    """One row of pictures for each (nature, architecture), named at the left."""
-    figure, axes = plt.subplots(len(rows), columns, figsize=(columns * side + 2.4, len(rows) * side), squeeze=False)
-    for row, ((nature, architecture), pictures) in zip(axes, rows.items()):
-        for axis, picture in zip(row, pictures):
-            axis.imshow(picture, interpolation="nearest")
-        for axis in row:
-            axis.set_axis_off()
-        row[0].text(-0.15, 0.5, architecture, transform=row[0].transAxes, ha="right", va="center", fontsize=8)
-        row[0].text(-0.15, 0.15, label_of(nature), transform=row[0].transAxes, ha="right", va="center", fontsize=7,
-                    color=NATURE_COLOURS[nature])  # fmt: skip
-    figure.subplots_adjust(wspace=0.04, hspace=0.04, left=0.25)
+    """One row of pictures for each (nature, architecture), named at the left; one Axes, which is fast."""
+    figure, axis = plt.subplots(figsize=(columns * side + 2.4, len(rows) * side))
+    for line, ((nature, architecture), pictures) in enumerate(rows.items()):
+        for column, picture in enumerate(pictures):
+            height, width = 0.48 * np.array(picture.shape[:2]) / max(picture.shape[:2])
+            place = (column - width, column + width, line + height, line - height)
+            axis.imshow(picture, extent=place, interpolation="nearest")
+        axis.text(-0.6, line, architecture, ha="right", va="center", fontsize=8)
+        axis.text(-0.6, line + 0.3, label_of(nature), ha="right", va="center", fontsize=7, color=NATURE_COLOURS[nature])
+    axis.set(xlim=(-0.5, columns - 0.5), ylim=(len(rows) - 0.5, -0.5), aspect="equal")
+    axis.set_axis_off()
+    figure.subplots_adjust(left=0.25, right=1, bottom=0, top=1)
     return figure
 
 
