@@ -353,9 +353,12 @@ def test_a_success_after_a_failure_takes_the_failed_notebook_away(
     Path("again.failed.ipynb").write_text("{}")
     Path("p.yaml").write_text("epochs: 5\nrate: 1.0e-3\n")
     options = ["-f", "p.yaml", "-y", "{names: [x, y], epochs: 6}", "-p", "epochs", "8", "-p", "folder", "again"]
+    options += ["--no-input"]
     assert main(["execute", "good.ipynb", "again/notebook.ipynb", *options]) == 0
     assert re.search(r"^good +again +\d+\.\d s$", capsys.readouterr().out, re.M)
     assert not Path("again.failed.ipynb").exists()
+    assert "epochs 8" in Path("again", "notebook.html").read_text()
+    assert "write_text" not in Path("again", "notebook.html").read_text()
     expected = {"epochs": 8, "rate": 0.001, "names": ["x", "y"], "folder": "again"}  # the last one given wins
     assert json.loads(Path("again", DONE).read_text())["parameters"] == expected
 

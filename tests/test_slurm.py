@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -103,7 +103,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_for(condition, *, seconds: float = 120) -> None:
+def wait_for(condition: Callable[[], object], *, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -115,7 +115,6 @@ def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     """The smoke study on the cluster: one base model's job cancelled at work, then the same call again."""
     clone = plant_clone(tmp_path_factory.mktemp("cluster"))
     first = background(clone, *COMMAND, **cluster)
-    at_work = clone / "runs" / "smoke" / "base" / "resnet18" / ".real.seed0"
     at_work = clone / "runs" / "smoke" / "base" / "resnet18" / "real" / ".seed0.partial.ipynb"
     wait_for(lambda: at_work.exists() or first.poll() is not None, seconds=1200)
     jobs = ask(cluster, "squeue", "--noheader", "--format=%i %k").splitlines()
