@@ -225,11 +225,21 @@ def _require_own(target: Path) -> None:
 
 
 def readme_table(results: Path) -> str:  # Markdown
-    """The README's table of results, from published files only."""
-    table = pd.read_csv(results / "report" / "tables" / "main.csv")
+    """The README's tables of results, from published files only: methods, and base models."""
     lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
-    for row in table.itertuples():
+    for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
         lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.images} |")
+    lines += [
+        "",
+        "| base model | main share | validation AUC (95% interval) | images: own + other |",
+        "|---|---|---|---|",
+    ]
+    for folder in sorted(results.glob("base/*/*/seed*")):
+        settings, metrics = (json.loads((folder / name).read_text()) for name in ("settings.json", "metrics.json"))
+        facts = settings | metrics
+        area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
+        sizes = "{main_images} + {other_images}".format(**facts)
+        lines.append(f"| {folder.parent.name} | {facts['main_share']} | {area} | {sizes} |")
     return "\n".join(lines)
 
 

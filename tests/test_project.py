@@ -44,10 +44,11 @@ def test_every_study_file_is_complete(path: Path, tmp_path: Path) -> None:
     assert study.check_study(content)["study"] == path.stem
 
 
-def test_the_readme_repeats_the_published_numbers() -> None:
-    block = re.search(r"<!-- results:demo -->\n(.*?)\n<!-- /results -->", README, re.S)
+@pytest.mark.parametrize("results", sorted((ROOT / "results").glob("*/")), ids=lambda path: path.name)
+def test_the_readme_repeats_the_published_numbers(results: Path) -> None:
+    block = re.search(rf"<!-- results:{results.name} -->\n(.*?)\n<!-- /results -->", README, re.S)
     assert block, "make publish fills the block"
-    assert block.group(1) == readme_table(ROOT / "results" / "demo")
+    assert block.group(1) == readme_table(results)
 
 
 def test_every_file_that_the_readme_names_exists() -> None:

@@ -18,7 +18,7 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
     """A run's folder as Run and execute leave it."""
     (folder / "tables").mkdir(parents=True)
     (folder / "figures").mkdir()
-    (folder / "settings.json").write_text("{}")
+    (folder / "settings.json").write_text('{"main_share": 0.9}')
     (folder / "environment.json").write_text(json.dumps({"device": "cpu", "threads": 2, "commit": commit}))
     (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0, "manifest_hash": "m"} | metrics))
     (folder / "notebook.html").write_text("<html>")
@@ -210,6 +210,7 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     assert r.update_readme(readme, tmp_path / "s")
     text = readme.read_text()
     assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850) | 90 |" in text and "old" not in text
+    assert "| real | 0.9 | 0.900 (0.800 to 0.950) | 90 + 10 |" in text
     assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
         "<!-- /results -->\nafter\n<!-- /results -->\n"
     )
