@@ -229,14 +229,12 @@ def readme_table(results: Path) -> str:  # Markdown
     lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
     for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
         lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.images} |")
-    lines += [
-        "",
-        "| base model | main share | validation AUC (95% interval) | images: own + other |",
-        "|---|---|---|---|",
-    ]
+    lines += ["", "| base model | main share | validation AUC (95% interval) | images: own + other |"]
+    lines.append("|---|---|---|---|")
     for folder in sorted(results.glob("base/*/*/seed*")):
-        settings, metrics = (json.loads((folder / name).read_text()) for name in ("settings.json", "metrics.json"))
-        facts = settings | metrics
+        facts = {}
+        for name in ("settings.json", "metrics.json"):
+            facts |= json.loads((folder / name).read_text())
         area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
         sizes = "{main_images} + {other_images}".format(**facts)
         lines.append(f"| {folder.parent.name} | {facts['main_share']} | {area} | {sizes} |")
