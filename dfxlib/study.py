@@ -20,12 +20,8 @@ _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 _LOOP = ("patience", "clip_norm")
 BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "augment", *_LOOP)
-COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes") + (
-    "head",
-    "augment",
-    "copies",
-    *_LOOP,
-)
+COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
+COMPLETE_KEYS += ("head", "augment", "copies", *_LOOP)
 _STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete", "deterministic")
 _VARIANTS = ("task", "train_on")  # what only a variant may set
 KEYS = (*_STUDY, "variants", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")

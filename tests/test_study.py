@@ -26,7 +26,7 @@ pytestmark = pytest.mark.study
 
 def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
     done = sorted(path.parent.relative_to(clone).as_posix() for path in smoke.rglob(".done"))
-    assert len(done) == 8  # manifest, three base models, complete, robustness, generalization, report
+    assert len(done) == 10  # manifest, three base models, complete, robustness, generalization, report, two variants
     assert all(json.loads((clone / run / ".done").read_text())["seconds"] > 0 for run in done)
 
 
@@ -123,10 +123,32 @@ def test_every_condition_scores_the_same_images_and_raw_is_the_test_of_notebook_
     pd.testing.assert_series_equal(raw, test.loc[raw.index], atol=1e-4, rtol=0)
 
 
+def test_variants_are_scored_on_the_images_of_the_complete_model_and_on_the_unseen(smoke: Path) -> None:
+    own = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
+    generalization = pd.read_parquet(smoke / "generalization" / "resnet18" / "seed0" / "scores.parquet")
+    unseen = generalization.loc[generalization["split"] == "unseen", "path"]
+    for variant in ("linear_head", "threeway"):
+        folder = smoke / "variant" / variant / "resnet18" / "seed0"
+        scores = pd.read_parquet(folder / "scores.parquet")
+        assert set(scores["variant"]) == {variant}
+        assert sorted(scores["path"]) == sorted([*own["path"], *unseen])
+        assert (folder / "calibration.json").is_file() and (folder / "last.safetensors").is_file()
+    assert set(own["variant"]) == {"deepfeaturex"}
+
+
+def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, clone: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.yaml"
+    more.write_text("variants:\n  blur: {base: {augment: jpeg_blur}}\n  permuted: {complete: {head: permuted}}\n")
+    plan = call(clone, "snakemake", "--configfile", "studies/smoke.yaml", str(more), "--cores", "2", "-n")
+    assert plan.returncode == 0, plan.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan.stdout, re.M))
+    assert jobs == {"variant_base": "3", "variant_complete": "2", "report": "1", "all": "1", "total": "7"}
+
+
 def test_the_report_links_every_run_and_asks_the_network_for_nothing(smoke: Path) -> None:
     page = (smoke / "report" / "index.html").read_text()
     links = re.findall(r'href="(\.\./[^"]+)"', page)
-    assert len(links) == 7
+    assert len(links) == 9
     assert all((smoke / "report" / link).resolve().is_file() for link in links)
     for html in smoke.rglob("*.html"):
         assert not re.search(r'(?:src|href)\s*=\s*["\']?(?:https?:)?//(?!doi|arxiv)', html.read_text()), html
