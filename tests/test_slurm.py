@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -72,7 +73,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     # The plugin's inner srun loses SLURM_CONF on its way, and would look into /etc.
     (folder / "bin" / "srun").write_text(f'#!/bin/sh\nSLURM_CONF={conf} exec {shutil.which("srun")} "$@"\n')
     (folder / "bin" / "srun").chmod(0o755)
-    variables = {"SLURM_CONF": str(conf), "PATH": f"{folder}/bin:{os.environ['PATH']}:/usr/sbin"}
+    programs = Path(sys.executable).parent
+    variables = {"SLURM_CONF": str(conf), "PATH": f"{folder}/bin:{programs}:{os.environ['PATH']}:/usr/sbin"}
     files = {"key-file": "munge.key", "socket": "munge.socket", "pid-file": "munge.pid", "log-file": "munge.log"}
     munged = ["munged", "--foreground", "--force", "--num-threads=2"]
     munged += [f"--{option}={folder / name}" for option, name in (files | {"seed-file": "munge.seed"}).items()]
