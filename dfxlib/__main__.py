@@ -73,17 +73,19 @@ def _manifest(options: argparse.Namespace) -> int:
         )
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
+    if options.out.is_dir() or not options.out.parent.is_dir():  # before everything is read
+        raise ValueError(f"--out {options.out} must be a file in a folder that exists")
     names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
     manifest = m.build_manifest(options.root, required=(), sidecar=project_path(options.cache_root), **settings)
     digest = m.write_manifest(manifest, options.out)
-    problems = _describe(manifest)
-    print(f"{len(manifest)} images, manifest {digest[:12]} in {options.out}")
+    problems = _describe(manifest, use_declared=options.use_declared)
+    print(f"{len(manifest)} rows, manifest {digest[:12]} in {options.out}")
     return 1 if options.strict and problems else 0
 
 
-def _describe(manifest: "pd.DataFrame") -> int:  # images with a problem
+def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
     """Print what is in a manifest, and what deserves a look."""
     from dfxlib import manifest as m
 
@@ -94,6 +96,13 @@ def _describe(manifest: "pd.DataFrame") -> int:  # images with a problem
     if len(disputed):
         first = disputed.iloc[0]
         print(f"{len(disputed)} groups span declared splits, first {first['declared']}: {first['paths']}")
+    usable = manifest[manifest["problem"] == ""]
+    undeclared = int((usable["declared_split"] == "").sum())
+    if use_declared and undeclared:
+        print(f"{undeclared} images declare no split and were split by hash")
+    excluded = int((usable["split"] == "excluded").sum())
+    if excluded:
+        print(f"{excluded} sound images are excluded: for their nature, or because their group stands on two sides")
     if len(problems):
         print(f"{problems['images'].sum()} files have a problem:\n{problems.to_string(index=False)}")
     return int(problems["images"].sum())

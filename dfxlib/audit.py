@@ -66,8 +66,8 @@ def describe_files(manifest: pd.DataFrame) -> pd.DataFrame:  # one row a nature 
 
 def equal_pictures(manifest: pd.DataFrame) -> pd.DataFrame:  # columns as in _clusters
     """Images whose decoded pixels are equal, whatever their files look like."""
-    usable = manifest[manifest["problem"] == ""]
-    repeated = usable[usable.duplicated("pixel_sha256", keep=False)]
+    decoded = manifest[manifest["pixel_sha256"] != ""]  # with a problem or not: two natures are one
+    repeated = decoded[decoded.duplicated("pixel_sha256", keep=False)]
     return _clusters(repeated, pd.factorize(repeated["pixel_sha256"])[0])
 
 
@@ -193,7 +193,7 @@ def _clusters(rows: pd.DataFrame, cluster: np.ndarray) -> pd.DataFrame:
     columns = ["nature", "architecture", "split", "group", "path", "container", "row", "phash"]
     table = rows[columns].assign(cluster=cluster, part=_part(rows["split"])).sort_values(["cluster", "path"])
     sets = table.groupby("cluster")
-    worst = sets[["part", "nature"]].nunique().assign(images=sets.size(), path=sets["path"].first())
+    worst = (sets[["part", "nature"]].nunique() > 1).assign(images=sets.size(), path=sets["path"].first())
     worst = worst.sort_values(["part", "nature", "images", "path"], ascending=[False, False, False, True])
     table["cluster"] = table["cluster"].map({old: new for new, old in enumerate(worst.index)})
     table = table.sort_values(["cluster", "path"], ignore_index=True)

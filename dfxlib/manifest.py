@@ -56,6 +56,7 @@ def build_manifest(
     facts = read_facts(rows, root, pixel_limit=pixel_limit, workers=workers, sidecar=sidecar)
     manifest = pd.concat([rows.drop(columns="problem"), facts], axis=1)
     manifest["problem"] = rows["problem"].where(rows["problem"] != "", facts["problem"])
+    manifest.loc[contradicted(manifest), "problem"] = "its pixels stand under another nature as well"
     _require_natures(manifest, required, root)
     manifest["group"] = merge_groups(names, manifest)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen, use_declared=use_declared)
@@ -103,6 +104,21 @@ def merge_groups(names: pd.Series, manifest: pd.DataFrame) -> pd.Series:
     component = connected_components(coo_array((np.ones(len(start)), (start, end)), shape=(size, size)), directed=False)
     smallest = pd.Series(by_name).groupby(component[1][by_name]).transform("min")
     return pd.Series(ordered[smallest], index=names.index)
+
+
+def contradicted(manifest: pd.DataFrame) -> pd.Series:  # bool
+    """Rows whose pixels have two natures: nobody can learn from both labels, and one is wrong.
+
+    An unknown generator's picture may stand under a known one; it contradicts `real` only.
+    """
+    found = manifest[(manifest["problem"] == "") & (manifest["pixel_sha256"] != "")]
+    known = found["nature"].where(found["nature"] != "fake_unknown")
+    natures = known.groupby(found["pixel_sha256"]).transform("nunique")
+    of_unknown, of_real = (
+        (found["nature"] == nature).groupby(found["pixel_sha256"]).transform("any")
+        for nature in ("fake_unknown", "real")
+    )
+    return ((natures > 1) | (of_unknown & of_real)).reindex(manifest.index, fill_value=False)
 
 
 def merged_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, images, paths
@@ -172,6 +188,8 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
     if not path.is_file():
         raise FileNotFoundError(f"manifest {path} is missing; run 00_prepare_dataset first")
     digest, stated = vouched_sha256(path), checksum_path(path)
+    if not stated.is_file():
+        raise FileNotFoundError(f"manifest {path} stands without {stated.name}; copy that too, or prepare it again")
     if not digest:
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
     # pyarrow takes half the memory that pandas takes for the same table.

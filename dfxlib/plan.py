@@ -70,7 +70,7 @@ def describe_plan(study: dict, table: pd.DataFrame, *, where: str) -> str:
     hours = table["gpu_hours"].map(lambda value: "not measured" if pd.isna(value) else f"{value:.1f}" if value else "")
     shown = table.drop(columns="gpu_hours").assign(**{"GPU hours": hours}).to_string(index=False)
     missing = ", ".join(dict.fromkeys(table.loc[table["gpu_hours"].isna(), "backbone"]))
-    return (
-        f"{shown}\n\nstudy {study['study']}: {table['jobs'].sum()} jobs, "
-        f"{table['gpu_hours'].sum():.1f} GPU hours (speed: {where}); not measured: {missing or 'nothing'}"
-    )
+    jobs = f"{shown}\n\nstudy {study['study']}: {table['jobs'].sum()} jobs"
+    if table["gpu_hours"].sum() == 0:
+        return f"{jobs}; GPU hours are not known: {where}"
+    return f"{jobs}, {table['gpu_hours'].sum():.1f} GPU hours (speed: {where}); not measured: {missing or 'nothing'}"

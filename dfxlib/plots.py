@@ -153,7 +153,8 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
 
 def plot_verdicts(table: pd.DataFrame, *, label: str = "architecture") -> Figure:
     """Which class the images of each row are taken for; columns nature, `label`, said_dm, said_gan, said_real."""
-    shares = table.set_index(label)[["said_dm", "said_gan", "said_real"]]
+    names = table[label] + np.where(table["split"] == "unseen", " (unseen)", "") if "split" in table else table[label]
+    shares = table.set_index(names)[["said_dm", "said_gan", "said_real"]]
     shares.columns = [label_of(name) for name in CLASSES]
     figure, axis = plt.subplots(figsize=(5.6, 0.3 * len(table) + 1.4), layout="constrained")
     sns.heatmap(shares, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "share"})
@@ -198,6 +199,8 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
             label = f"{label_of(nature)}, {'unseen' if split == 'unseen' else 'seen'}"
             if here.any():
                 axis.scatter(*places[here].T, s=14, linewidths=0.8, label=label, **colour, **style)
+    low, high = np.percentile(places, (0.5, 99.5), axis=0)  # a few far points would squeeze all others
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     shares = pca.explained_variance_ratio_
     axis.set(xlabel=f"first component ({shares[0]:.0%} of variance)", ylabel=f"second component ({shares[1]:.0%})")
     figure.legend(loc="outside upper center", ncols=3, frameon=False)

@@ -75,8 +75,32 @@ def test_a_manifest_without_its_checksum_is_refused(tree: Path, tmp_path: Path, 
     m.write_manifest(build(tree), path)
     stated = Path(f"{path}.sha256")
     stated.unlink() if checksum is None else stated.write_text(checksum)
-    with pytest.raises(ValueError, match="prepare it again"):
+    with pytest.raises((FileNotFoundError, ValueError), match=r"stands without|it was edited") as told:
         m.read_manifest(path)
+    assert "prepare it again" in str(told.value) and isinstance(told.value, FileNotFoundError) == (checksum is None)
+
+
+@pytest.mark.parametrize(
+    "natures, contradicted",
+    [
+        (("real", "gan_generated"), True),
+        (("dm_generated", "gan_generated"), True),
+        (("real", "fake_unknown"), True),
+        (("gan_generated", "fake_unknown"), False),
+        (("real", "real"), False),
+    ],
+)
+def test_equal_pixels_under_two_natures_teach_nobody(natures: tuple[str, str], contradicted: bool) -> None:
+    table = pd.DataFrame({"nature": [*natures, "real"], "pixel_sha256": ["same", "same", "own"], "problem": ""})
+    assert m.contradicted(table).tolist() == [contradicted, contradicted, False]
+
+
+def test_a_picture_with_two_labels_enters_no_training(own_tree: Path) -> None:
+    source = sorted((own_tree / "real").rglob("*.png"))[0]
+    shutil.copy(source, next((own_tree / "gan_generated").iterdir()) / "twin.png")
+    problems = build(own_tree).query("problem != ''")
+    assert len(problems) == 2 and set(problems["split"]) == {"excluded"}
+    assert set(problems["problem"]) == {"its pixels stand under another nature as well"}
 
 
 def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> None:
