@@ -51,8 +51,8 @@ def over_cache(pixels: np.ndarray, labels: np.ndarray, folder: Path) -> float:
     """Seconds of one epoch of the study's loop, without its validation and checkpoint."""
     rows = np.arange(len(pixels))
     train, valid = Examples(pixels, rows, labels), Examples(pixels, rows[:BATCH], labels[:BATCH])
-    history = fit(new_model(), train, valid, state_folder=folder, settings={}, epochs=1, batch_size=BATCH)
-    return len(pixels) / history["images_per_second"].item()
+    fitted = fit(new_model(), train, valid, state_folder=folder, settings={}, epochs=1, batch_size=BATCH)
+    return len(pixels) / fitted.history["images_per_second"].item()
 
 
 def main() -> int:

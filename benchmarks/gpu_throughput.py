@@ -54,8 +54,8 @@ def training_rates(backbone: str, pixels: np.ndarray, *, batch_size: int, device
     few = Examples(pixels, rows[:batch_size], rows[:batch_size] % 2)
     with tempfile.TemporaryDirectory() as folder:
         states = Path(folder)
-        history = fit(model, examples, few, state_folder=states, settings={}, epochs=3, batch_size=batch_size,
-                      device=device, label=backbone)  # fmt: skip
+        fitted = fit(model, examples, few, state_folder=states, settings={}, epochs=3, batch_size=batch_size,
+                     device=device, label=backbone)  # fmt: skip
     model.train().requires_grad_(True)
     batch, labels = to_input(pixels[:batch_size], device), torch.tensor(rows[:batch_size] % 2, device=device)
 
@@ -66,7 +66,7 @@ def training_rates(backbone: str, pixels: np.ndarray, *, batch_size: int, device
         model.zero_grad(set_to_none=True)
 
     bare = resident_rate(step, images=len(pixels), batch_size=batch_size, device=device)
-    ours = float(history["images_per_second"][1:].max())
+    ours = float(fitted.history["images_per_second"][1:].max())
     return {"training": ours, "forward_backward": bare, "training_share": ours / bare}
 
 

@@ -1,0 +1,38 @@
+"""The measuring functions of benchmarks/ run on little, so that they keep up with what they measure."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(ROOT / "benchmarks"), *sys.path])
+
+
+def squares(count: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def test_an_epoch_over_the_cache_is_timed(tmp_path: Path) -> None:
+    import epoch_over_cache as benchmark
+
+    pixels, labels = squares(2 * benchmark.BATCH), np.arange(2 * benchmark.BATCH) % 2
+    assert (
+        benchmark.over_cache(pixels, labels, tmp_path)
+        > 0
+        < benchmark.alone(1, pixels[: benchmark.BATCH], labels[: benchmark.BATCH])
+    )
+
+
+@pytest.mark.parametrize("rates", ["training_rates", "extraction_rates"])
+def test_a_backbones_speed_is_a_share_of_the_bare_networks(rates: str) -> None:
+    import gpu_throughput as benchmark
+
+    found = getattr(benchmark, rates)("resnet18", squares(16), batch_size=8, device=torch.device("cpu"))
+    assert all(value > 0 for value in found.values()) and any("share" in name for name in found)
