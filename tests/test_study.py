@@ -173,7 +173,8 @@ def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: 
 
 
 def test_profiles_plan_the_study_of_paper_scale(clone: Path, tmp_path: Path) -> None:
-    arguments = ["--configfile", "studies/deepfeaturex.yaml", "--config", f"data_root={tmp_path}", "-n"]
+    # Neither the images nor the weights are here, so the plan is made as if nothing was pretrained.
+    arguments = ["--configfile", "studies/deepfeaturex.yaml", "--config", f"data_root={tmp_path}", "weights=none", "-n"]
     plan = call(clone, "snakemake", *arguments, "--workflow-profile", "profiles/local-gpu")
     assert plan.returncode == 0, plan.stderr
     assert re.search(r"^base +42$", plan.stdout, re.M), "three base models for each of 14 backbones"
