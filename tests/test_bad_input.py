@@ -237,6 +237,24 @@ def test_input_that_cannot_be_used_is_one_sentence(tmp_path: Path, task: str, ca
     assert error.startswith("dfxlib manifest: ") and error.endswith(f"{sentence}\n") and error.count("\n") == 1
 
 
+def test_a_place_that_cannot_be_written_is_told_before_an_image_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    root = plant_tree(tmp_path / "images", architectures=1, images=1)
+    for out in (tmp_path, tmp_path / "absent" / "m.csv"):
+        assert call(root, "--out", out, "--cache-root", tmp_path / "c") == 2
+        assert f"--out {out} must be a file in a folder that exists" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
+
+
+def test_images_that_declare_no_split_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = table_root(tmp_path, "")
+    (root / "images.csv").write_text(listed(root).replace(",train", ",", 1))
+    options = ["--layout", "csv", "--use-declared", "--out", tmp_path / "m.csv", "--cache-root", tmp_path / "c"]
+    assert call(root, *options) == 0
+    assert "1 images declare no split and were split by hash" in capsys.readouterr().out
+
+
 def test_a_data_set_without_a_class_gets_its_manifest(tmp_path: Path) -> None:
     root = plant_tree(tmp_path / "images", architectures=1, images=2)
     for path in (root / "gan_generated").rglob("*.png"):
