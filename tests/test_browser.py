@@ -31,7 +31,7 @@ def copied(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pages(copied: Path) -> list[Path]:
     found = sorted(copied.rglob("*.html"))
-    assert len(found) == 9, "a page for each of eight runs, and the entrance"
+    assert len(found) == len(list(copied.rglob(".done"))) + 1 > 1, "a page for each run, and the entrance"
     return found
 
 
@@ -89,7 +89,7 @@ def test_the_entrance_leads_to_every_notebook_and_each_leads_back(tab: tuple, co
     page, _ = tab
     page.goto((copied / "report" / "index.html").as_uri())
     links = page.eval_on_selector_all("a[href$='notebook.html']", "all => all.map(a => a.href)")
-    assert len(links) == 7
+    assert len(links) == len(list(copied.rglob(".done"))) - 1, "every run but the report's own"
     for link in links:
         page.goto(link)
         page.get_by_role("link", name="To the report of this study").click()
