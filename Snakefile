@@ -146,7 +146,7 @@ rule variant_base:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[base]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
 
 
 rule variant_three_way:
@@ -165,7 +165,7 @@ rule variant_three_way:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[base]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
 
 
 rule variant_complete:
@@ -185,7 +185,7 @@ rule variant_complete:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb -y {PLACE[complete]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q}"
 
 
 rule robustness:
