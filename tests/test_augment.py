@@ -79,6 +79,24 @@ def test_a_compressed_picture_is_what_pillow_makes_of_it() -> None:
     raise AssertionError("no picture was only compressed")
 
 
+def test_in_eight_epochs_each_picture_takes_each_of_its_eight_poses_once() -> None:
+    array, rows = squares(3, side=5), np.array([2, 0])
+    epochs = np.stack([a.dihedral(array, rows, seed=4, epoch=epoch) for epoch in range(3, 11)])
+    for position, row in enumerate(rows):
+        square = Image.fromarray(array[row])
+        poses = {square.tobytes()} | {square.transpose(way).tobytes() for way in Image.Transpose}
+        assert len(poses) == 8
+        assert {pose.tobytes() for pose in epochs[:, position]} == poses
+
+
+def test_pictures_do_not_take_their_poses_in_one_order() -> None:
+    array = np.repeat(squares(1), 64, axis=0)  # one picture 64 times: what differs is the pose
+    seen = a.dihedral(array, np.arange(64), seed=0, epoch=0)
+    assert len({picture.tobytes() for picture in seen}) == 8
+    assert (a.dihedral(array, np.arange(64), seed=1, epoch=0) != seen).any()
+    np.testing.assert_array_equal(a.dihedral(array, np.array([9, 5]), seed=0, epoch=0), seen[[9, 5]])
+
+
 def test_every_epoch_draws_one_stored_copy_of_each_image() -> None:
     array = np.arange(4)[:, None] * 100 + np.arange(50)[None]  # [copies, images]: value 100 * copy + image
     rows = np.array([7, 0, 49, 7])

@@ -65,7 +65,7 @@ def test_an_augmented_copy_is_what_training_on_pictures_would_see_in_that_epoch(
     [
         ({"copies": 2}, "copies is 2 with augment 'none'; expected 1, or more with an augmentation"),
         ({"copies": 0, "augment": "jpeg_blur"}, "copies is 0 with augment 'jpeg_blur'; expected 1"),
-        ({"augment": "cutout"}, "augment 'cutout' is unknown; expected one of none, jpeg_blur"),
+        ({"augment": "cutout"}, "augment 'cutout' is unknown; expected one of none, jpeg_blur, dihedral"),
     ],
 )
 def test_copies_that_cannot_be_are_refused(net: DeepFeatureXNet, tmp_path: Path, how: dict, message: str) -> None:

@@ -83,7 +83,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ),
         (
             {"variants": {"a": {"base": {"augment": "flip"}}}},
-            "augment 'flip' is unknown; expected one of none, jpeg_blur",
+            "augment 'flip' is unknown; expected one of none, jpeg_blur, dihedral",
         ),
         ({"variants": {"a": {"main_share": 2}}}, "study key main_share is 2; expected a share between 0 and 1"),
         ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
