@@ -20,6 +20,7 @@ FLOORS = (
     ("checkpoint",),
     ("train",),
     ("features", "evaluate"),
+    ("architectures", "confidence"),
     ("audit", "plots", "plots_data", "record", "execute", "plan"),
     ("report",),
     ("__main__",),
