@@ -164,11 +164,16 @@ def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
 
 
 def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """One row a condition and metric, with interval; `scores` by condition, the raw one among them."""
+    """One row a condition and metric, with interval; `scores` by condition, the raw one among them.
+
+    Real recall is the same three-way and binary: a real image is called real or it is not.
+    """
     wanted = {
         ("three-way", "balanced accuracy"): "three-way balanced accuracy",
-        ("argmax", "fake recall"): "fake recall",
+        ("three-way", "dm_generated recall"): "diffusion recall",
+        ("three-way", "gan_generated recall"): "GAN recall",
         ("argmax", "real recall"): "real recall",
+        ("argmax", "fake recall"): "fake recall",
         ("fake score", "AUC"): "AUC",
     }
     rows = []

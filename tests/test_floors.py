@@ -21,7 +21,7 @@ FLOORS = (
     ("train",),
     ("features", "evaluate"),
     ("architectures", "confidence"),
-    ("audit", "plots", "plots_data", "record", "execute", "plan"),
+    ("audit", "plots", "plots_data", "plots_results", "record", "execute", "plan"),
     ("report",),
     ("__main__",),
 )
