@@ -1,4 +1,4 @@
-"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance` and `publish`.
+"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance`, `publish` and `export`.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died or --strict or --verify found something, 2 unusable
 arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 143 stopped by SIGTERM.
@@ -138,6 +138,13 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from dfxlib.export import export_model
+
+    print(f"the model is {export_model(options.run, options.folder)}")
+    return 0
+
+
 def _guidance(options: argparse.Namespace) -> int:
     from dfxlib.manifest import read_manifest
     from dfxlib.tables import write_guidance
@@ -191,6 +198,10 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
     publish.set_defaults(handle=_publish)
+    export = commands.add_parser("export", help="publish a trained model as a folder that opens anywhere")
+    export.add_argument("run", type=Path, help="runs/STUDY/complete/BACKBONE/seedN")
+    export.add_argument("folder", type=Path, help="new folder of the model")
+    export.set_defaults(handle=_export)
     guidance = commands.add_parser("guidance", help="write the splits of a manifest as the reference reads them")
     guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
     guidance.add_argument("out", type=Path, help="guidance.csv")

@@ -19,9 +19,9 @@ FLOORS = (
     ("models",),
     ("checkpoint",),
     ("train",),
-    ("features", "evaluate"),
+    ("features", "evaluate", "novelty"),
     ("audit", "plots", "plots_data", "record", "execute", "plan"),
-    ("report",),
+    ("report", "export"),
     ("__main__",),
 )
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
