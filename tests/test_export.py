@@ -113,24 +113,6 @@ def test_what_is_no_published_model_is_told_with_the_cure(trained_run: Path, tmp
         open_model(trained_run)
     with pytest.raises(FileNotFoundError, match="nowhere is missing; expected a folder that"):
         open_model(tmp_path / "nowhere")
-    (tmp_path / "net.pt").touch()
-    with pytest.raises(ValueError, match=r"net\.pt does not say what network it is; name its backbone"):
-        open_model(tmp_path / "net.pt")
-
-
-def test_a_reference_checkpoint_opens_uncalibrated(trained_model: DeepFeatureXNet, tmp_path: Path) -> None:
-    state = {}
-    for number, base in enumerate(trained_model.base_models, 1):
-        state |= {f"model{number}.{name}": tensor for name, tensor in base.backbone.state_dict().items()}
-    state |= {f"convs.{name}": tensor for name, tensor in trained_model.head.convs.state_dict().items()}
-    state |= {f"classifier.0.{name}": tensor for name, tensor in trained_model.head.classifier.state_dict().items()}
-    torch.save(state, tmp_path / "reference.pt")
-    opened = open_model(tmp_path / "reference.pt", backbone="resnet18")
-    images = to_input(squares(2, side=64), torch.device("cpu"))
-    with torch.no_grad():
-        assert opened.model(images).shape == (2, 3)
-    assert opened.calibration == {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
-    assert opened.settings["image_size"] == 256 and opened.reference is None
 
 
 def test_a_run_whose_files_changed_is_not_published(trained_run: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ FLOORS = (
     ("features", "evaluate", "novelty"),
     ("audit", "plots", "plots_data", "record", "execute", "plan"),
     ("report", "export"),
+    ("detect",),
     ("__main__",),
 )
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}
