@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, SHORT, named, says_fake
+from dfxlib.evaluate import LOGITS, SHORT, TRAINED_SPLITS, named, says_fake
 from dfxlib.names import CLASSES, NATURES
 
 #: Metrics of fakes ranked against real images; those of real sources are recalls alone.
@@ -75,22 +75,28 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     return pd.DataFrame(rows)
 
 
-def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
+def seen_against_unseen(methods: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
     """Mean three-way recall over architectures, each counted once, by method, nature and split."""
-    rows = []
-    for method, scores in methods.items():
-        draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
-        said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
-        hit = said == scores["nature"].to_numpy()
-        for (nature, split), part in scores[scores["nature"].isin(CLASSES)].groupby(["nature", "split"]):
-            names = part["architecture"].unique()
-            here = ((scores["nature"] == nature) & (scores["split"] == split)).to_numpy()
-            recalls = [stats.rate(hit, here & (scores["architecture"] == name).to_numpy(), draws) for name in names]
-            row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
-            row["images"] = len(part)
-            recall = stats.interval(np.mean(recalls, axis=0), clusters=part["group"].nunique())
-            rows.append(row | named("recall", recall))
-    return pd.DataFrame(rows)
+    means = [averages(scores, calibration, resamples=resamples).assign(method=name) for name, scores in methods.items()]
+    recall = pd.concat(means, ignore_index=True).query("metric == 'recall' and nature in @CLASSES")
+    return recall.drop(columns="metric").rename(columns=lambda name: name.replace("value", "recall"))
+
+
+def further_rows(manifest: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Rows of another manifest on which a study's models can be tested, whatever that manifest's splits say.
+
+    Images whose pixels a training part of the study (manifest `own`) holds are left out. Fakes
+    of an architecture that was trained on, by nature and name, and all real images become
+    `test`, other fakes `unseen`. Raises ValueError where nothing remains.
+    """
+    trained = own[own["split"].isin(TRAINED_SPLITS)]
+    known = manifest["pixel_sha256"].isin(set(trained["pixel_sha256"]))
+    rows = manifest[(manifest["problem"] == "") & ~known]
+    if rows.empty:
+        raise ValueError(f"none of {len(manifest)} images is usable and new to the model; give another manifest_path")
+    names = set(zip(trained["nature"], trained["architecture"]))
+    seen = [nature == "real" or (nature, name) in names for nature, name in zip(rows["nature"], rows["architecture"])]
+    return rows.assign(split=np.where(seen, "test", "unseen"))
 
 
 def shared_reals(scores: pd.DataFrame) -> np.ndarray:  # [N] bool

@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from dfxlib.names import CLASSES, NATURES
-from dfxlib.style import CLASS_LABELS, METHOD_COLOURS, NATURE_COLOURS, label_of
+from dfxlib.style import CLASS_LABELS, NATURE_COLOURS, label_of
 
 _MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
 
@@ -71,7 +71,7 @@ def plot_condition_verdicts(shares: pd.DataFrame) -> Figure:
             shares[shares["nature"] == nature].set_index("condition").loc[names, ["said_dm", "said_gan", "said_real"]]
         )
         said.columns = [label_of(name) for name in CLASSES]
-        sns.heatmap(said, annot=_notes(said), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+        sns.heatmap(said, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
         axis.set_title(f"{label_of(nature)} images", color=NATURE_COLOURS[nature])
         axis.set(xlabel="verdict", ylabel="")
     return figure
@@ -117,31 +117,6 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_risk(table: pd.DataFrame) -> Figure:
-    """Coverage and errors of the band of "unsure" by split, beside what it promised; `confidence.unsure_table`."""
-    metrics, splits = list(pd.unique(table["metric"])), list(pd.unique(table["split"]))
-    figure, axis = plt.subplots(figsize=(7, 0.55 * len(metrics) + 1.3), layout="constrained")
-    for row in table.itertuples():
-        place = metrics.index(row.metric) + 0.3 * (splits.index(row.split) - (len(splits) - 1) / 2)
-        colour = METHOD_COLOURS[splits.index(row.split) % len(METHOD_COLOURS)]
-        if np.isnan(row.value):
-            axis.text(0, place, f" undefined ({row.split})", va="center", fontsize=8, color=colour)
-            continue
-        axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5)
-        axis.plot(row.value, place, "o", color=colour, markersize=5)
-        if row.promised == row.promised:
-            axis.plot([row.promised] * 2, [place - 0.2, place + 0.2], color="#D55E00", linewidth=2)
-    for number, split in enumerate(splits):
-        axis.plot([], [], "o", color=METHOD_COLOURS[number % len(METHOD_COLOURS)], label=split)
-    axis.plot([], [], "|", color="#D55E00", markersize=10, markeredgewidth=2, label="promised at most")
-    axis.set_yticks(range(len(metrics)), metrics)
-    axis.invert_yaxis()
-    axis.set(xlim=(-0.02, 1.02), xlabel="share of images (95% interval)")
-    figure.legend(loc="outside upper center", ncols=len(splits) + 1, frameon=False)
-    sns.despine(figure)
-    return figure
-
-
 def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     """Features [N, ...] on their first two principal components: a colour a nature, a mark an architecture."""
     flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
@@ -164,8 +139,3 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     sns.despine(figure)
     return figure
-
-
-def _notes(shares: pd.DataFrame) -> np.ndarray:
-    """Percentages on the cells of a heat map; a share of no image at all has no cell."""
-    return shares.map(lambda share: f"{share:.0%}" if np.isfinite(share) else "").to_numpy()

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from samples import rows
 from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 from test_evaluate import CALIBRATION, FEW, said, scores
 
-from dfxlib.architectures import averages, by_architecture, seen_against_unseen, shared_reals
+from dfxlib.architectures import averages, by_architecture, further_rows, seen_against_unseen, shared_reals
 from dfxlib.names import CLASSES
 
 
@@ -42,7 +43,7 @@ def test_folders_of_one_name_under_two_natures_stay_apart() -> None:
     assert result["nature"].tolist() == list(CLASSES) and result["images"].tolist() == [40, 40, 40]
     recalls = recall_score(table["nature"], said(table), average=None, labels=CLASSES)
     np.testing.assert_allclose(result["recall"], recalls, rtol=1e-6)
-    seen = seen_against_unseen({"ours": table}, resamples=FEW)
+    seen = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW)
     np.testing.assert_allclose(seen["recall"], recalls, rtol=1e-6)
 
 
@@ -51,7 +52,7 @@ def test_seen_and_unseen_count_each_architecture_once() -> None:
     table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
     keep = (table["architecture"] != "gan_generated_0") | (table.index % 4 == 0)  # architectures of unequal size
     table = table[keep].reset_index(drop=True)
-    result = seen_against_unseen({"ours": table}, resamples=FEW).set_index(["nature", "split"])
+    result = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW).set_index(["nature", "split"])
     hit = said(table) == table["nature"]
     means = hit.groupby(table["architecture"]).mean()
     assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(
@@ -131,5 +132,17 @@ def test_the_shared_reals_are_those_of_the_test_part_where_there_are_any() -> No
 
 def test_fakes_of_unknown_nature_have_no_three_way_average() -> None:
     table = scores(90).assign(nature=lambda t: t["nature"].replace("gan_generated", "fake_unknown"))
-    result = seen_against_unseen({"ours": table}, resamples=FEW)
+    result = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW)
     assert sorted(result["nature"]) == ["dm_generated", "real"]
+
+
+def test_another_manifest_is_tested_on_what_is_new_to_the_model() -> None:
+    own = rows(12).assign(split=["base_train"] * 9 + ["test"] * 3, pixel_sha256=[f"p{i}" for i in range(12)])
+    other = own.assign(split="base_train", pixel_sha256=[*own["pixel_sha256"][:3], *"abcdefghi"])
+    other.loc[4, "problem"] = "truncated"
+    other.loc[7, "architecture"] = "a_new_gan"
+    found = further_rows(other, own)
+    assert found.index.tolist() == [3, 5, 6, 7, 8, 9, 10, 11]
+    assert found["split"].to_dict() == {i: "unseen" if i == 7 else "test" for i in found.index}
+    with pytest.raises(ValueError, match="none of 9 images is usable and new to the model; give another manifest_path"):
+        further_rows(own[:9], own)

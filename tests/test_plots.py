@@ -131,7 +131,7 @@ def test_verdicts_are_shares_by_architecture() -> None:
 
 
 def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
-    table = architectures.seen_against_unseen({"ours": scores(), "theirs": scores(1)}, resamples=20)
+    table = architectures.seen_against_unseen({"ours": scores(), "theirs": scores(1)}, CALIBRATION, resamples=20)
     figure = plots.plot_seen_unseen(table)
     assert [axis.get_title() for axis in figure.axes] == ["ours", "theirs"]
     drawn = sorted(
