@@ -159,7 +159,7 @@ def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
     table = scores(90)
     result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
     wide = result.pivot(index="condition", columns="metric", values="value")
-    assert wide.shape == (2, 5) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
+    assert wide.shape == (2, 7) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
     assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(
         balanced_accuracy_score(table["nature"], said(table))
     )

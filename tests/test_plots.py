@@ -140,21 +140,6 @@ def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
     assert drawn == pytest.approx(sorted(table["recall"]))
 
 
-@pytest.mark.parametrize("width", [4, 100])  # fewer and more features than images
-def test_a_feature_map_places_every_scored_image(width: int) -> None:
-    table = rows(60)
-    table.loc[:9, "split"] = "unseen"
-    axis = plots.plot_feature_map(np.random.default_rng(0).normal(size=(60, 3, width)), table).axes[0]
-    assert sum(len(collection.get_offsets()) for collection in axis.collections) == 60
-
-
-def test_conditions_show_the_change_ten_times_amplified() -> None:
-    image = np.full((8, 8, 3), 100, dtype=np.uint8)
-    shown = pictures(plots.plot_conditions(image, {"raw": image, "brighter": image + 3}))
-    by_mean = sorted(int(picture.mean()) for picture in shown)
-    assert by_mean == [100, 103, 128, 158]
-
-
 def test_the_network_shows_three_base_models_and_three_classes(tmp_path: Path) -> None:
     figure = plots.draw_network()
     for name in ("diffusion", "GAN", "real"):
