@@ -1,4 +1,5 @@
-"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance` and `publish`.
+"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance`, `publish`, `export` and
+`detect`.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died or --strict or --verify found something, 2 unusable
 arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 143 stopped by SIGTERM.
@@ -6,8 +7,11 @@ arguments or input, or a full disk, 124 a time limit, 130 interrupted from the k
 
 import argparse
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from dfxlib.decode import PIXEL_LIMIT
 
@@ -24,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         print(f"dfxlib {options.command}: {stop or 'interrupted'}", file=sys.stderr)
         return EXIT_CODES[type(stop).__name__]
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"dfxlib {options.command}: {error}", file=sys.stderr)
         return 2
 
@@ -138,6 +142,40 @@ def _publish(options: argparse.Namespace) -> int:
     return 0
 
 
+def _export(options: argparse.Namespace) -> int:
+    from dfxlib.export import export_model
+
+    print(f"the model is {export_model(options.run, options.folder)}")
+    return 0
+
+
+def _detect(options: argparse.Namespace) -> int:
+    from dfxlib import detect as d
+    from dfxlib.export import open_model
+    from dfxlib.models import resolve_device
+
+    for place in filter(None, (options.out, options.html)):  # before everything is judged
+        if place.is_dir() or not place.parent.is_dir():
+            raise ValueError(f"{place} must be a file in a folder that exists")
+    files, problems = d.find_images(options.path, root=options.root)
+    opened, device = open_model(options.model, backbone=options.backbone), resolve_device(options.device)
+    how = {"batch_size": options.batch_size, "workers": options.workers, "device": device}
+    how |= {"delivery": not options.no_delivery, "thumbnails": bool(options.html)}
+    rows = chain(d.detect(opened, files, **how), d.problem_rows(problems))
+    told = rows if options.out or options.html else map(_tell, rows)
+    counts = d.save_rows(told, table=options.out, page=options.html)
+    written = " and ".join(str(path) for path in (options.out, options.html) if path)
+    print(d.summary(counts) + (f"; see {written}" if written else ""))
+    return 0
+
+
+def _tell(row: dict) -> dict:
+    from dfxlib.detect import describe
+
+    tqdm.write(describe(row))  # above the progress bar
+    return row
+
+
 def _guidance(options: argparse.Namespace) -> int:
     from dfxlib.manifest import read_manifest
     from dfxlib.tables import write_guidance
@@ -191,6 +229,11 @@ def _parser() -> argparse.ArgumentParser:
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
     publish.set_defaults(handle=_publish)
+    export = commands.add_parser("export", help="publish a trained model as a folder that opens anywhere")
+    export.add_argument("run", type=Path, help="runs/STUDY/complete/BACKBONE/seedN")
+    export.add_argument("folder", type=Path, help="new folder of the model")
+    export.set_defaults(handle=_export)
+    _add_detect(commands.add_parser("detect", help="verdicts of a published model for images"))
     guidance = commands.add_parser("guidance", help="write the splits of a manifest as the reference reads them")
     guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
     guidance.add_argument("out", type=Path, help="guidance.csv")
@@ -216,6 +259,22 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     parser.add_argument("--cache-root", default="data/cache", help="folder that remembers what unchanged files hold")
     parser.set_defaults(handle=_manifest)
+
+
+def _add_detect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="folder that export wrote, or a reference checkpoint with --backbone")
+    parser.add_argument("path", nargs="+", help="image, folder with all below it, pattern, or CSV with a column path")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.csv", help="one row an image; without it, lines on the screen"
+    )
+    parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page with thumbnails that needs nothing else")
+    parser.add_argument("--root", type=Path, help="folder from which the paths in a CSV count; by default the CSV's")
+    parser.add_argument("--no-delivery", action="store_true", help="skip JPEG 75 and half size: a third of the work")
+    parser.add_argument("--backbone", default="", help="of a reference checkpoint")
+    parser.add_argument("--batch-size", type=int, default=32, help="images judged at once")
+    parser.add_argument("--workers", type=int, help="processes that decode; by default one a core")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.set_defaults(handle=_detect)
 
 
 def _add_harmonise(commands: argparse._SubParsersAction) -> None:

@@ -106,6 +106,11 @@ def decode_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:
 
 def read_image(file: ImageFile) -> Image.Image:  # RGB
     """Decode a file; where its sha256 is given, also prove that it is still the file of the manifest."""
+    return read_with_format(file)[0]
+
+
+def read_with_format(file: ImageFile) -> tuple[Image.Image, str]:  # RGB, format as Pillow names it
+    """`read_image`, and what kind of file it is, whatever its suffix says."""
     try:
         data = _read_bytes(file)
     except (OSError, ValueError) as error:
@@ -116,7 +121,8 @@ def read_image(file: ImageFile) -> Image.Image:  # RGB
     # A file of the manifest was admitted under the limit of its study.
     pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
     try:
-        return decode_image(data, pixel_limit=pixel_limit)
+        image, _ = _open_strictly(data, pixel_limit=pixel_limit)
+        return _to_rgb(image), image.format or ""
     except ImageProblem as problem:
         raise ImageProblem(f"{file.path}: {problem}") from problem
 

@@ -10,9 +10,9 @@ from dfxlib.baselines import fit_baseline
 from dfxlib.files import write_atomic
 from dfxlib.names import CLASSES
 
-_SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
-LOGITS = [f"logit_{short}" for short in _SHORT.values()]
-PROBABILITIES = [f"p_{short}" for short in _SHORT.values()]
+SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
+LOGITS = [f"logit_{short}" for short in SHORT.values()]
+PROBABILITIES = [f"p_{short}" for short in SHORT.values()]
 _IDENTITY = ["sha256", "path", "nature", "architecture", "group", "split"]
 SCORE_COLUMNS = [*_IDENTITY, "condition", "backbone", "variant", "seed", *LOGITS, *PROBABILITIES, "p_fake"]
 
@@ -24,6 +24,9 @@ SCORED_SPLITS = ("complete_select", "complete_calibrate", "test", "unseen")
 
 #: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
 VERDICTS = ("argmax", "threshold", "false_alarm_5")
+
+#: Share of mistakes on either side that the band of "unsure" promises for images like those of complete_calibrate.
+UNSURE_ERROR = 0.05
 
 
 def class_index(natures: pd.Series) -> np.ndarray:  # [N] int: position in CLASSES
@@ -76,18 +79,26 @@ def read_scores(path: Path) -> pd.DataFrame:
     return pd.read_parquet(path)
 
 
-def calibrate(logits: np.ndarray, natures: pd.Series) -> dict:
-    """Temperature and thresholds from complete_calibrate; frozen from here on."""
-    is_fake = (natures != "real").to_numpy()
+def calibrate(logits: np.ndarray, rows: pd.DataFrame) -> dict:
+    """Temperature, thresholds and the band of "unsure" from complete_calibrate; frozen from here on.
+
+    `unsure_low` and `unsure_high` bound p_fake so that at most `unsure_error` of the real images
+    are called fake and of the fakes real, in expectation and for images like these.
+    """
+    is_fake = (rows["nature"] != "real").to_numpy()
     if is_fake.all() or not is_fake.any():
         absent = "real" if is_fake.any() else "generated"
         raise ValueError(f"complete_calibrate holds no {absent} image; add images to the data set")
-    temperature = stats.fit_temperature(logits, class_index(natures))
+    temperature = stats.fit_temperature(logits, class_index(rows["nature"]))
     p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
+    low, high = stats.abstain_band(p_fake, is_fake, rows["group"].to_numpy(), error=UNSURE_ERROR)
     return {
         "temperature": temperature,
         "threshold": stats.best_threshold(p_fake, is_fake),
         "false_alarm_5": stats.false_alarm_threshold(p_fake, is_fake, rate=0.05),
+        "unsure_low": max(low, 0.0),  # no probability lies below
+        "unsure_high": min(high, float(np.nextafter(1, 2))),  # nor reaches this
+        "unsure_error": UNSURE_ERROR,
     }
 
 
@@ -106,10 +117,14 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     nature = scores["nature"].to_numpy()
     said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
     everything, is_fake = np.ones(len(scores), dtype=bool), nature != "real"
+    known = np.isin(nature, CLASSES)  # fakes of another or of an unknown kind have a binary verdict only
     recalls = {n: stats.rate(said == n, nature == n, draws) for n in CLASSES}
     values = {("three-way", "balanced accuracy"): np.mean(list(recalls.values()), axis=0)}
-    values[("three-way", "macro F1")] = _macro_f1(said, nature, draws)
-    three, two = (stats.smallest_class(draws.cluster, label) for label in (nature, is_fake))
+    values[("three-way", "macro F1")] = _macro_f1(said, nature, known, draws)
+    three, two = (
+        stats.smallest_class(*labelled)
+        for labelled in ((draws.cluster[known], nature[known]), (draws.cluster, is_fake))
+    )
     intervals = {key: stats.interval(value, clusters=three) for key, value in values.items()}
     for n in CLASSES:
         intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
@@ -124,35 +139,6 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     table = pd.DataFrame(intervals, index=["value", "low", "high"]).T
     table.index.names = ["verdict", "metric"]
     return table.reset_index().assign(images=len(scores), clusters=draws.counts.shape[1])
-
-
-def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """One row an architecture: what share is recognised, and AUC of fakes against the test reals.
-
-    `recall` is the three-way one, `binary_recall` counts any fake verdict for a fake. Real test
-    images are shared: the same resamples of them stand against every generator, seen or not.
-    """
-    draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
-    nature, architecture = scores["nature"].to_numpy(), scores["architecture"].to_numpy()
-    said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
-    p_fake, is_fake = scores["p_fake"].to_numpy(), nature != "real"
-    test_reals = ~is_fake & (scores["split"] == "test").to_numpy()
-    table = []
-    for own, name in scores[["nature", "architecture"]].drop_duplicates().itertuples(index=False):
-        here = (architecture == name) & (nature == own)  # two natures may share a folder's name
-        row = {"nature": own, "architecture": name, "split": scores["split"][here].iloc[0], "images": int(here.sum())}
-        hits = {"recall": said == own, "binary_recall": (said != "real") == (own != "real")}
-        at_threshold = says_fake(scores, "threshold", calibration)
-        hits["recall_at_threshold"] = at_threshold if own != "real" else ~at_threshold
-        for metric, hit in hits.items():
-            row |= _named(metric, stats.rate_interval(hit, here, draws))
-        if own != "real":
-            among = here | test_reals
-            clusters = stats.smallest_class(draws.cluster[among], is_fake[among])
-            row |= _named("auc", stats.interval(stats.auc(p_fake, is_fake, among, draws), clusters=clusters))
-        table.append(row | {f"said_{short}": float((said[here] == n).mean()) for n, short in _SHORT.items()})
-    frame = pd.DataFrame(table)
-    return frame.sort_values(["nature", "split", "architecture"], ignore_index=True)
 
 
 def three_way_rows(summary: pd.DataFrame, *, method: str) -> pd.DataFrame:
@@ -174,15 +160,20 @@ def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
     areas = stats.auc(scores["p_main"].to_numpy(), is_main, np.ones(len(scores), dtype=bool), draws)
     sizes = {"main_images": int(is_main.sum()), "other_images": int((~is_main).sum())}
     clusters = stats.smallest_class(draws.cluster, is_main)
-    return _named("valid_auc", stats.interval(areas, clusters=clusters)) | sizes
+    return named("valid_auc", stats.interval(areas, clusters=clusters)) | sizes
 
 
 def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """One row a condition and metric, with interval; `scores` by condition, the raw one among them."""
+    """One row a condition and metric, with interval; `scores` by condition, the raw one among them.
+
+    Real recall is the same three-way and binary: a real image is called real or it is not.
+    """
     wanted = {
         ("three-way", "balanced accuracy"): "three-way balanced accuracy",
-        ("argmax", "fake recall"): "fake recall",
+        ("three-way", "dm_generated recall"): "diffusion recall",
+        ("three-way", "gan_generated recall"): "GAN recall",
         ("argmax", "real recall"): "real recall",
+        ("argmax", "fake recall"): "fake recall",
         ("fake score", "AUC"): "AUC",
     }
     rows = []
@@ -208,30 +199,12 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for condition, table in scores.items():
         shares = confusion(table).pipe(lambda counts: counts.div(counts.sum(axis=1), axis=0))
         for nature, row in shares.iterrows():
-            said = {f"said_{short}": row[name] for name, short in _SHORT.items()}
+            said = {f"said_{short}": row[name] for name, short in SHORT.items()}
             rows.append({"nature": nature, "condition": condition, **said})
     order = {nature: position for position, nature in enumerate(CLASSES)}
     return pd.DataFrame(rows).sort_values(
         "nature", key=lambda names: names.map(order), kind="stable", ignore_index=True
     )
-
-
-def seen_against_unseen(methods: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
-    """Mean three-way recall over architectures, each counted once, by method, nature and split."""
-    rows = []
-    for method, scores in methods.items():
-        draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
-        said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
-        hit = said == scores["nature"].to_numpy()
-        for (nature, split), part in scores.groupby(["nature", "split"]):
-            names = part["architecture"].unique()
-            here = ((scores["nature"] == nature) & (scores["split"] == split)).to_numpy()
-            recalls = [stats.rate(hit, here & (scores["architecture"] == name).to_numpy(), draws) for name in names]
-            row = {"method": method, "nature": nature, "split": split, "architectures": len(names)}
-            row["images"] = len(part)
-            recall = stats.interval(np.mean(recalls, axis=0), clusters=part["group"].nunique())
-            rows.append(row | _named("recall", recall))
-    return pd.DataFrame(rows)
 
 
 def same_images(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -270,15 +243,20 @@ def paired_difference(
     return stats.interval(values[0] - values[1])
 
 
-def _macro_f1(said: np.ndarray, nature: np.ndarray, draws: stats.Resamples) -> np.ndarray:  # [R + 1]
-    everything = np.ones(len(said), dtype=bool)
+def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:
     scores = []
     for n in CLASSES:
-        hit = stats.rate((said == n) & (nature == n), everything, draws)
-        either = stats.rate(said == n, everything, draws) + stats.rate(nature == n, everything, draws)
+        hit = stats.rate((said == n) & (nature == n), known, draws)
+        either = stats.rate(said == n, known, draws) + stats.rate(nature == n, known, draws)
         scores.append(np.divide(2 * hit, either, out=np.full(len(hit), np.nan), where=either > 0))
     return np.mean(scores, axis=0)
 
 
-def _named(metric: str, values: tuple[float, float, float]) -> dict:
+def named(metric: str, values: tuple[float, float, float]) -> dict:
+    """Columns of a metric and its interval: METRIC, METRIC_low, METRIC_high."""
     return dict(zip((metric, f"{metric}_low", f"{metric}_high"), values))
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for the eye: three digits, and the word "undefined" where the data define nothing."""
+    return table.round(3).astype(object).where(table.notna(), "undefined")

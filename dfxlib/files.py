@@ -7,7 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -58,18 +59,18 @@ def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
         return None
 
 
-def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a neighbour of `path`, then move it to `path` in one step.
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keeps the suffix
+    """A file that the block fills beside `path`; it moves to `path` in one step when the block ends well.
 
     A reader sees the old file or the new one, never a part; a full disk or a killed process
-    leaves `path` as it was. `write` receives the temporary path, which keeps the suffix of
-    `path` because many writers choose their format by it.
+    leaves `path` as it was. Many writers choose their format by the suffix.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        write(partial)
+        yield partial
         with open(partial, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(partial, path)
@@ -78,7 +79,13 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     _fsync_folder(path.parent)
-    return path
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a neighbour of `path`, then move it to `path` in one step, as `atomic` does."""
+    with atomic(path) as partial:
+        write(partial)
+    return Path(path)
 
 
 def write_text_atomic(path: Path, text: str) -> Path:

@@ -1,19 +1,34 @@
 """Pictures as model input: squares of uint8, stored once a study or streamed under perturbations."""
 
+import io
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dfxlib.decode import DECODER, ImageFile, image_files, read_image
+from dfxlib.decode import DECODER, ImageFile, ImageProblem, image_files, read_image, read_with_format
 from dfxlib.files import require_space
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.parallel import map_processes
 from dfxlib.perturb import CONDITIONS, require_conditions
 from dfxlib.store import stored_array
+
+_THUMBNAIL = 96  # pixels, longer side
+
+
+class Picture(NamedTuple):
+    """One file as a detector reads it; fields are empty where `problem` prevents them."""
+
+    squares: np.ndarray  # [versions, image_size, image_size, 3] uint8
+    format: str = ""
+    width: int = 0  # pixels, of the upright picture
+    height: int = 0
+    thumbnail: bytes = b""  # JPEG
+    problem: str = ""
 
 
 def to_square(
@@ -117,6 +132,35 @@ def read_squares(file: ImageFile, *, conditions: list[str], image_size: int, res
     image = read_image(file)
     versions = (CONDITIONS[condition](image) for condition in conditions)
     return np.stack([to_square(v, image_size=image_size, resize_mode=resize_mode) for v in versions])
+
+
+def read_picture(
+    file: ImageFile,
+    *,
+    versions: tuple[Callable[[Image.Image], Image.Image], ...],  # a module's functions, or partials of them
+    image_size: int,  # pixels
+    resize_mode: str,
+    thumbnail: bool = False,
+) -> Picture:
+    """One file under several perturbations; whatever is wrong with it is a value here, not an exception."""
+    small = io.BytesIO()
+    try:
+        image, kind = read_with_format(file)
+        made = [to_square(v(image), image_size=image_size, resize_mode=resize_mode) for v in versions]
+        width, height = image.size
+        if thumbnail:
+            image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            image.save(small, "JPEG", quality=80)
+    except ImageProblem as problem:
+        return Picture(np.empty(0, np.uint8), problem=str(problem).removeprefix(f"{file.path}: "))
+    except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
+        return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
+    return Picture(np.stack(made), kind, width, height, small.getvalue())
+
+
+def half_size(image: Image.Image) -> Image.Image:
+    """Both sides halved, each pixel the mean of four."""
+    return image.reduce(2)
 
 
 def _squares(

@@ -31,7 +31,7 @@ from dfxlib.descriptions import (
 from dfxlib.names import NATURES
 from dfxlib.tables import read_guidance, read_table
 
-__all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "LISTING", "list_images"]
+__all__ = ["IMAGE_SUFFIXES", "LAYOUTS", "LISTING", "list_images", "walk"]
 
 #: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
 LISTING = ("path", *FIELDS, "container", "row", "problem")
@@ -99,7 +99,7 @@ def _read_tree(root: Path, description: Description) -> pd.DataFrame:
     classes, filled = set(), set()  # folders that a rule labels; folders with an image in or below them
     patterns = [compile_pattern(rule.path, below=True) for rule in description.rules]
     skip = {*_NOT_DATA, *description.skip, *([description.guidance] if description.guidance else [])}
-    for folder, names in _walk(root, skip, problems):
+    for folder, names in walk(root, skip, problems):
         matches = enumerate(pattern.fullmatch(folder) for pattern in patterns)
         number, match = next(((number, match) for number, match in matches if match), (-1, None))
         prefix = f"{folder}/" if folder else ""
@@ -161,7 +161,7 @@ def _with_problems(said: pd.DataFrame, problems: dict[str, str]) -> pd.DataFrame
     return pd.concat([said, extra.assign(content="unknown")], ignore_index=True).fillna("")
 
 
-def _walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Folders below `root` with the names of their files; hidden entries and `skip` are passed over.
 
     Links to folders are followed, since data sets are often linked from another disk, unless

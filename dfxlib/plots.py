@@ -1,4 +1,5 @@
-"""Figures of models and results: a table in, a Figure out. Those of the data are in `plots_data`."""
+"""Figures of models and results: a table in, a Figure out. Those of the data are in `plots_data`,
+those of conditions, architectures and confidence in `plots_results`."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,11 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from dfxlib.models import CPU, FrontEnd
-from dfxlib.names import CLASSES
+from dfxlib.names import CLASSES, NATURES
 from dfxlib.style import CLASS_LABELS, METHOD_COLOURS, NATURE_COLOURS, label_of
 from dfxlib.train import to_input
 
@@ -106,27 +105,29 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     """Metrics over JPEG quality, one line a chroma subsampling; from `evaluate.robustness_table`."""
     names = table["condition"].str.extract(r"jpeg(?P<subsampling>\d+)_q(?P<quality>\d+)")
     table = table.assign(quality=names["quality"].astype(float), subsampling=names["subsampling"])
-    raw = table[table["condition"] == "raw"]
     metrics = list(pd.unique(table["metric"]))
-    figure, axes = plt.subplots(2, 3, figsize=(10, 5.8), layout="constrained", sharex=True, sharey=True)
+    figure, axes = plt.subplots(2, 4, figsize=(12, 5.8), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
-        lines = table[table["metric"] == metric].dropna(subset="subsampling").groupby("subsampling")
-        for subsampling, line in lines:
+        defined = table[table["metric"] == metric].dropna(subset="value")
+        for subsampling, line in defined.dropna(subset="subsampling").groupby("subsampling"):
             colour = {"444": "#000000", "420": "#D55E00"}[subsampling]
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
             axis.fill_between(line["quality"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
-        for row in raw[raw["metric"] == metric].itertuples():
+        for row in defined[defined["condition"] == "raw"].itertuples():
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
+        if defined.empty:
+            axis.text(0.5, 0.5, "undefined", transform=axis.transAxes, ha="center", color="grey")
         axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02))
         axis.xaxis.set_tick_params(labelbottom=True)
     axes[0, 0].invert_xaxis()
     for axis in axes[:, 0]:
         axis.set_ylabel("value (95% interval)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[1, 2].set_axis_off()
-    axes[1, 2].legend(handles, labels, loc="center", frameon=False)
+    handles, labels = max((axis.get_legend_handles_labels() for axis in axes.flat), key=lambda found: len(found[0]))
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
+    axes[-1, -1].legend(handles, labels, loc="center", frameon=False)
     sns.despine(figure)
     return figure
 
@@ -137,13 +138,16 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     for position, row in enumerate(table.itertuples()):
         value, low, high = (getattr(row, f"{metric}{end}") for end in ("", "_low", "_high"))
         colour = NATURE_COLOURS[row.nature]
+        if np.isnan(value):
+            axis.text(0, position, " undefined", color=colour, va="center", fontsize=8)
+            continue
         axis.plot([low, high], [position, position], color=colour, linewidth=1.5)
         face = "white" if row.split == "unseen" else colour
         axis.plot(value, position, "o", color=colour, markerfacecolor=face, markersize=6)
     axis.set_yticks(range(len(table)), [f"{row.architecture} ({row.images})" for row in table.itertuples()])
     axis.invert_yaxis()
     axis.set(xlim=(-0.02, 1.02), xlabel=f"{metric.replace('_', ' ')} (95% interval); images in brackets")
-    for nature in [name for name in CLASSES if name in set(table["nature"])]:
+    for nature in [name for name in NATURES if name in set(table["nature"])]:
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
@@ -183,43 +187,6 @@ def plot_seen_unseen(table: pd.DataFrame) -> Figure:
                plt.Line2D([], [], linestyle=":", color="grey", label="chance")]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     sns.despine(figure)
-    return figure
-
-
-def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
-    """Concatenated features [N, 3, D] on their first two principal components, by nature and split."""
-    flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
-    pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
-    places = pca.fit_transform(flat)
-    figure, axis = plt.subplots(figsize=(6, 4.6), layout="constrained")
-    for nature in CLASSES:
-        for split, style in {"test": {"alpha": 0.5}, "unseen": {"facecolors": "none"}}.items():
-            here = ((rows["nature"] == nature) & (rows["split"] == split)).to_numpy()
-            colour = {"edgecolors": NATURE_COLOURS[nature]} if split == "unseen" else {"color": NATURE_COLOURS[nature]}
-            label = f"{label_of(nature)}, {'unseen' if split == 'unseen' else 'seen'}"
-            if here.any():
-                axis.scatter(*places[here].T, s=14, linewidths=0.8, label=label, **colour, **style)
-    low, high = np.percentile(places, (0.5, 99.5), axis=0)  # a few far points would squeeze all others
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    shares = pca.explained_variance_ratio_
-    axis.set(xlabel=f"first component ({shares[0]:.0%} of variance)", ylabel=f"second component ({shares[1]:.0%})")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False)
-    sns.despine(figure)
-    return figure
-
-
-def plot_conditions(image: np.ndarray, versions: dict[str, np.ndarray]) -> Figure:
-    """One picture under every condition, and what the condition changed (ten times amplified)."""
-    figure, axes = plt.subplots(2, len(versions), figsize=(1.35 * len(versions), 3.1), squeeze=False)
-    for (name, version), top, bottom in zip(versions.items(), *axes):
-        top.imshow(version, interpolation="nearest")
-        top.set_title(name.replace("_", "\n"), fontsize=8)
-        change = 128 + 10 * (version.astype(int) - image.astype(int))
-        bottom.imshow(np.clip(change, 0, 255).astype(np.uint8), interpolation="nearest")
-        top.set_axis_off()
-        bottom.set_axis_off()
-    axes[1, 0].text(0, 1.05, "change x 10", transform=axes[1, 0].transAxes, fontsize=8)
-    figure.subplots_adjust(wspace=0.05, hspace=0.12)
     return figure
 
 

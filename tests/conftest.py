@@ -9,9 +9,11 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 from pipeline import make_study, plant_clone
+from published import plant_run, untrained_model
 from samples import plant_tree
 
 from dfxlib.manifest import build_manifest, read_manifest, write_manifest
+from dfxlib.models import DeepFeatureXNet
 
 # The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
 settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)
@@ -30,6 +32,17 @@ def study_manifest(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     path = tmp_path_factory.mktemp("manifest") / "manifest.csv"
     write_manifest(build_manifest(tree, workers=1), path)
     return read_manifest(path)
+
+
+@pytest.fixture(scope="session")
+def trained_model() -> DeepFeatureXNet:
+    return untrained_model()
+
+
+@pytest.fixture(scope="session")
+def trained_run(trained_model: DeepFeatureXNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of 20_train_complete_model. Read only."""
+    return plant_run(tmp_path_factory.mktemp("runs"), trained_model)
 
 
 @pytest.fixture(scope="session")

@@ -36,3 +36,17 @@ def test_a_backbones_speed_is_a_share_of_the_bare_networks(rates: str) -> None:
 
     found = getattr(benchmark, rates)("resnet18", squares(16), batch_size=8, device=torch.device("cpu"))
     assert all(value > 0 for value in found.values()) and any("share" in name for name in found)
+
+
+def test_the_bootstrap_is_timed_beside_scikit_learn() -> None:
+    import bootstrap as benchmark
+
+    assert all(seconds > 0 for seconds in benchmark.measure(600, 6, 20))
+    assert 0 <= benchmark.auc_coverage(20, 5) <= 1
+
+
+def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:
+    import robustness_cost as benchmark
+
+    how = {"images": 6, "side": 40, "image_size": 32, "resize_mode": "crop", "workers": 1, "rounds": 1}
+    assert (benchmark.ratios("resnet18", **how) > 0).all()

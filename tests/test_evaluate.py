@@ -1,4 +1,4 @@
-"""Scores and metrics: against scikit-learn, by architecture, paired, and calibrated on their own part."""
+"""Scores and metrics: against scikit-learn, paired, and calibrated on their own part."""
 
 from pathlib import Path
 
@@ -83,63 +83,10 @@ def test_metrics_of_an_absent_class_are_nan_and_the_others_stay() -> None:
     assert 0 < value(summary, "argmax", "fake recall") < 1
 
 
-def test_a_generator_is_measured_against_all_reals() -> None:
-    table = scores(300)
-    result = e.by_architecture(table, CALIBRATION, resamples=FEW).set_index("architecture")
-    own = table["architecture"] == "gan_generated_1"
-    shown = own | (table["nature"] == "real")
-    expected = roc_auc_score(own[shown], table["p_fake"][shown])
-    assert result.loc["gan_generated_1", "auc"] == pytest.approx(expected)
-    assert result.loc["gan_generated_1", "recall"] == pytest.approx((said(table)[own] == "gan_generated").mean())
-    assert result.loc["gan_generated_1", "binary_recall"] == pytest.approx((said(table)[own] != "real").mean())
-    assert result.loc["real_0", "recall_at_threshold"] == pytest.approx(
-        (table["p_fake"][table["architecture"] == "real_0"] < 0.4).mean()
-    )
-    assert np.isnan(result.loc["real_0", "auc"]) and result["images"].sum() == 300
-    np.testing.assert_allclose(result[["said_dm", "said_gan", "said_real"]].sum(axis=1), 1)
-
-
-def test_seen_and_unseen_generators_stand_against_the_same_real_images() -> None:
-    table = scores(300)
-    table.loc[table["architecture"].isin(["gan_generated_2", "real_2"]), "split"] = "unseen"
-    result = e.by_architecture(table, CALIBRATION, resamples=FEW).set_index("architecture")
-    reals = (table["nature"] == "real") & (table["split"] == "test")
-    for name in ("gan_generated_1", "gan_generated_2"):
-        own = table["architecture"] == name
-        expected = roc_auc_score(own[own | reals], table["p_fake"][own | reals])
-        assert result.loc[name, "auc"] == pytest.approx(expected)
-
-
 def test_a_perfect_score_on_few_images_keeps_a_wide_interval() -> None:
     summary = e.summarise(scores(12, skill=99), CALIBRATION, resamples=FEW)
     argmax = summary[(summary["verdict"].isin(["three-way", "argmax"])) | (summary["metric"] == "AUC")]
     assert (argmax["value"] == 1).all() and (argmax["low"] < 0.7).all()
-
-
-def test_folders_of_one_name_under_two_natures_stay_apart() -> None:
-    table = scores(120).assign(architecture="celeba")
-    result = e.by_architecture(table, CALIBRATION, resamples=FEW)
-    assert result["nature"].tolist() == list(CLASSES) and result["images"].tolist() == [40, 40, 40]
-    recalls = recall_score(table["nature"], said(table), average=None, labels=CLASSES)
-    np.testing.assert_allclose(result["recall"], recalls, rtol=1e-6)
-    seen = e.seen_against_unseen({"ours": table}, resamples=FEW)
-    np.testing.assert_allclose(seen["recall"], recalls, rtol=1e-6)
-
-
-def test_seen_and_unseen_count_each_architecture_once() -> None:
-    table = scores(300)
-    table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
-    keep = (table["architecture"] != "gan_generated_0") | (table.index % 4 == 0)  # architectures of unequal size
-    table = table[keep].reset_index(drop=True)
-    result = e.seen_against_unseen({"ours": table}, resamples=FEW).set_index(["nature", "split"])
-    hit = said(table) == table["nature"]
-    means = hit.groupby(table["architecture"]).mean()
-    assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(
-        means[["gan_generated_0", "gan_generated_1"]].mean()
-    )
-    assert result.loc[("gan_generated", "unseen"), "recall"] == pytest.approx(means["gan_generated_2"])
-    assert result.loc[("gan_generated", "test"), "architectures"] == 2
-    assert result["images"].sum() == len(table)
 
 
 def test_the_confusion_matrix_is_scikit_learns_in_the_order_of_the_classes() -> None:
@@ -154,7 +101,7 @@ def test_the_confusion_matrix_is_scikit_learns_in_the_order_of_the_classes() -> 
 def test_calibration_recovers_temperature_and_keeps_false_alarms_low() -> None:
     table = rows(3000)
     logits = logits_for(table, skill=2.0)  # noise of variance one: honest at temperature 1 / 2
-    found = e.calibrate(logits, table["nature"])
+    found = e.calibrate(logits, table)
     assert found["temperature"] == pytest.approx(0.5, rel=0.1)
     p_fake = 1 - softmax(logits / found["temperature"], axis=1)[:, 2]
     alarms = (p_fake[(table["nature"] == "real").to_numpy()] >= found["false_alarm_5"]).mean()
@@ -165,7 +112,7 @@ def test_calibration_without_a_class_is_refused_in_a_sentence() -> None:
     table = rows(30)
     fakes = table[table["nature"] != "real"]
     with pytest.raises(ValueError, match="complete_calibrate holds no real image; add images"):
-        e.calibrate(logits_for(fakes), fakes["nature"])
+        e.calibrate(logits_for(fakes), fakes)
 
 
 def test_frozen_thresholds_decide_and_the_argmax_needs_none() -> None:
@@ -212,7 +159,7 @@ def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
     table = scores(90)
     result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
     wide = result.pivot(index="condition", columns="metric", values="value")
-    assert wide.shape == (2, 5) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
+    assert wide.shape == (2, 7) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
     assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(
         balanced_accuracy_score(table["nature"], said(table))
     )
@@ -253,3 +200,20 @@ def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:
     assert row["method"].tolist() == ["ours"] and row["value"].iloc[0] == value(
         summary, "three-way", "balanced accuracy"
     )
+
+
+def test_a_table_for_the_eye_says_undefined_and_keeps_three_digits() -> None:
+    table = pd.DataFrame({"name": ["a", "b"], "value": [0.12345, np.nan], "images": [3, 4]})
+    assert e.readable(table).to_numpy().tolist() == [["a", 0.123, 3], ["b", "undefined", 4]]
+
+
+def test_fakes_of_unknown_nature_count_in_the_binary_verdicts_only() -> None:
+    table = scores(120)
+    mixed = table.assign(nature=np.where(table.index % 6 == 1, "fake_unknown", table["nature"]))
+    both = (mixed["nature"] != "real").to_numpy()
+    summary = e.summarise(mixed, CALIBRATION, resamples=FEW)
+    known = mixed[mixed["nature"].isin(CLASSES)]
+    assert value(summary, "three-way", "macro F1") == pytest.approx(
+        f1_score(known["nature"], said(known), average="macro")
+    )
+    assert value(summary, "argmax", "fake recall") == pytest.approx((said(mixed) != "real")[both].mean())

@@ -19,9 +19,11 @@ FLOORS = (
     ("models",),
     ("checkpoint",),
     ("train",),
-    ("features", "evaluate"),
-    ("audit", "plots", "plots_data", "record", "execute", "plan"),
-    ("report",),
+    ("features", "evaluate", "novelty"),
+    ("architectures", "confidence"),
+    ("audit", "plots", "plots_data", "plots_results", "record", "execute", "plan"),
+    ("report", "export"),
+    ("detect",),
     ("__main__",),
 )
 FLOOR_OF = {module: number for number, floor in enumerate(FLOORS) for module in floor}

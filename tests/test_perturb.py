@@ -1,13 +1,18 @@
-"""Perturbations: pure functions that do what their names say."""
+"""Perturbations: pure functions that do what their names say, with OpenCV as the oracle."""
 
+import json
 from pathlib import Path
 
+import cv2
 import numpy as np
+import PIL
 import pytest
-from PIL import Image
+from PIL import Image, features
 from samples import noise
 
 from dfxlib.decode import ImageFile, inspect_file
+from dfxlib.images import to_square
+from dfxlib.names import RESIZE_MODES
 from dfxlib.perturb import CONDITIONS, describe, jpeg, keep, require_conditions
 
 
@@ -16,12 +21,25 @@ def test_raw_keeps_the_picture() -> None:
     assert keep(image).tobytes() == CONDITIONS["raw"](image).tobytes() == image.tobytes()
 
 
+#: Sizes of a 33 x 21 picture after the conditions that change it, as OpenCV rounds them.
+RESIZED = {"scale_50": (16, 10), "scale_200": (66, 42), "crop_80": (26, 17), "delivery": (16, 10)}
+
+
 @pytest.mark.parametrize("condition", sorted(CONDITIONS))
-def test_a_condition_keeps_size_and_mode_and_leaves_its_argument_alone(condition: str) -> None:
+def test_a_condition_is_pure_keeps_the_mode_and_says_its_size(condition: str) -> None:
     image = noise(0, width=33, height=21)
     version = CONDITIONS[condition](image)
-    assert (version.size, version.mode) == ((33, 21), "RGB")
+    assert (version.size, version.mode) == (RESIZED.get(condition, (33, 21)), "RGB")
     assert image.tobytes() == noise(0, width=33, height=21).tobytes()
+    assert CONDITIONS[condition](image.copy()).tobytes() == version.tobytes()
+
+
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+@pytest.mark.parametrize("condition", sorted(CONDITIONS))
+def test_a_picture_smaller_than_the_models_input_survives(condition: str, mode: str) -> None:
+    for size in ((32, 32), (3, 1)):
+        version = CONDITIONS[condition](noise(0, width=size[0], height=size[1]))
+        assert to_square(version, image_size=64, resize_mode=mode).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("quality, subsampling", [(90, "4:4:4"), (50, "4:4:4"), (90, "4:2:0"), (30, "4:2:0")])
@@ -33,8 +51,10 @@ def test_a_jpeg_condition_is_pillows_file_decoded(tmp_path: Path, quality: int, 
     assert (facts["jpeg_quality"], facts["jpeg_subsampling"]) == (quality, subsampling)
 
 
-def test_the_published_qualities_and_ours_are_there_in_both_subsamplings() -> None:
-    wanted = {f"jpeg444_q{q}" for q in (90, 80, 70, 60, 50)} | {f"jpeg420_q{q}" for q in (95, 90, 75, 50, 30)}
+def test_the_references_attacks_and_ours_are_there() -> None:
+    others = {"blur_k3", "blur_k7", "blur_k15", "scale_50", "scale_200", "mirror", "rotate_45", "rotate_135"}
+    others |= {"webp_q90", "webp_q75", "webp_q50", "noise_s4", "crop_80", "delivery"}
+    wanted = others | {f"jpeg444_q{q}" for q in (90, 80, 70, 60, 50)} | {f"jpeg420_q{q}" for q in (95, 90, 75, 50, 30)}
     assert wanted <= set(CONDITIONS)
 
 
@@ -50,10 +70,76 @@ def test_chroma_subsampling_is_a_perturbation_of_its_own() -> None:
     assert np.abs(np.asarray(full, dtype=int) - np.asarray(half)).mean() > 5
 
 
+def difference(condition: str, image: Image.Image, expected: np.ndarray) -> np.ndarray:  # grey levels
+    return np.abs(np.asarray(CONDITIONS[condition](image), dtype=int) - expected.astype(int))
+
+
+@pytest.mark.parametrize("kernel", [3, 7, 15])
+@pytest.mark.parametrize("size", [(64, 48), (33, 21), (16, 16)])
+def test_blur_is_opencvs_with_the_references_sigma(kernel: int, size: tuple[int, int]) -> None:
+    image = noise(0, width=size[0], height=size[1])
+    expected = cv2.GaussianBlur(np.asarray(image), (kernel, kernel), cv2.BORDER_DEFAULT)  # as the reference calls it
+    assert difference(f"blur_k{kernel}", image, expected).max() <= 1
+
+
+@pytest.mark.parametrize("percent", [50, 200])
+@pytest.mark.parametrize("size", [(64, 48), (33, 21), (35, 7), (32, 32)])
+def test_scaling_is_opencvs_area(percent: int, size: tuple[int, int]) -> None:
+    image = noise(0, width=size[0], height=size[1])
+    new = tuple(round(side * percent / 100) for side in size)
+    expected = cv2.resize(np.asarray(image), new, interpolation=cv2.INTER_AREA)
+    assert difference(f"scale_{percent}", image, expected).max() <= (1 if percent < 100 else 0)
+
+
+def test_mirroring_is_opencvs_flip_of_both_axes() -> None:
+    assert difference("mirror", noise(0), cv2.flip(np.asarray(noise(0)), -1)).max() == 0
+
+
+@pytest.mark.parametrize("degrees", [45, 135])
+def test_rotation_is_opencvs_on_the_same_canvas(degrees: int) -> None:
+    image = noise(0, width=8, height=6).resize((64, 48), Image.Resampling.BICUBIC)
+    centre = ((image.width - 1) / 2, (image.height - 1) / 2)
+    matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
+    expected = cv2.warpAffine(np.asarray(image), matrix, image.size, flags=cv2.INTER_LINEAR)
+    found = difference(f"rotate_{degrees}", image, expected)
+    inside = cv2.warpAffine(np.full((48, 64), 255, dtype=np.uint8), matrix, image.size) == 255
+    assert found[inside].max() <= 1
+    corners = np.asarray(CONDITIONS[f"rotate_{degrees}"](image))[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == 0).all()
+
+
+def test_noise_has_its_spread_depends_on_the_picture_alone_and_differs_between_pictures() -> None:
+    grey, other = (Image.new("RGB", (200, 200), (level,) * 3) for level in (128, 129))
+    added = np.asarray(CONDITIONS["noise_s4"](grey), dtype=int) - 128
+    assert added.std() == pytest.approx(4, rel=0.02) and abs(added.mean()) < 0.05
+    assert (added != np.asarray(CONDITIONS["noise_s4"](other), dtype=int) - 129).mean() > 0.5
+
+
+def test_webp_is_pillows_file_decoded(tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "a.webp", quality=75)
+    assert CONDITIONS["webp_q75"](noise(0)).tobytes() == Image.open(tmp_path / "a.webp").convert("RGB").tobytes()
+
+
+def test_cropping_keeps_the_pixels_of_the_centre() -> None:
+    image = noise(0, width=50, height=40)
+    np.testing.assert_array_equal(np.asarray(CONDITIONS["crop_80"](image)), np.asarray(image)[4:36, 5:45])
+
+
+def test_delivery_is_its_steps_one_after_the_other() -> None:
+    image = noise(0, width=64, height=64)
+    by_hand = jpeg(CONDITIONS["scale_50"](image), quality=55, subsampling="4:2:0")
+    by_hand = jpeg(CONDITIONS["webp_q75"](by_hand), quality=80, subsampling="4:2:0")
+    assert CONDITIONS["delivery"](image).tobytes() == by_hand.tobytes()
+
+
 def test_a_condition_describes_itself_for_the_record() -> None:
     assert describe("raw") == {"condition": "raw", "function": "keep"}
+    encoder = f"libjpeg-turbo {features.version('libjpeg_turbo')}, Pillow {PIL.__version__}"
     expected = {"condition": "jpeg420_q75", "function": "jpeg", "quality": 75, "subsampling": "4:2:0"}
-    assert describe("jpeg420_q75") == expected
+    assert describe("jpeg420_q75") == expected | {"encoder": encoder}
+    assert describe("blur_k7").items() >= {"kernel": 7, "sigma": 4.0}.items() and "border" in describe("blur_k7")
+    assert [step["condition"] for step in describe("delivery")["steps"]][:2] == ["scale_50", "jpeg420_q55"]
+    assert all(json.dumps(describe(name)) for name in CONDITIONS)
 
 
 def test_an_unknown_condition_is_refused_with_the_known_ones() -> None:

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from samples import rows, squares
 
-from dfxlib import evaluate, plots
+from dfxlib import architectures, evaluate, plots
 from dfxlib.names import CLASSES
 from dfxlib.style import NATURE_COLOURS
 
@@ -115,7 +115,7 @@ def test_robustness_is_a_line_over_quality_for_each_subsampling_and_a_level_for_
 
 
 def test_unseen_architectures_have_open_marks() -> None:
-    table = evaluate.by_architecture(scores(), CALIBRATION, resamples=20)
+    table = architectures.by_architecture(scores(), CALIBRATION, resamples=20)
     axis = plots.plot_architectures(table).axes[0]
     points = [line for line in axis.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
     faces = {str(row.split): to_hex(point.get_markerfacecolor()) for row, point in zip(table.itertuples(), points)}
@@ -124,35 +124,20 @@ def test_unseen_architectures_have_open_marks() -> None:
 
 
 def test_verdicts_are_shares_by_architecture() -> None:
-    table = evaluate.by_architecture(scores(), CALIBRATION, resamples=20)
+    table = architectures.by_architecture(scores(), CALIBRATION, resamples=20)
     figure = plots.plot_verdicts(table)
     drawn = figure.axes[0].collections[0].get_array()
     np.testing.assert_allclose(np.ravel(drawn), table[["said_dm", "said_gan", "said_real"]].to_numpy().ravel())
 
 
 def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
-    table = evaluate.seen_against_unseen({"ours": scores(), "theirs": scores(1)}, resamples=20)
+    table = architectures.seen_against_unseen({"ours": scores(), "theirs": scores(1)}, CALIBRATION, resamples=20)
     figure = plots.plot_seen_unseen(table)
     assert [axis.get_title() for axis in figure.axes] == ["ours", "theirs"]
     drawn = sorted(
         v for axis in figure.axes for line in axis.lines if line.get_marker() == "o" for v in line.get_ydata()
     )
     assert drawn == pytest.approx(sorted(table["recall"]))
-
-
-@pytest.mark.parametrize("width", [4, 100])  # fewer and more features than images
-def test_a_feature_map_places_every_scored_image(width: int) -> None:
-    table = rows(60)
-    table.loc[:9, "split"] = "unseen"
-    axis = plots.plot_feature_map(np.random.default_rng(0).normal(size=(60, 3, width)), table).axes[0]
-    assert sum(len(collection.get_offsets()) for collection in axis.collections) == 60
-
-
-def test_conditions_show_the_change_ten_times_amplified() -> None:
-    image = np.full((8, 8, 3), 100, dtype=np.uint8)
-    shown = pictures(plots.plot_conditions(image, {"raw": image, "brighter": image + 3}))
-    by_mean = sorted(int(picture.mean()) for picture in shown)
-    assert by_mean == [100, 103, 128, 158]
 
 
 def test_the_network_shows_three_base_models_and_three_classes(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 from torchvision.transforms import functional as transforms
 
+from dfxlib.export import open_model
 from dfxlib.models import REFERENCE_INPUT, BaseModel, DeepFeatureXNet, load_reference_checkpoint
 
 LAST = {"densenet121": "classifier", "resnet18": "fc", "vit_b_16": "heads.head"}
@@ -140,6 +141,16 @@ def test_networks_of_nvidias_hub_are_refused(backbone: str, keys: list, message:
 @pytest.fixture(scope="module")
 def complete_state(images: Tensor) -> dict[str, Tensor]:
     return reference("resnet18", prepared(images, "resnet18")).state_dict()
+
+
+def test_it_opens_like_a_published_model_but_uncalibrated(complete_state: dict, checkpoint: Path) -> None:
+    torch.save(complete_state, checkpoint)
+    opened = open_model(checkpoint, backbone="resnet18")
+    assert opened.calibration == {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
+    assert opened.settings["image_size"] == 256 and opened.settings["backbone"] == "resnet18"
+    assert not opened.model.training and opened.reference is None
+    with pytest.raises(ValueError, match=r"reference\.pt does not say what network it is; name its backbone"):
+        open_model(checkpoint)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,15 @@
 """Statistics: against scikit-learn and scipy, against planted values, and by simulated coverage."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 from scipy.stats import binomtest
-from sklearn.metrics import roc_auc_score
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dfxlib import stats
 
@@ -69,10 +72,39 @@ def test_auc_among_some_images_ignores_the_others() -> None:
 
 def test_auc_in_blocks_is_auc_at_once() -> None:
     score, positive = scored(20_000, ties=True)
-    many = stats.resample_clusters(np.arange(20_000) // 1000, resamples=2000)  # 40 million weights: two blocks
+    many = stats.resample_clusters(np.arange(20_000) // 1000, resamples=200)  # 4 million weights: several blocks
     few = stats.Resamples(many.cluster, many.counts[-3:])
     at_once = stats.auc(score, positive, everything(20_000), few)
-    np.testing.assert_array_equal(stats.auc(score, positive, everything(20_000), many)[-3:], at_once)
+    np.testing.assert_allclose(stats.auc(score, positive, everything(20_000), many)[-3:], at_once, rtol=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranking_of_every_part_and_resample_is_scikit_learns(ties: bool) -> None:
+    score, positive = scored(900, ties=ties)
+    parts = [positive & (np.arange(900) % 2 == rest) for rest in (0, 1)]
+    draws = stats.resample_clusters(np.arange(900) // 3, resamples=5)
+    for part, found in zip(parts, stats.ranking(score, parts, ~positive, draws)):
+        for row, counts in enumerate(draws.counts):
+            times = np.where(part | ~positive, counts[draws.cluster], 0).astype(int)
+            again, label = np.repeat(score, times), np.repeat(positive, times)
+            assert found["auc"][row] == pytest.approx(roc_auc_score(label, again))
+            assert found["ap"][row] == pytest.approx(average_precision_score(label, again))
+            for percent in (1, 5):
+                threshold = stats.false_alarm_threshold(again, label, rate=percent / 100)
+                assert found[f"recall_fa{percent}"][row] == pytest.approx((again[label] >= threshold).mean())
+
+
+def test_recall_at_one_percent_false_alarms_needs_a_hundred_clusters_of_negatives() -> None:
+    score, positive = scored(400)
+    for scenes, defined in ((99, False), (100, True)):
+        groups = np.where(positive, 1000, np.arange(400) % scenes)
+        draws = stats.resample_clusters(groups, resamples=3)
+        (found,) = stats.ranking(score, [positive], ~positive, draws)
+        assert np.isfinite(found["recall_fa1"][0]) == defined and np.isfinite(found["recall_fa5"][0])
+    nobody = np.zeros(400, dtype=bool)
+    for part, negatives in ((nobody, ~positive), (positive, nobody)):
+        (found,) = stats.ranking(score, [part], negatives, draws)
+        assert all(np.isnan(values).all() for values in found.values())
 
 
 def test_what_the_data_cannot_define_is_nan() -> None:
@@ -120,15 +152,53 @@ def test_duplicated_images_widen_the_interval() -> None:
     assert (honest[2] - honest[1]) / (naive[2] - naive[1]) == pytest.approx(np.sqrt(5), rel=0.15)
 
 
-def test_the_interval_of_a_rate_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng, covered = np.random.default_rng(0), 0
-    for _ in range(300):
-        scenes = rng.beta(6, 4, size=50)  # each scene has its own difficulty; the mean is 0.6
-        hit = rng.random((50, 4)) < scenes[:, None]
-        draws = stats.resample_clusters(np.arange(200) // 4, resamples=200, seed=int(rng.integers(1 << 30)))
-        _, low, high = stats.rate_interval(hit.ravel(), everything(200), draws)
-        covered += low <= 0.6 <= high
-    assert 0.90 <= covered / 300 <= 0.98
+SIMULATIONS = 2000
+MARGIN = 0.015
+
+
+def scenes(random: np.random.Generator, clusters: int, *, size: int = 4) -> np.ndarray:  # [clusters, size] bool
+    """Images that a model gets right: each scene has its own difficulty; the mean is 0.6."""
+    return random.random((clusters, size)) < random.beta(6, 4, size=clusters)[:, None]
+
+
+def coverage(clusters: int, measure: Callable, truth: float) -> float:
+    """How often the interval holds the truth; fifty simulations share their resamples, to save time."""
+    random, groups, covered = np.random.default_rng(clusters), np.arange(4 * clusters) // 4, 0
+    for simulation in range(SIMULATIONS):
+        if simulation % 50 == 0:
+            draws = stats.resample_clusters(groups, seed=simulation)
+        _, low, high = measure(random, clusters, draws)
+        covered += low <= truth <= high
+    return covered / SIMULATIONS
+
+
+def a_rate(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple[float, float, float]:
+    return stats.rate_interval(scenes(random, clusters).ravel(), everything(4 * clusters), draws)
+
+
+def a_balanced_accuracy(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple:
+    """Pairs of a real and a generated image of one scene, some of them twice."""
+    hit, real = scenes(random, clusters).ravel(), np.arange(4 * clusters) % 2 == 0
+    both = [stats.rate(hit, among, draws) for among in (real, ~real)]
+    return stats.interval(np.mean(both, axis=0), clusters=clusters)
+
+
+def a_paired_difference(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple:
+    """Theirs fails on a tenth of what ours gets right."""
+    ours = scenes(random, clusters).ravel()
+    theirs = ours & (random.random(len(ours)) < 0.9)
+    values = [stats.rate(hit, everything(len(ours)), draws) for hit in (ours, theirs)]
+    return stats.interval(values[0] - values[1])
+
+
+@pytest.mark.parametrize("measure, truth", [(a_rate, 0.6), (a_balanced_accuracy, 0.6), (a_paired_difference, 0.06)])
+def test_intervals_of_200_clusters_cover_the_truth_in_95_percent(measure: Callable, truth: float) -> None:
+    assert coverage(200, measure, truth) == pytest.approx(0.95, abs=MARGIN)
+
+
+@pytest.mark.parametrize("clusters, documented", [(5, 0.82), (20, 0.92)])
+def test_intervals_of_few_clusters_cover_less_as_documented(clusters: int, documented: float) -> None:
+    assert coverage(clusters, a_rate, 0.6) == pytest.approx(documented, abs=MARGIN)
 
 
 @pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
@@ -185,3 +255,107 @@ def test_a_threshold_separates_what_can_be_separated() -> None:
     score, positive = np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])
     assert 0.2 < stats.best_threshold(score, positive) <= 0.8
     assert 0.2 < stats.false_alarm_threshold(score, positive, rate=0.0) <= 0.8
+
+
+def test_mcnemar_is_the_binomial_test_of_the_images_that_one_model_alone_gets_right() -> None:
+    ours, theirs = np.array([1] * 9 + [0] * 2 + [1] * 30 + [0] * 7), np.array([0] * 9 + [1] * 2 + [1] * 30 + [0] * 7)
+    assert stats.mcnemar(ours == 1, theirs == 1) == pytest.approx(binomtest(9, 11, 0.5).pvalue)
+    assert stats.mcnemar(theirs == 1, ours == 1) == stats.mcnemar(ours == 1, theirs == 1)
+    assert stats.mcnemar(ours == 1, ours == 1) == 1 == stats.mcnemar(everything(0), everything(0))
+
+
+def test_mcnemar_cries_wolf_in_at_most_five_percent() -> None:
+    rng, wolves = np.random.default_rng(0), 0
+    for _ in range(2000):  # two models of equal skill that agree on most images
+        easy = rng.random(300) < 0.7
+        ours, theirs = easy | (rng.random(300) < 0.5), easy | (rng.random(300) < 0.5)
+        wolves += stats.mcnemar(ours, theirs) <= 0.05
+    assert 0.01 < wolves / 2000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_holm_on_its_textbook_example() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.7, 0.9]) == pytest.approx([1, 1]) and len(stats.holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_stepping_down_by_hand_rejects(p_values: list) -> None:
+    rejected, order = set(), sorted(range(len(p_values)), key=p_values.__getitem__)
+    for step, index in enumerate(order):
+        if p_values[index] * (len(p_values) - step) > 0.05:
+            break
+        rejected.add(index)
+    assert {i for i, p in enumerate(stats.holm(p_values)) if p <= 0.05} == rejected
+
+
+def judged(random: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores, labels and groups: clusters of one to four images, each cluster with a shift of its own."""
+    groups = np.repeat(np.arange(clusters), random.integers(1, 5, size=clusters))
+    positive = random.random(len(groups)) < 0.5
+    return random.normal(size=clusters)[groups] + random.normal(size=len(groups)) + 2 * positive, positive, groups
+
+
+def share_by_cluster(wrong: np.ndarray, groups: np.ndarray) -> float:
+    """Mean over clusters of the share of their images that are wrong."""
+    return float(np.mean([wrong[groups == group].mean() for group in np.unique(groups)]))
+
+
+@pytest.mark.parametrize("error", [0.05, 0.2])
+def test_the_band_keeps_both_risks_in_new_clusters(error: float) -> None:
+    random, alarms, misses = np.random.default_rng(0), [], []
+    score, positive, _ = judged(random, 20_000)  # many others, drawn alike
+    for _ in range(300):
+        low, high = stats.abstain_band(*judged(random, 100), error=error)
+        assert low <= high
+        alarms.append((score >= high)[~positive].mean())
+        misses.append((score < low)[positive].mean())
+    for risks in (alarms, misses):
+        assert error / 2 < np.mean(risks) <= error + 0.01
+
+
+def test_no_narrower_band_would_keep_the_promise() -> None:
+    score, positive, groups = judged(np.random.default_rng(3), 60)
+    low, high = stats.abstain_band(score, positive, groups, error=0.1)
+    n = len(np.unique(groups[~positive]))
+    for cut, kept in ((high, True), (score[~positive][score[~positive] < high].max(), False)):
+        expected = (n * share_by_cluster(score[~positive] >= cut, groups[~positive]) + 1) / (n + 1)
+        assert (expected <= 0.1) == kept
+    n = len(np.unique(groups[positive]))
+    for cut, kept in ((low, True), (np.nextafter(score[positive][score[positive] >= low].min(), np.inf), False)):
+        expected = (n * share_by_cluster(score[positive] < cut, groups[positive]) + 1) / (n + 1)
+        assert (expected <= 0.1) == kept
+
+
+def test_too_few_clusters_promise_nothing_and_decide_nothing() -> None:
+    scenes = {"single": np.arange(36), "copied": np.arange(180) // 5}  # 18 scenes of each: 1 / (18 + 1) > 5%
+    for groups in scenes.values():
+        score, positive = groups + 0.5, groups % 2 == 0
+        low, high = stats.abstain_band(score, positive, groups)
+        assert not (score < low).any() and not (score + 1e9 >= high).any()
+
+
+def test_what_separates_leaves_no_band() -> None:
+    positive = np.arange(200) % 2 == 0
+    low, high = stats.abstain_band(np.where(positive, 2.0, 1.0) + np.arange(200) / 1000, positive, np.arange(200))
+    assert low == high and 1.19 < low <= 2
+
+
+def test_the_reliability_curve_is_scikit_learns() -> None:
+    random = np.random.default_rng(0)
+    confidence = np.r_[random.random(500), 0, 1, 1 / 3]
+    right = random.random(503) < confidence
+    said, was, images = stats.reliability(confidence, right, bins=12)
+    observed, predicted = calibration_curve(right, confidence, n_bins=12)
+    np.testing.assert_allclose((said, was), (predicted, observed))
+    assert images.sum() == 503
+    assert stats.calibration_error(confidence, right, bins=12) == pytest.approx(
+        np.sum(images * np.abs(predicted - observed)) / 503
+    )
+
+
+def test_calibration_errors_of_honest_and_of_boastful_scores() -> None:
+    random = np.random.default_rng(0)
+    confidence = random.random(50_000)
+    assert stats.calibration_error(confidence, random.random(50_000) < confidence) < 0.01
+    assert stats.calibration_error(np.ones(100), np.arange(100) < 70) == pytest.approx(0.3)
+    assert np.isnan(stats.calibration_error(np.empty(0), np.empty(0, dtype=bool)))

@@ -1,0 +1,141 @@
+"""Figures of tests beyond the test part: conditions, architectures, features and confidence."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.preprocessing import StandardScaler
+
+from dfxlib.names import CLASSES, NATURES
+from dfxlib.style import CLASS_LABELS, NATURE_COLOURS, label_of
+
+_MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
+
+
+def plot_conditions(image: np.ndarray, versions: dict[str, np.ndarray], *, columns: int = 8) -> Figure:
+    """One picture under every condition; below each what it changed, ten times amplified around grey.
+
+    Versions of another size are shown beside their size, since no pixel has a counterpart.
+    """
+    lines = -(-len(versions) // columns)
+    figure, axes = plt.subplots(2 * lines, columns, figsize=(1.5 * columns, 3.5 * lines), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, (name, version) in enumerate(versions.items()):
+        top, bottom = axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
+        top.imshow(version, interpolation="nearest")
+        top.set_title(name.replace("_", "\n", 1), fontsize=9)
+        if version.shape == image.shape:
+            change = 128 + 10 * (version.astype(int) - image.astype(int))
+            bottom.imshow(np.clip(change, 0, 255).astype(np.uint8), interpolation="nearest")
+        else:
+            size = f"{version.shape[1]} x {version.shape[0]}\npixels"
+            bottom.text(0.5, 0.5, size, transform=bottom.transAxes, ha="center", va="center", fontsize=9)
+    return figure
+
+
+def plot_perturbations(table: pd.DataFrame) -> Figure:
+    """What is no JPEG: metrics by condition as points with intervals; from `evaluate.robustness_table`."""
+    others = table[~table["condition"].str.startswith("jpeg")]
+    names, metrics = list(pd.unique(others["condition"])), list(pd.unique(others["metric"]))
+    size = (2.1 * len(metrics) + 1.2, 0.3 * len(names) + 1.2)
+    figure, axes = plt.subplots(1, len(metrics), figsize=size, layout="constrained", sharey=True, sharex=True)
+    for axis, metric in zip(axes, metrics):
+        for row in others[others["metric"] == metric].itertuples():
+            place = names.index(row.condition)
+            colour = "grey" if row.condition == "raw" else "black"
+            if np.isnan(row.value):
+                axis.text(0, place, " undefined", va="center", fontsize=8, color=colour)
+                continue
+            axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5)
+            axis.plot(row.value, place, "o", color=colour, markersize=5)
+            if row.condition == "raw":
+                axis.axvline(row.value, color="grey", linestyle="--", linewidth=1)
+        axis.set(title=metric.replace("three-way ", "three-way\n"), xlim=(-0.02, 1.02))
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    figure.supxlabel("value (95% interval); dashed: raw", fontsize=10)
+    sns.despine(figure)
+    return figure
+
+
+def plot_condition_verdicts(shares: pd.DataFrame) -> Figure:
+    """Which class the images of each nature are taken for under each condition; `evaluate.verdict_shares`."""
+    names = list(pd.unique(shares["condition"]))
+    size = (9, 0.27 * len(names) + 1.4)
+    figure, axes = plt.subplots(1, len(CLASSES), figsize=size, layout="constrained", sharey=True)
+    for axis, nature in zip(axes, CLASSES):
+        said = (
+            shares[shares["nature"] == nature].set_index("condition").loc[names, ["said_dm", "said_gan", "said_real"]]
+        )
+        said.columns = [label_of(name) for name in CLASSES]
+        sns.heatmap(said, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+        axis.set_title(f"{label_of(nature)} images", color=NATURE_COLOURS[nature])
+        axis.set(xlabel="verdict", ylabel="")
+    return figure
+
+
+def plot_heat(table: pd.DataFrame, metrics: list[str]) -> Figure:
+    """Architectures against metrics; from `architectures.by_architecture`. A dash is undefined."""
+    names = table["architecture"] + np.where(table["split"] == "unseen", " (unseen)", "")
+    values = table.set_index(names).reindex(columns=metrics).astype(float)
+    size = (0.85 * len(metrics) + 3.5, 0.3 * len(table) + 1.8)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.set_facecolor("#EEEEEE")
+    bar = {"label": "value; a dash is undefined"}
+    sns.heatmap(values, cmap="viridis", vmin=0, vmax=1, ax=axis, cbar_kws=bar)
+    for (line, column), value in np.ndenumerate(values.to_numpy()):
+        said, colour = ("-", "black") if np.isnan(value) else (f"{value:.2f}", "white" if value < 0.6 else "black")
+        axis.text(column + 0.5, line + 0.5, said, ha="center", va="center", color=colour, fontsize=9)
+    axis.set_xticklabels([name.replace("_", "\n") for name in metrics], rotation=0)
+    for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
+        tick.set_color(NATURE_COLOURS[nature])
+    axis.set(xlabel="metric", ylabel="")
+    return figure
+
+
+def plot_reliability(curve: pd.DataFrame) -> Figure:
+    """Accuracy over confidence before and after temperature; from `confidence.reliability_table`."""
+    splits = list(pd.unique(curve["split"])) or ["no image of the three classes"]
+    size = (4.2 * len(splits), 3.9)
+    figure, axes = plt.subplots(1, len(splits), figsize=size, layout="constrained", sharey=True, squeeze=False)
+    for axis, split in zip(axes.flat, splits):
+        axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
+        for (name, colour), style in zip({"before": "#D55E00", "after": "#000000"}.items(), ("--", "-")):
+            line = curve[(curve["split"] == split) & (curve["temperature"] == name)]
+            axis.plot(line["confidence"], line["accuracy"], style, color=colour, linewidth=1)
+            areas = 120 * line["images"] / max(1, line["images"].max())
+            axis.scatter(line["confidence"], line["accuracy"], s=areas, color=colour, alpha=0.6, linewidths=0)
+            axis.plot([], [], style, marker="o", markersize=5, color=colour, label=f"{name} temperature scaling")
+        axis.set(title=split, xlabel="confidence in the verdict", xlim=(0.3, 1.02), ylim=(-0.02, 1.02))
+    axes[0, 0].set_ylabel("share that is right")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
+    """Features [N, ...] on their first two principal components: a colour a nature, a mark an architecture."""
+    flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
+    pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
+    places = pca.fit_transform(flat)
+    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    for nature in NATURES:
+        own = rows[rows["nature"] == nature]
+        for number, (architecture, split) in enumerate(own.groupby(["architecture", "split"]).groups):
+            here = (rows[["nature", "architecture", "split"]] == (nature, architecture, split)).all(axis=1).to_numpy()
+            unseen = split == "unseen"
+            face = "none" if unseen else (NATURE_COLOURS[nature], 0.5)
+            label = f"{architecture}{', unseen' if unseen else ''} ({CLASS_LABELS.get(nature, 'fake')})"
+            style = {"marker": _MARKERS[number % len(_MARKERS)], "facecolors": face, "s": 18, "linewidths": 0.8}
+            axis.scatter(*places[here].T, edgecolors=NATURE_COLOURS[nature], label=label, **style)
+    low, high = np.percentile(places, (0.5, 99.5), axis=0)  # a few far points would squeeze all others
+    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    shares = pca.explained_variance_ratio_
+    axis.set(xlabel=f"first component ({shares[0]:.0%} of variance)", ylabel=f"second component ({shares[1]:.0%})")
+    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    sns.despine(figure)
+    return figure

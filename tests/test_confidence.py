@@ -1,0 +1,85 @@
+"""Stated confidence: against scikit-learn, before and after temperature, and the promise of the band."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from samples import rows
+from sklearn.metrics import brier_score_loss, log_loss
+from test_evaluate import FEW, scores
+
+from dfxlib import evaluate as e
+from dfxlib.confidence import proper_scores, reliability_table, unsure_table
+from dfxlib.names import CLASSES
+
+CALIBRATION = {"temperature": 2.0, "unsure_low": 0.3, "unsure_high": 0.8, "unsure_error": 0.05}
+
+
+def measured(table: pd.DataFrame, *keys: str) -> pd.Series:
+    found = proper_scores(table, CALIBRATION, resamples=FEW)
+    return found.set_index(["split", "task", "temperature", "metric"]).loc[keys]
+
+
+@pytest.mark.parametrize("temperature, t", [("before", 1.0), ("after", 2.0)])
+def test_proper_scores_are_scikit_learns(temperature: str, t: float) -> None:
+    table = scores(150)
+    p = e.stats.probabilities(table[e.LOGITS].to_numpy(dtype=float), temperature=t)
+    truth, is_fake = e.class_index(table["nature"]), (table["nature"] != "real").to_numpy()
+    three, two = ("test", "three-way", temperature), ("test", "fake or real", temperature)
+    assert measured(table, *three, "log loss")["value"] == pytest.approx(log_loss(truth, p), rel=1e-5)
+    expected = np.mean(np.sum((p - np.eye(3)[truth]) ** 2, axis=1))
+    assert measured(table, *three, "Brier score")["value"] == pytest.approx(expected, rel=1e-5)
+    assert measured(table, *two, "log loss")["value"] == pytest.approx(log_loss(is_fake, 1 - p[:, 2]), rel=1e-5)
+    expected = brier_score_loss(is_fake, 1 - p[:, 2])
+    assert measured(table, *two, "Brier score")["value"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_temperature_that_was_planted_mends_boastful_scores() -> None:
+    table = rows(3000)
+    p = np.random.default_rng(0).dirichlet(np.ones(3), size=3000)
+    drawn = (np.random.default_rng(1).random((3000, 1)) > p.cumsum(axis=1)).sum(axis=1)
+    table["nature"] = np.array(CLASSES)[drawn]
+    boastful = e.score_table(table, 2 * np.log(p), temperature=1.0, backbone="r")
+    for metric in ("log loss", "Brier score", "ECE"):
+        before, after = (measured(boastful, "test", "three-way", when, metric)["value"] for when in ("before", "after"))
+        assert after < before
+    curve = reliability_table(boastful, CALIBRATION).set_index("temperature")
+    gaps = (curve["confidence"] - curve["accuracy"]).where(curve["images"] > 100).abs().groupby(level=0).max()
+    assert gaps["after"] < 0.08 < gaps["before"]
+    assert curve["images"].groupby(level=0).sum().tolist() == [3000, 3000]
+
+
+def test_fakes_of_unknown_nature_enter_the_binary_reading_alone() -> None:
+    table = scores(90).assign(split="unseen", nature="fake_unknown")
+    assert np.isnan(measured(table, "unseen", "three-way", "after", "log loss")["value"])
+    assert np.isfinite(measured(table, "unseen", "fake or real", "after", "log loss")["value"])
+    assert np.isnan(measured(table, "unseen", "three-way", "after", "ECE")["value"])
+    assert reliability_table(table, CALIBRATION).empty
+
+
+def test_the_band_counts_what_is_decided_and_what_is_wrong() -> None:
+    table = rows(6).assign(split=["test"] * 5 + ["unseen"])
+    scored = e.score_table(table, np.zeros((6, 3)), temperature=1.0, backbone="r")
+    scored["p_fake"] = [0.9, 0.1, 0.8, 0.5, 0.3, 0.29]  # dm, gan, real, dm, gan, real
+    found = unsure_table(scored, CALIBRATION, resamples=FEW).set_index(["split", "metric"])
+    assert found.loc[("test", "decided"), "value"] == pytest.approx(3 / 5)  # 0.5 and 0.3 are unsure
+    assert found.loc[("test", "wrong among the decided"), "value"] == pytest.approx(2 / 3)
+    assert found.loc[("test", "real called fake"), ["value", "images"]].tolist() == [1, 1]
+    assert found.loc[("test", "fake called real"), ["value", "images"]].tolist() == [0.25, 4]
+    assert found.loc[("test", "fake called real"), "promised"] == 0.05
+    assert found.loc[("unseen", "decided"), "value"] == 1
+    assert np.isnan(found.loc[("unseen", "fake called real"), "value"])  # no fake there
+
+
+def test_a_model_without_a_band_decides_nothing_that_could_be_counted() -> None:
+    assert unsure_table(scores(30), {"temperature": 1.0}, resamples=FEW)["value"].isna().all()
+
+
+def test_the_bands_promise_holds_on_data_like_those_of_calibration() -> None:
+    table = rows(9000)
+    logits = np.random.default_rng(0).normal(size=(9000, 3)) + np.eye(3)[e.class_index(table["nature"])]
+    frozen = e.calibrate(logits[:3000], table[:3000])
+    assert 0 < frozen["unsure_low"] < frozen["unsure_high"] < 1
+    tested = e.score_table(table[3000:], logits[3000:], temperature=frozen["temperature"], backbone="r")
+    found = unsure_table(tested, frozen, resamples=FEW).set_index("metric")["value"]
+    assert found["real called fake"] == pytest.approx(0.05, abs=0.02)
+    assert found["fake called real"] == pytest.approx(0.05, abs=0.02) and 0 < found["decided"] < 1

@@ -1,0 +1,303 @@
+"""Verdicts from the command line and as a stream: calibrated, complete, and never stopped by one bad file."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from pipeline import ROOT, environment
+from published import CALIBRATION
+from samples import noise, squares
+from scipy.special import softmax
+
+from dfxlib.__main__ import main
+from dfxlib.decode import ImageFile
+from dfxlib.detect import COLUMNS, detect, find_images, save_rows, verdict
+from dfxlib.export import Opened, export_model, open_model
+from dfxlib.files import write_vouched
+from dfxlib.images import to_square
+from dfxlib.manifest import build_manifest, write_manifest
+from dfxlib.names import CLASSES
+from dfxlib.perturb import jpeg
+from dfxlib.train import to_input
+
+ENDINGS = {"half.jpg", "words.png", "empty.png", "moving.gif"}
+
+
+@pytest.fixture(scope="module")
+def model(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(trained_run, tmp_path_factory.mktemp("published") / "model")
+
+
+@pytest.fixture(scope="module")
+def opened(model: Path) -> Opened:
+    return open_model(model)
+
+
+@pytest.fixture()
+def folder(tmp_path: Path) -> Path:
+    """Four images in two folders, and between them everything that is none."""
+    root = tmp_path / "mixed"
+    (root / "below").mkdir(parents=True)
+    for number in range(4):
+        noise(number).save(root / ("below" if number % 2 else ".") / f"{number}.png")
+    noise(9).save(root / "half.jpg")
+    (root / "half.jpg").write_bytes((root / "half.jpg").read_bytes()[:300])
+    (root / "words.png").write_text("no picture")
+    (root / "empty.png").touch()
+    noise(8).save(root / "moving.gif", save_all=True, append_images=[noise(7)])
+    (root / "notes.txt").write_text("not even named like one")
+    (root / ".hidden").mkdir()
+    noise(6).save(root / ".hidden" / "a.png")
+    return root
+
+
+def planted(root: Path, count: int) -> list[ImageFile]:
+    root.mkdir()
+    files = []
+    for number in range(count):
+        noise(number).save(root / f"{number:03d}.png")
+        files.append(ImageFile(root / f"{number:03d}.png"))
+    return files
+
+
+def call(*arguments: object) -> int:
+    return main(["detect", *map(str, arguments), "--workers", "1", "--device", "cpu"])
+
+
+def table_of(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, dtype=str)
+
+
+def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, tmp_path: Path) -> None:
+    noise(1, width=50, height=40).save(tmp_path / "a.png")
+    (row,) = detect(opened, [ImageFile(tmp_path / "a.png")], workers=1)
+    picture = Image.open(tmp_path / "a.png")
+    versions = [picture, jpeg(picture, quality=75, subsampling="4:2:0"), picture.resize((25, 20), Image.Resampling.BOX)]
+    made = np.stack([to_square(image, image_size=32, resize_mode="crop") for image in versions])
+    with torch.no_grad():
+        p = softmax(opened.model(to_input(made, torch.device("cpu"))).numpy() / CALIBRATION["temperature"], axis=1)
+    assert [row[name] for name in ("p_dm", "p_gan", "p_real")] == pytest.approx(list(p[0]), abs=1e-5)
+    p_fake = p[:, 0] + p[:, 1]
+    assert row["p_fake"] == pytest.approx(p_fake[0], abs=1e-5)
+    assert (row["p_fake_low"], row["p_fake_high"]) == pytest.approx((p_fake.min(), p_fake.max()), abs=1e-5)
+    assert row["holds"] == ("yes" if len(set(p_fake >= CALIBRATION["threshold"])) == 1 else "no")
+    assert row["nature"] == CLASSES[p[0].argmax()] and (row["width"], row["height"]) == (50, 40)
+    assert "50 x 40 pixels, training had sides of 32" in row["unlike"]
+
+
+@pytest.mark.parametrize(
+    ("p_fake", "band", "expected"),
+    [
+        (0.25, {}, "fake"),
+        (0.2499, {}, "real"),
+        (0.4, {"unsure_low": 0.2, "unsure_high": 0.5}, "unsure"),
+        (0.2, {"unsure_low": 0.2, "unsure_high": 0.5}, "unsure"),
+        (0.5, {"unsure_low": 0.2, "unsure_high": 0.5}, "fake"),
+        (0.19, {"unsure_low": 0.2, "unsure_high": 0.5}, "real"),
+        (0.3, {"unsure_low": 0.3, "unsure_high": 0.3}, "fake"),
+    ],
+)
+def test_the_verdict_is_that_of_the_frozen_threshold_or_of_the_band(p_fake: float, band: dict, expected: str) -> None:
+    assert verdict(p_fake, CALIBRATION | band) == expected
+
+
+def test_batch_1_and_batch_256_give_the_same_scores(opened: Opened, tmp_path: Path) -> None:
+    files = planted(tmp_path / "many", 257)
+    many = [*detect(opened, files, delivery=False, batch_size=256, workers=1)]
+    one = [*detect(opened, files[::8], delivery=False, batch_size=1, workers=1)]
+    assert [row["path"] for row in many] == [str(file.path) for file in files]
+    for name in ("p_dm", "p_gan", "p_real", "p_fake"):
+        ones, manies = (np.array([row[name] for row in rows]) for rows in (one, many[::8]))
+        assert np.abs(ones - manies).max() < 1e-5
+        assert ones.std() > 1e-2, "a model that says the same of all would prove nothing"
+
+
+def test_processes_give_the_same_rows_in_the_same_order(opened: Opened, tmp_path: Path) -> None:
+    files = planted(tmp_path / "many", 70)
+    alone, spread = ([*detect(opened, files, workers=workers)] for workers in (1, 2))
+    assert alone == spread
+
+
+def test_a_stream_reads_no_further_ahead_than_it_must(opened: Opened, tmp_path: Path) -> None:
+    files = [*planted(tmp_path / "few", 3), *[ImageFile(tmp_path / "gone.png")] * 10_000]
+    rows = detect(opened, files, delivery=False, workers=1)
+    assert next(rows)["verdict"] and next(rows)["verdict"]
+
+
+def test_one_bad_file_is_a_row_and_never_the_end(model: Path, folder: Path, tmp_path: Path) -> None:
+    assert call(model, folder, "--out", tmp_path / "scores.csv") == 0
+    table = table_of(tmp_path / "scores.csv")
+    assert tuple(table.columns) == COLUMNS
+    names = table["path"].str.removeprefix(f"{folder}/")
+    bad = table["problem"] != ""
+    assert set(names[~bad]) == {"0.png", "2.png", "below/1.png", "below/3.png"}
+    assert set(names[bad]) == ENDINGS | {"notes.txt"}
+    assert set(table.loc[~bad, "verdict"]) <= {"fake", "real"} and (table.loc[bad, "verdict"] == "").all()
+    told = dict(zip(names, table["problem"]))
+    assert told["empty.png"] == "empty file" and told["words.png"] == "not an image"
+    assert told["moving.gif"] == "animated: 2 frames" and told["notes.txt"] == "suffix '.txt' is no image's"
+    sums = table.loc[~bad, ["p_dm", "p_gan", "p_real"]].astype(float).sum(axis=1)
+    assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_pictures_of_every_kind_get_a_verdict(opened: Opened, tmp_path: Path) -> None:
+    odd = tmp_path / os.fsdecode(b"\xff.png")
+    wide = Image.new("RGB", (70_000, 4))
+    noise(1, width=1, height=1).save(tmp_path / "dot.png")
+    noise(2).save(tmp_path / "webp.jpg", "WEBP")
+    noise(3).save(odd)
+    wide.save(tmp_path / "wide.png")
+    files = [ImageFile(path) for path in (tmp_path / "dot.png", tmp_path / "webp.jpg", odd, tmp_path / "wide.png")]
+    dot, webp, named, too_wide = detect(opened, files, workers=1)
+    assert dot["verdict"] and "1 x 1 pixels" in dot["unlike"]
+    assert webp["format"] == "WEBP" and "WEBP, training had PNG" in webp["unlike"]
+    assert named["verdict"] and named["path"].endswith("\\xff.png")
+    assert too_wide["problem"].startswith("cannot be delivered: ")
+    assert next(detect(opened, files[3:], delivery=False, workers=1))["verdict"]
+
+
+def test_folders_patterns_files_and_tables_name_images(folder: Path, tmp_path: Path) -> None:
+    def names(*paths: object, root: Path | None = None) -> list[str]:
+        return [file.path.name for file in find_images([str(path) for path in paths], root=root)[0]]
+
+    assert names(folder / "0.png", folder / "below") == ["0.png", "1.png", "3.png"]
+    assert names(folder / "**" / "[0-9].png") == ["0.png", "2.png", "1.png", "3.png"]
+    assert names(folder / "notes.txt") == ["notes.txt"], "what is named is judged, whatever its suffix"
+    (folder / "list.csv").write_text("path,note\n2.png,x\nbelow/1.png,y\n")
+    assert names(folder / "list.csv") == ["2.png", "1.png"]
+    table = shutil.move(folder / "list.csv", tmp_path / "list.csv")
+    assert find_images([table], root=folder)[0][1].path == folder / "below" / "1.png"
+    (folder / "[odd].png").touch()
+    assert names(folder / "[odd].png") == ["[odd].png"]
+
+
+def test_a_manifest_proves_that_files_are_still_the_same(tree: Path, opened: Opened, tmp_path: Path) -> None:
+    root = shutil.copytree(tree, tmp_path / "tree")
+    manifest = build_manifest(root, workers=1)
+    write_manifest(manifest, tmp_path / "manifest.csv")
+    noise(999).save(root / manifest["path"][1])
+    files, _ = find_images([str(tmp_path / "manifest.csv")], root=root)
+    first, second, *_ = detect(opened, files, workers=1, delivery=False)
+    assert len(files) == len(manifest) and first["verdict"]
+    assert "changed since the manifest was made" in second["problem"]
+
+
+def test_lines_on_the_screen_say_what_the_table_says(model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert call(model, folder / "0.png", folder / "empty.png") == 0
+    first, second, last = capsys.readouterr().out.splitlines()
+    number = r"[01]\.\d\d"
+    assert re.fullmatch(
+        rf".*0\.png: (fake|real) {number} \(diffusion {number}, GAN {number}, real {number}\); "
+        rf"(holds|does not hold) under delivery \({number} to {number}\).*",
+        first,
+    )
+    assert second.endswith("empty.png: empty file")
+    assert re.fullmatch(r"2 files, 1 (fake|real), 1 with a problem", last)
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(model: Path, folder: Path, tmp_path: Path) -> None:
+    noise(5).save(folder / "<b>&.png")
+    assert call(model, folder, "--html", tmp_path / "page.html", "--out", tmp_path / "scores.csv") == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "&lt;b&gt;&amp;.png" in page and "<b>" not in page
+    assert page.count('src="data:image/jpeg;base64,') == 5 and not re.search(r'(src|href)="(?!data:)', page)
+    assert "empty file" in page and "no proof" in page
+    assert len(table_of(tmp_path / "scores.csv")) == 10
+
+
+def test_a_long_page_ends_with_a_count(tmp_path: Path) -> None:
+    row = dict.fromkeys(COLUMNS, "") | {"path": "a.png", "problem": "empty file", "thumbnail": b""}
+    save_rows([row] * 1003, page=tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("<tr") == 1000 and "1003 files, 1003 with a problem; 3 more" in page
+
+
+def test_a_run_that_dies_leaves_the_earlier_table(tmp_path: Path) -> None:
+    (tmp_path / "scores.csv").write_text("earlier\n")
+
+    def rows():
+        yield dict.fromkeys(COLUMNS, "") | {"path": "a.png", "problem": "empty file", "thumbnail": b""}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        save_rows(rows(), table=tmp_path / "scores.csv", page=tmp_path / "page.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+    assert (tmp_path / "scores.csv").read_text() == "earlier\n"
+
+
+class TestMistakes:
+    def told(self, capsys: pytest.CaptureFixture, *arguments: object) -> str:
+        assert call(*arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    def test_a_path_that_is_missing(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        sentence = "nowhere.png is missing; expected an image, a folder, a pattern or a CSV with paths"
+        assert sentence in self.told(capsys, model, tmp_path / "nowhere.png")
+
+    def test_a_folder_without_images(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        (tmp_path / "notes.txt").touch()
+        assert "holds no image; expected files such as .bmp, " in self.told(capsys, model, tmp_path)
+
+    def test_a_table_without_paths(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+        (tmp_path / "list.csv").write_text("file\na.png\n")
+        assert "lacks the columns path; it has file" in self.told(capsys, model, tmp_path / "list.csv")
+        (tmp_path / "list.csv").write_text("path\n")
+        assert "lists no image; expected one row an image" in self.told(capsys, model, tmp_path / "list.csv")
+
+    def test_a_model_that_is_missing_damaged_or_of_an_older_format(
+        self, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        assert "nowhere is missing; expected a folder that" in self.told(capsys, tmp_path / "nowhere", folder)
+        copy = shutil.copytree(model, tmp_path / "copy")
+        data = bytearray((copy / "model.safetensors").read_bytes())
+        data[-5] ^= 1
+        (copy / "model.safetensors").write_bytes(data)
+        assert "is damaged: model.safetensors does not match its checksum" in self.told(capsys, copy, folder)
+        older = (copy / "model.json").read_text().replace('"format": 1', '"format": 0')
+        write_vouched(copy / "model.json", lambda path: path.write_text(older))
+        assert "has format 0, of an older version of dfxlib" in self.told(capsys, copy, folder)
+
+    @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
+    def test_a_place_that_cannot_be_written_is_told_first(
+        self, model: Path, folder: Path, place: str, capsys: pytest.CaptureFixture
+    ) -> None:
+        for option in ("--out", "--html"):
+            told = self.told(capsys, model, folder, option, folder / place)
+            assert f"{place} must be a file in a folder that exists" in told
+
+
+def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path, tmp_path: Path) -> None:
+    """As on a colleague's machine: the published folder, a picture, and nothing else at hand."""
+    copy = shutil.copytree(model, tmp_path / "model")
+    noise(0).save(tmp_path / "a.png")
+    command = [sys.executable, "-m", "dfxlib", "detect", "model", "a.png", "--out", "scores.csv"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment(ROOT), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.endswith("with a problem; see scores.csv\n")
+    with open(tmp_path / "scores.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
+
+
+def test_squares_are_stacked_in_the_order_of_the_files(opened: Opened, tmp_path: Path) -> None:
+    """A problem in the middle of a batch shifts nobody's verdict."""
+    made = squares(3)
+    files = []
+    for number, square in enumerate(made):
+        Image.fromarray(square).save(tmp_path / f"{number}.png")
+        files.append(ImageFile(tmp_path / f"{number}.png"))
+    files.insert(1, ImageFile(tmp_path / "gone.png"))
+    alone = [next(detect(opened, [file], workers=1, delivery=False))["p_fake"] for file in files if file.path.exists()]
+    rows = [*detect(opened, files, workers=1, delivery=False)]
+    assert [row["p_fake"] for row in rows if not row["problem"]] == pytest.approx(alone, abs=1e-5)
+    assert "cannot be read" in rows[1]["problem"]
