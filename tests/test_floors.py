@@ -20,7 +20,7 @@ FLOORS = (
     ("checkpoint",),
     ("train",),
     ("features", "evaluate", "novelty"),
-    ("audit", "plots", "plots_data", "record", "execute", "plan"),
+    ("audit", "plots", "plots_data", "plots_reasons", "reasons", "record", "execute", "plan"),
     ("report", "export"),
     ("detect",),
     ("__main__",),
