@@ -76,7 +76,9 @@ def plot_residuals(pictures: list[np.ndarray], spectra: np.ndarray, labels: list
         row[1].imshow(level, cmap="magma", vmin=-10, vmax=25, **frequencies)
         for axis, mean in zip(row[2:], spectra):
             ratio = 10 * np.log10((own + 1e-3) / (mean + 1e-3)).reshape(BLOCK, BLOCK)
-            shown = axis.imshow(ratio, cmap="RdBu_r", vmin=-12, vmax=12, **frequencies)
+            shown = axis.imshow(np.nan_to_num(ratio), cmap="RdBu_r", vmin=-12, vmax=12, **frequencies)
+            if np.isnan(mean).any():
+                axis.text(0, 0, "not known", ha="center", va="center", fontsize=8)
         for axis in row:
             axis.set(xticks=[], yticks=[])
     axes[0, 0].set_title("residual of the middle,\n-10 to 10 grey levels", fontsize=8)

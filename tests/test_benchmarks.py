@@ -36,3 +36,13 @@ def test_a_backbones_speed_is_a_share_of_the_bare_networks(rates: str) -> None:
 
     found = getattr(benchmark, rates)("resnet18", squares(16), batch_size=8, device=torch.device("cpu"))
     assert all(value > 0 for value in found.values()) and any("share" in name for name in found)
+
+
+def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> None:
+    import detect_folder as benchmark
+
+    files = benchmark.plant(tmp_path / "images", 3, side=32)
+    opened = benchmark.opened_of("resnet18", 32)
+    assert benchmark.folder_rate(opened, files, 2) > 0
+    assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
+    assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -287,6 +288,19 @@ def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path
     with open(tmp_path / "scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
+
+
+def test_the_commands_of_the_readme_work(
+    trained_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = re.search(r"## Detect images\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    places = {"runs/demo/complete/resnet18/seed0": str(trained_run), "PHOTOS": str(folder)}
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        python, _, module, *arguments = shlex.split(line)
+        assert (python, module) == (".venv/bin/python", "dfxlib")
+        assert main([places.get(argument, argument) for argument in arguments]) == 0
+    assert len(table_of(tmp_path / "scores.csv")) == 9 and (tmp_path / "page.html").is_file()
 
 
 def test_squares_are_stacked_in_the_order_of_the_files(opened: Opened, tmp_path: Path) -> None:
