@@ -50,8 +50,10 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
         if not found:
             raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
         for path in found:
-            own = _in_folder(path, problems) if path.is_dir() else [ImageFile(path)]
-            files += _in_table(path, root) if path.suffix.lower() == ".csv" else own
+            if path.is_dir():
+                files += _in_folder(path, problems)
+            else:
+                files += _in_table(path, root) if path.suffix.lower() == ".csv" else [ImageFile(path)]
     return files, problems
 
 
@@ -92,6 +94,8 @@ def detect(
     says whether all verdicts agree. `distance` above 1 and `unlike` warn of a picture that is
     unlike the training data.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     how = {name: opened.settings[name] for name in ("image_size", "resize_mode")}
     versions = (keep, *DELIVERY) if delivery else (keep,)
     read = partial(read_picture, versions=versions, thumbnail=thumbnails, **how)

@@ -177,6 +177,8 @@ def test_folders_patterns_files_and_tables_name_images(folder: Path, tmp_path: P
     assert names(folder / "list.csv") == ["2.png", "1.png"]
     table = shutil.move(folder / "list.csv", tmp_path / "list.csv")
     assert find_images([table], root=folder)[0][1].path == folder / "below" / "1.png"
+    noise(1).save((folder / "named.csv").mkdir() or folder / "named.csv" / "a.png")
+    assert names(folder / "named.csv") == ["a.png"], "a folder is a folder, whatever its name"
     (folder / "[odd].png").touch()
     assert names(folder / "[odd].png") == ["[odd].png"]
 
@@ -267,6 +269,9 @@ class TestMistakes:
         older = (copy / "model.json").read_text().replace('"format": 1', '"format": 0')
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
         assert "has format 0, of an older version of dfxlib" in self.told(capsys, copy, folder)
+
+    def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+        assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
 
     @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
     def test_a_place_that_cannot_be_written_is_told_first(
