@@ -33,7 +33,7 @@ def place(step):
     return shlex.quote(json.dumps(study_file.place(STUDY, step)))
 
 
-PLACE = {step: place(step) for step in ("manifest", "base", "complete", "robustness", "generalization")}
+PLACE = {step: place(step) for step in ("manifest", "base", "complete", "robustness", "generalization", "detection")}
 
 
 def data_of_the_study(wildcards):
@@ -224,13 +224,31 @@ rule generalization:
         "--gpus {resources.gpu} -y {PLACE[generalization]} -y {params.science:q}"
 
 
+rule detection:
+    input:
+        nb=ancient("notebooks/60_detect_images.ipynb"),
+        manifest=data_of_the_study,
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+    output:
+        f"{RUN}/detection/{{backbone}}/seed{{seed}}/.done",
+    params:
+        science=science("detection"),
+        code=code_hash("notebooks/60_detect_images.ipynb"),
+    threads: STUDY["threads"]
+    resources:
+        gpu=STUDY["gpus_per_job"],
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/detection/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
+        "--gpus {resources.gpu} -y {PLACE[detection]} -y {params.science:q}"
+
+
 rule report:
     input:
         nb=ancient("notebooks/90_report.ipynb"),
         manifest=data_of_the_study,
         runs=expand(
             f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
-            step=["robustness", "generalization"],
+            step=["robustness", "generalization", "detection"],
             backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),

@@ -50,8 +50,10 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
         if not found:
             raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
         for path in found:
-            own = _in_folder(path, problems) if path.is_dir() else [ImageFile(path)]
-            files += _in_table(path, root) if path.suffix.lower() == ".csv" else own
+            if path.is_dir():
+                files += _in_folder(path, problems)
+            else:
+                files += _in_table(path, root) if path.suffix.lower() == ".csv" else [ImageFile(path)]
     return files, problems
 
 
@@ -92,6 +94,8 @@ def detect(
     says whether all verdicts agree. `distance` above 1 and `unlike` warn of a picture that is
     unlike the training data.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
     how = {name: opened.settings[name] for name in ("image_size", "resize_mode")}
     versions = (keep, *DELIVERY) if delivery else (keep,)
     read = partial(read_picture, versions=versions, thumbnail=thumbnails, **how)
@@ -172,25 +176,18 @@ def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | N
     """
     counts: Counter = Counter()
     with ExitStack() as stack:
-        handles = {
-            kind: stack.enter_context(_open_text(stack.enter_context(atomic(path))))
-            for kind, path in {"table": table, "page": page}.items()
-            if path
-        }
-        writer = csv.DictWriter(handles["table"], COLUMNS, extrasaction="ignore") if table else None
-        if writer:
-            writer.writeheader()
-        if page:
-            handles["page"].write(_PAGE_HEAD)
+        partials = [stack.enter_context(atomic(path)) if path else os.devnull for path in (table, page)]
+        handles = [stack.enter_context(open(p, "w", encoding="utf-8", newline="")) for p in partials]
+        writer = csv.DictWriter(handles[0], COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        handles[1].write(_PAGE_HEAD)
         for row in rows:
-            if writer:
-                writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
+            writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
             if page and counts.total() < _PAGE_ROWS:
-                handles["page"].write(_page_row(row))
+                handles[1].write(_page_row(row))
             counts["problem" if row["problem"] else row["verdict"]] += 1
-        if page:
-            more = max(0, counts.total() - _PAGE_ROWS)
-            handles["page"].write(_PAGE_END.format(summary=summary(counts), more=f"; {more} more" if more else ""))
+        more = max(0, counts.total() - _PAGE_ROWS)
+        handles[1].write(_PAGE_END.format(summary=summary(counts), more=f"; {more} more" if more else ""))
     return counts
 
 
@@ -198,10 +195,6 @@ def summary(counts: Counter) -> str:
     """How many images got each verdict, as a sentence's part."""
     named = [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
     return ", ".join([f"{counts.total()} files", *named, f"{counts['problem']} with a problem"])
-
-
-def _open_text(path: Path):
-    return open(path, "w", encoding="utf-8", newline="")
 
 
 def _text(path: Path | str) -> str:

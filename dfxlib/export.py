@@ -118,45 +118,25 @@ def _require_run(run: Path) -> None:
 
 
 def model_card(run: Path, settings: dict) -> str:  # Markdown
-    """What the model is, what it was trained on, what was measured, and what was not."""
-    calibration = _read(run / "calibration.json")
-    made = _read(run / "environment.json")
-    side = settings["image_size"]
-    places = {step: _beside(run, step, settings) for step in ("robustness", "generalization")}
-    lines = [
-        f"# DeepFeatureX Net ({settings['backbone']})",
-        "Tells images of diffusion models, of GANs and of cameras apart: probabilities of the three natures, and a "
-        "fake score, the sum of the first two. An indication for a person to weigh, and no proof.",
-        f"- Input: RGB squares of {side} pixels, `resize_mode` {settings['resize_mode']}, `front_end` "
-        f"{settings['front_end']}, `stem` {settings['stem']}.",
-        f"- Classes in order: {', '.join(settings['classes'])}.",
-        f"- Calibration: {', '.join(f'{name} {value:.4g}' for name, value in calibration.items())}; frozen on images "
-        "that trained nothing.",
-        f"- Training data: manifest `{settings['manifest_hash']}`, seed {settings['seed']}.",
-        f"- Made {made['date']} on {made['device']} by commit {made['commit']}, "
-        + ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow"))
-        + ".",
-        "## On test images of the same sources",
-        _markdown(run / "tables" / "summary.csv", ["verdict", "metric", "value", "low", "high", "images"]),
-        "## By architecture, unseen ones among them",
-        _markdown(
-            places["generalization"] / "tables" / "by_architecture.csv",
-            ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"],
-        ),
-        "## After compression",
-        _markdown(places["robustness"] / "tables" / "robustness.csv", ["condition", "metric", "value", "low", "high"]),
-        "## Limits",
-        "low and high bound 95% intervals over the choice of test images, not over the luck of training. Numbers hold "
-        "for images like those measured: another generator, camera, size or compression may change them without a "
-        "sign. `python -m dfxlib detect` warns of pictures that are unlike the training data, as far as their format, "
-        "size and features show it.",
-    ]
-    return "\n\n".join(lines).replace(".\n\n- ", ".\n- ") + "\n"
-
-
-def _beside(run: Path, step: str, settings: dict) -> Path:
-    """Another step's run of the same study, backbone and seed."""
-    return run.absolute().parents[2] / step / safe_name(settings["backbone"]) / f"seed{settings['seed']}"
+    """What the model is, what it was trained on, what was measured, and what was not; text in model_card.md."""
+    made, calibration = _read(run / "environment.json"), _read(run / "calibration.json")
+    versions = [f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")]
+    bounded = ["value", "low", "high"]
+    beside = {  # other runs of the same study, backbone and seed
+        step: run.absolute().parents[2] / step / safe_name(settings["backbone"]) / f"seed{settings['seed']}" / "tables"
+        for step in ("generalization", "robustness")
+    }
+    recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
+    words = {
+        "natures": ", ".join(settings["classes"]),
+        "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
+        "versions": ", ".join(versions),
+        "test": _markdown(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
+        "architectures": _markdown(beside["generalization"] / "by_architecture.csv", recall),
+        "robustness": _markdown(beside["robustness"] / "robustness.csv", ["condition", "metric", *bounded]),
+    }
+    template = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
+    return template.format(**settings, **{name: made[name] for name in ("date", "device", "commit")}, **words)
 
 
 def _markdown(path: Path, columns: list[str]) -> str:

@@ -97,5 +97,5 @@ def unlike_training(
         span = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
         found.append(f"{width} x {height} pixels, training had sides of {span}")
     if distance > 1:
-        found.append(f"features {distance:.1f} times as far from training as {QUANTILE:.0%} of held-out images")
+        found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")
     return found

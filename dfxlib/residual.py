@@ -12,6 +12,11 @@ HIGH_PASS = (
 BLOCK = 32  # pixels, side of the blocks whose spectra are averaged
 
 
+def luma_residual(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [H, W] float64
+    """What the high-pass leaves of the luma, in grey levels: noise, traces and fine texture."""
+    return convolve(pixels.astype(np.float64) @ [0.299, 0.587, 0.114], HIGH_PASS, mode="mirror")
+
+
 def residual_spectrum(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [32 * 32] float
     """Power spectrum of the luma's residual, zero frequency in the middle.
 
@@ -19,8 +24,7 @@ def residual_spectrum(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [
     any size compare. Averaged over the images of one architecture, peaks at fixed frequencies
     show the grid of its upsampling (Zhang, Karaman and Chang, WIFS 2019).
     """
-    luma = pixels.astype(np.float64) @ [0.299, 0.587, 0.114]
-    residual = convolve(luma, HIGH_PASS, mode="mirror")
+    residual = luma_residual(pixels)
     missing = [(0, max(0, BLOCK - side)) for side in residual.shape]
     residual = np.pad(residual, missing)
     down, across = (side // BLOCK for side in residual.shape)

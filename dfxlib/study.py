@@ -161,7 +161,12 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    unused = {"manifest": ("device",), "robustness": ("cache_root",), "report": _PLACE}.get(step, ())
+    unused = {
+        "manifest": ("device",),
+        "robustness": ("cache_root",),
+        "detection": ("cache_root",),
+        "report": _PLACE,
+    }.get(step, ())
     return {key: study[key] for key in _PLACE if key not in unused} | {"run_root": f"runs/{study['study']}"}
 
 
@@ -190,6 +195,8 @@ def science(
         return run | {"conditions": study["conditions"], "resamples": study["resamples"]}
     if step == "generalization":
         return run | {"resamples": study["resamples"]}
+    if step == "detection":
+        return run | {"model_path": "", "images": [], "shown": 2}
     if step == "report":
         return {"backbones": study["backbones"], "seeds": study["seeds"]}
     raise ValueError(f"step {step!r} is unknown")

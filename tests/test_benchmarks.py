@@ -50,3 +50,13 @@ def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:
 
     how = {"images": 6, "side": 40, "image_size": 32, "resize_mode": "crop", "workers": 1, "rounds": 1}
     assert (benchmark.ratios("resnet18", **how) > 0).all()
+
+
+def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> None:
+    import detect_folder as benchmark
+
+    files = benchmark.plant(tmp_path / "images", 3, side=32)
+    opened = benchmark.opened_of("resnet18", 32)
+    assert benchmark.folder_rate(opened, files, 2) > 0
+    assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
+    assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -176,6 +177,8 @@ def test_folders_patterns_files_and_tables_name_images(folder: Path, tmp_path: P
     assert names(folder / "list.csv") == ["2.png", "1.png"]
     table = shutil.move(folder / "list.csv", tmp_path / "list.csv")
     assert find_images([table], root=folder)[0][1].path == folder / "below" / "1.png"
+    noise(1).save((folder / "named.csv").mkdir() or folder / "named.csv" / "a.png")
+    assert names(folder / "named.csv") == ["a.png"], "a folder is a folder, whatever its name"
     (folder / "[odd].png").touch()
     assert names(folder / "[odd].png") == ["[odd].png"]
 
@@ -267,6 +270,9 @@ class TestMistakes:
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
         assert "has format 0, of an older version of dfxlib" in self.told(capsys, copy, folder)
 
+    def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+        assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
+
     @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
     def test_a_place_that_cannot_be_written_is_told_first(
         self, model: Path, folder: Path, place: str, capsys: pytest.CaptureFixture
@@ -287,6 +293,19 @@ def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path
     with open(tmp_path / "scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
+
+
+def test_the_commands_of_the_readme_work(
+    trained_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = re.search(r"## Detect images\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+    places = {"runs/demo/complete/resnet18/seed0": str(trained_run), "PHOTOS": str(folder)}
+    monkeypatch.chdir(tmp_path)
+    for line in block.splitlines():
+        python, _, module, *arguments = shlex.split(line)
+        assert (python, module) == (".venv/bin/python", "dfxlib")
+        assert main([places.get(argument, argument) for argument in arguments]) == 0
+    assert len(table_of(tmp_path / "scores.csv")) == 9 and (tmp_path / "page.html").is_file()
 
 
 def test_squares_are_stacked_in_the_order_of_the_files(opened: Opened, tmp_path: Path) -> None:

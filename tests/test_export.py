@@ -154,7 +154,7 @@ class TestNovelty:
             ({"kind": ""}, []),
             ({"height": 41}, ["40 x 41 pixels, training had sides of 30 to 40"]),
             ({"width": 29}, ["29 x 40 pixels, training had sides of 30 to 40"]),
-            ({"distance": 2.5}, ["features 2.5 times as far from training as 99% of held-out images"]),
+            ({"distance": 2.5}, ["features 2.50 times as far from training as 99% of held-out images"]),
         ],
     )
     def test_it_says_in_what_a_picture_is_unlike_the_training_data(self, changes: dict, words: list[str]) -> None:

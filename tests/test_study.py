@@ -26,7 +26,8 @@ pytestmark = pytest.mark.study
 
 def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
     done = sorted(path.parent.relative_to(clone).as_posix() for path in smoke.rglob(".done"))
-    assert len(done) == 10  # manifest, three base models, complete, robustness, generalization, report, two variants
+    # manifest, three base models, complete, robustness, generalization, detection, report, two variants
+    assert len(done) == 11
     assert all(json.loads((clone / run / ".done").read_text())["seconds"] > 0 for run in done)
 
 
@@ -148,7 +149,7 @@ def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, c
 def test_the_report_links_every_run_and_asks_the_network_for_nothing(smoke: Path) -> None:
     page = (smoke / "report" / "index.html").read_text()
     links = re.findall(r'href="(\.\./[^"]+)"', page)
-    assert len(links) == 9
+    assert len(links) == 10
     assert all((smoke / "report" / link).resolve().is_file() for link in links)
     for html in smoke.rglob("*.html"):
         assert not re.search(r'(?:src|href)\s*=\s*["\']?(?:https?:)?//(?!doi|arxiv)', html.read_text()), html
@@ -160,6 +161,20 @@ def test_no_path_of_this_machine_is_published(smoke: Path, clone: Path) -> None:
     published = [path for path in (clone / "results" / "smoke").rglob("*") if path.is_file()]
     assert {path.suffix for path in published if path.name != ".published"} == {".csv", ".json", ".png"}
     assert not [path for path in published if path.suffix != ".png" and str(clone) in path.read_text()]
+
+
+def test_the_published_model_judges_as_the_study_did(smoke: Path, clone: Path) -> None:
+    """The folder that notebook 60 leaves, from the shell, on test images: the scores of notebook 20."""
+    detection = smoke / "detection" / "resnet18" / "seed0"
+    scores = pd.read_csv(detection / "scores.csv").set_index("path")
+    assert len(scores) == 6 and not scores["p_fake"].isna().any()
+    test = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet").set_index("path")["p_fake"]
+    pd.testing.assert_series_equal(scores["p_fake"], test.loc[scores.index], atol=1e-4, rtol=0)
+    command = [sys.executable, "-m", "dfxlib", "detect", str(detection / "model"), "--out", "scores.csv"]
+    result = call(clone, *command, *(str(clone / "data" / "smoke" / path) for path in scores.index[:2]))
+    assert result.returncode == 0 and "2 files, " in result.stdout, result.stderr
+    shell = pd.read_csv(clone / "scores.csv")["p_fake"]
+    assert shell.to_numpy() == pytest.approx(scores["p_fake"].iloc[:2].to_numpy(), abs=1e-4)
 
 
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:

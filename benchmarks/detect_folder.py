@@ -1,0 +1,190 @@
+"""Detection of a folder against the bare model: speed, time to the first verdict, memory.
+
+    python benchmarks/detect_folder.py
+    python benchmarks/detect_folder.py --images 64 --files 1000 --rounds 1   # a look
+
+Speed: images per second of `detect` over PNG of 256 px (reading, three backbones, head, distance,
+row), without delivery test, as a share of the bare model on pictures in memory at its best batch
+size; the two in turn, median of the rounds. First verdict: from the start of `python -m dfxlib
+detect` to its first line, less what a process takes to import torch and torchvision and to build
+the same model. Memory: RssAnon (pages of its own, not of mapped files) while a small net judges a
+long list of small files: what the last nine tenths add. Writes results/detect_folder.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from feature_extraction import PeakRssAnon, net_of
+from measure import report
+from PIL import Image
+
+from dfxlib.checkpoint import save_model
+from dfxlib.decode import ImageFile
+from dfxlib.detect import detect
+from dfxlib.export import Opened, export_model
+from dfxlib.models import DeepFeatureXNet
+from dfxlib.names import CLASSES
+from dfxlib.novelty import describe_training, save_reference
+from dfxlib.parallel import BATCH_VARIABLE
+from dfxlib.record import describe_environment
+
+SIDE = 256  # pixels
+BATCHES = (1, 4, 8, 16, 32, 64)
+CALIBRATION = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
+BUILD = """
+import time; started = time.perf_counter()
+import torch, torchvision
+from dfxlib.models import BaseModel, DeepFeatureXNet
+net = DeepFeatureXNet([BaseModel({backbone!r}, weights="none", image_size={side}) for _ in range(3)]).eval()
+print(time.perf_counter() - started)
+"""
+
+
+def plant(folder: Path, count: int, *, side: int) -> list[ImageFile]:
+    """Pictures between smooth and noisy, as PNG of photographs are; many files share the bytes of a hundred."""
+    folder.mkdir()
+    random, files = np.random.default_rng(0), []
+    for number in range(count):
+        path = folder / f"{number:06d}.png"
+        if number < 100:
+            coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+            pixels = np.asarray(coarse) + random.normal(0, 4, (side, side, 3))
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+        else:
+            os.link(files[number % 100].path, path)
+        files.append(ImageFile(path))
+    return files
+
+
+def known_of(model: DeepFeatureXNet) -> dict[str, np.ndarray]:
+    width = model.base_models[0].classifier.in_features
+    features = np.random.default_rng(0).normal(size=(300, 3, width)).astype(np.float32)
+    rows = pd.DataFrame({"format": ["PNG"], "width": [SIDE], "height": [SIDE]})
+    return describe_training(features, features[:100], rows, np.ones((3, 1024)))
+
+
+def opened_of(backbone: str, side: int) -> Opened:
+    model = net_of(backbone, side).eval()
+    settings = {"backbone": backbone, "weights": "none", "image_size": side, "resize_mode": "resize"}
+    settings |= {"front_end": "rgb", "stem": "imagenet", "classes": list(CLASSES), "manifest_hash": "0" * 64}
+    return Opened(model, settings | {"split_seed": 0, "seed": 0}, CALIBRATION, known_of(model))
+
+
+@torch.inference_mode()
+def bare_rate(model: DeepFeatureXNet, squares: torch.Tensor, batch_size: int) -> float:  # images a second
+    model(squares[:batch_size])
+    started = time.perf_counter()
+    for batch in squares.split(batch_size):
+        model(batch)
+    return len(squares) / (time.perf_counter() - started)
+
+
+def folder_rate(opened: Opened, files: list[ImageFile], batch_size: int) -> float:
+    started = time.perf_counter()
+    rows = sum(1 for row in detect(opened, files, delivery=False, batch_size=batch_size) if row["verdict"])
+    return rows / (time.perf_counter() - started)
+
+
+def speed(backbone: str, files: list[ImageFile], rounds: int) -> dict:
+    opened = opened_of(backbone, SIDE)
+    squares = torch.from_numpy(np.stack([np.asarray(Image.open(file.path)) for file in files[:64]])).permute(0, 3, 1, 2)
+    rates = {size: bare_rate(opened.model, squares, size) for size in BATCHES}
+    best = max(rates, key=rates.get)
+    pairs = [(bare_rate(opened.model, squares, best), folder_rate(opened, files, best)) for _ in range(rounds)]
+    bare, ours = np.median(pairs, axis=0)
+    share = float(np.median([own / alone for alone, own in pairs]))
+    return {"best_batch": best, "images": len(files), "bare_images_per_second": round(bare, 2),
+            "images_per_second": round(ours, 2), "share": share}  # fmt: skip
+
+
+def first_verdict(backbone: str, folder: Path, files: list[ImageFile], rounds: int) -> dict:  # seconds
+    model = published(backbone, folder)
+    environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    building, first = [], []
+    for _ in range(rounds + 1):  # the first round fills the disk's cache
+        script = BUILD.format(backbone=backbone, side=SIDE)
+        built = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True)
+        building.append(float(built.stdout))
+        command = [sys.executable, "-m", "dfxlib", "detect", str(model), str(files[0].path.parent), "--no-delivery"]
+        started = time.perf_counter()
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, env=environment, **pipes) as process:
+            assert b".png: " in process.stdout.readline()
+            first.append(time.perf_counter() - started)
+            process.terminate()
+    return {"build_seconds": np.median(building[1:]), "first_verdict_seconds": np.median(first[1:])}
+
+
+def published(backbone: str, folder: Path) -> Path:
+    opened, run = opened_of(backbone, SIDE), folder / "run"
+    (run / "tables").mkdir(parents=True)
+    save_model(run / "model.safetensors", opened.model, settings=opened.settings)
+    (run / "calibration.json").write_text(json.dumps(CALIBRATION))
+    (run / "environment.json").write_text(json.dumps(describe_environment(torch.device("cpu"))))
+    pd.DataFrame(columns=["verdict", "metric", "value", "low", "high", "images"]).to_csv(
+        run / "tables" / "summary.csv", index=False
+    )
+    save_reference(run / "reference.npz", opened.reference)
+    return export_model(run, folder / "model")
+
+
+def memory(folder: Path, count: int) -> dict:  # MB
+    """RssAnon after a tenth of the files, and its peak over the others."""
+    opened, files = opened_of("resnet18", 32), plant(folder / "small", count, side=32)
+    rows = detect(opened, files)
+    with PeakRssAnon() as early:
+        for _ in range(count // 10):
+            next(rows)
+    with PeakRssAnon() as late:
+        judged = sum(1 for _ in rows)
+    return {
+        "files": count,
+        "judged": judged + count // 10,
+        "early_mb": early.bytes / 2**20,
+        "late_mb": late.bytes / 2**20,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--images-densenet", type=int, default=300, help="fewer: a thousand would take an hour")
+    parser.add_argument("--files", type=int, default=10_000, help="of the measurement of memory")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    os.environ[BATCH_VARIABLE] = "1"  # no progress bars
+    load = os.getloadavg()
+    with tempfile.TemporaryDirectory() as folder:
+        files = plant(Path(folder, "images"), args.images, side=SIDE)
+        found = {"resnet18": speed("resnet18", files, args.rounds)}
+        found["densenet121"] = speed("densenet121", files[: args.images_densenet], args.rounds)
+        found["first verdict"] = first_verdict("resnet18", Path(folder), files, args.rounds)
+        found["memory"] = memory(Path(folder), args.files)
+    first = found["first verdict"]
+    figures = {
+        f"{name}: share of the bare model": (found[name]["share"], ">=", 0.9) for name in ("resnet18", "densenet121")
+    }
+    figures["first verdict after import and building [s]"] = (
+        first["first_verdict_seconds"] - first["build_seconds"], "<=", 3
+    )  # fmt: skip
+    growth = found["memory"]["late_mb"] - found["memory"]["early_mb"]
+    figures["RssAnon added by nine tenths of the files [MB]"] = (growth, "<=", 10)
+    held = report(
+        "detect_folder", figures, found=found, settings=vars(args), load_before=load, load_after=os.getloadavg()
+    )
+    raise SystemExit(0 if held else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Reasons of a verdict: gradients are gradients, and maps depend on the model and not on the picture alone."""
+
+from collections.abc import Callable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+from published import CALIBRATION
+from samples import squares
+from torch import Tensor
+
+from dfxlib.models import DeepFeatureXNet
+from dfxlib.plots_reasons import plot_maps, plot_neighbours, plot_residuals, plot_scores, plot_votes
+from dfxlib.reasons import agreement, randomised, sensitivity_maps, smooth, votes
+from dfxlib.residual import BLOCK
+from dfxlib.train import to_input
+
+
+@pytest.fixture(scope="module")
+def images() -> Tensor:  # [3, 3, 32, 32] uint8
+    return to_input(squares(3, seed=5), torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def maps(trained_model: DeepFeatureXNet, images: Tensor) -> np.ndarray:
+    return sensitivity_maps(trained_model, images)
+
+
+@torch.no_grad()
+def logit(model: DeepFeatureXNet, pixels: Tensor, fixed: Tensor, nature: int) -> float:
+    """The logit of a nature where its own base model alone sees other pixels."""
+    features = fixed.clone()
+    features[:, nature] = model.base_models[nature].features(pixels)
+    return float(model.head(features)[0, nature])
+
+
+@pytest.mark.parametrize("nature", [0, 1, 2])
+def test_a_map_is_the_change_of_the_logit_for_a_change_of_the_pixel(
+    nature: int, trained_model: DeepFeatureXNet, images: Tensor, maps: np.ndarray
+) -> None:
+    """Central differences at the brightest pixels: the largest of the three channels' slopes is the map's value."""
+    one = images[:1].float()
+    fixed, step = trained_model.features(images[:1]), 0.5  # grey levels
+    for place in np.argsort(maps[0, nature].ravel())[-5:]:
+        row, column = divmod(int(place), 32)
+        slopes = []
+        for channel in range(3):
+            ends = []
+            for sign in (1, -1):
+                moved = one.clone()
+                moved[0, channel, row, column] += sign * step
+                ends.append(logit(trained_model, moved, fixed, nature))
+            slopes.append(abs(ends[0] - ends[1]) / (2 * step))
+        assert maps[0, nature, row, column] == pytest.approx(max(slopes), rel=0.1)
+
+
+def test_pictures_of_a_batch_do_not_touch_each_others_maps(
+    trained_model: DeepFeatureXNet, images: Tensor, maps: np.ndarray
+) -> None:
+    alone = sensitivity_maps(trained_model, images[1:2])
+    assert maps.shape == (3, 3, 32, 32) and np.abs(alone[0] - maps[1]).max() < 1e-4 * maps[1].max()
+
+
+def test_shuffled_weights_make_other_maps_and_leave_the_model_alone(
+    trained_model: DeepFeatureXNet, images: Tensor, maps: np.ndarray
+) -> None:
+    before = {name: tensor.clone() for name, tensor in trained_model.state_dict().items()}
+    ignorant = randomised(trained_model)
+    assert all(torch.equal(before[name], tensor) for name, tensor in trained_model.state_dict().items())
+    for one, other in zip(trained_model.parameters(), ignorant.parameters()):
+        assert torch.equal(one.flatten().sort().values, other.flatten().sort().values)
+    others = sensitivity_maps(ignorant, images)
+    alike = agreement(smooth(maps), smooth(others))
+    assert alike.shape == (3, 3) and alike.max() < 0.9
+    assert agreement(maps, maps) == pytest.approx(np.ones((3, 3)))
+    assert agreement(maps, -maps) == pytest.approx(-np.ones((3, 3)))
+
+
+def test_votes_are_those_of_the_base_models(trained_model: DeepFeatureXNet, images: Tensor) -> None:
+    said = votes(trained_model, images)
+    with torch.no_grad():
+        for nature, base in enumerate(trained_model.base_models):
+            assert said[:, nature] == pytest.approx(torch.softmax(base(images), dim=1)[:, 1].numpy(), abs=1e-5)
+
+
+def test_a_reference_checkpoint_without_last_layers_has_no_votes(
+    trained_model: DeepFeatureXNet, images: Tensor
+) -> None:
+    silent = randomised(trained_model)
+    for base in silent.base_models:
+        torch.nn.init.zeros_(base.classifier.weight)
+    assert np.isnan(votes(silent, images)).all()
+
+
+def drawn(draw: Callable[[], Figure]) -> Figure:
+    figure = draw()
+    figure.canvas.draw()
+    plt.close(figure)
+    return figure
+
+
+def test_figures_show_every_picture_and_survive_what_is_undefined(maps: np.ndarray) -> None:
+    labels, pictures = ["a", "b", "c"], squares(3)
+    table = pd.DataFrame({"label": labels, "p_fake": [0.1, 0.5, 0.9]})
+    table = table.assign(p_fake_low=table["p_fake"] - 0.1, p_fake_high=table["p_fake"] + 0.1)
+    band = CALIBRATION | {"unsure_low": 0.2, "unsure_high": float("inf")}
+    for calibration in (CALIBRATION, band):
+        assert len(drawn(lambda c=calibration: plot_scores(table, c)).axes[0].get_yticklabels()) == 3
+    p = np.full((3, 3), 1 / 3)
+    bars = drawn(lambda: plot_votes(np.full((3, 3), np.nan), p, labels)).axes[0].patches
+    assert all(bar.get_width() == 0 for bar in bars)
+    assert len(drawn(lambda: plot_maps(pictures, maps, maps, labels)).axes) == 3 * 7
+    unknown = np.full((3, BLOCK**2), np.nan)
+    assert len(drawn(lambda: plot_residuals(list(pictures), unknown, labels)).axes) == 3 * 5 + 1
+    near = [(pictures[0], "a", [(pictures[1], "real", "x"), (pictures[2], "dm_generated", "y")])]
+    assert len(drawn(lambda: plot_neighbours(near)).axes) == 3
