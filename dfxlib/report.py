@@ -21,10 +21,12 @@ LARGEST_FIGURE = 200_000  # bytes
 MARK = ".published"
 
 
-def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tuple[pd.DataFrame, list[str]]:
+def collect_runs(
+    run_root: str, *, backbones: list[str], seeds: list[int], variants: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
     """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
 
-    Runs of other backbones or seeds, which an earlier study file left behind, are no rows; their
+    Runs of other backbones, seeds or variants, which an earlier study file left behind, are no rows; their
     names come second. The report itself is none either.
     """
     root = project_path(run_root)
@@ -34,7 +36,7 @@ def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tu
         parts = folder.relative_to(root).parts
         if parts[0] == "report" or any(part.startswith(".") for part in parts):
             continue  # the second: a run that is under way
-        if not _belongs(parts, backbones, seeds):
+        if not _belongs(parts, backbones, seeds, variants):
             others.append("/".join(parts))
             continue
         environment = json.loads((folder / "environment.json").read_text())
@@ -59,10 +61,12 @@ def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tu
     return runs, others
 
 
-def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int]) -> bool:
-    """Whether a run is of a backbone and a seed that are named; the manifest has neither."""
+def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], variants: list[str]) -> bool:
+    """Whether a run is of a backbone, a seed and, where it is one, a variant that are named; the manifest has none."""
     if not parts[-1].startswith("seed"):
         return True
+    if parts[0] == "variant" and parts[1] not in variants:
+        return False
     return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
 
 
@@ -96,7 +100,7 @@ def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
     if len(by_hand):
         sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
     if others:
-        sentences.append(f"Left out, because this study names other backbones or seeds: {', '.join(others)}.")
+        sentences.append(f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}.")
     return sentences
 
 

@@ -191,5 +191,5 @@ def science(
     if step == "generalization":
         return run | {"resamples": study["resamples"]}
     if step == "report":
-        return {"backbones": study["backbones"], "seeds": study["seeds"]}
+        return {"backbones": study["backbones"], "seeds": study["seeds"], "variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

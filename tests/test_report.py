@@ -28,7 +28,7 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
 
 
 def collect(study: Path, *, seeds: tuple[int, ...] = (0, 1)) -> tuple[pd.DataFrame, list[str]]:
-    return r.collect_runs(str(study), backbones=["resnet18"], seeds=list(seeds))
+    return r.collect_runs(str(study), backbones=["resnet18"], seeds=list(seeds), variants=["linear"])
 
 
 def methods(ours: float) -> pd.DataFrame:
@@ -80,13 +80,14 @@ def test_runs_under_way_are_left_out(study: Path) -> None:
 def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) -> None:
     plant_run(study / "complete" / "resnet50" / "seed0")
     plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
+    plant_run(study / "variant" / "gone" / "resnet18" / "real" / "seed0")
     runs, others = collect(study, seeds=(0,))
-    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0"]
+    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0", "variant/gone/resnet18/real/seed0"]
     assert "variant/linear/resnet18/seed0" in set(runs["run"])
     assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]
     assert r.difference_table(str(study), runs)["seed"].tolist() == [0]
     said = r.warnings_of(runs, others)[-1]
-    assert said == f"Left out, because this study names other backbones or seeds: {', '.join(others)}."
+    assert said == f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}."
 
 
 def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
