@@ -185,3 +185,34 @@ def test_a_threshold_separates_what_can_be_separated() -> None:
     score, positive = np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True])
     assert 0.2 < stats.best_threshold(score, positive) <= 0.8
     assert 0.2 < stats.false_alarm_threshold(score, positive, rate=0.0) <= 0.8
+
+
+def test_mcnemar_is_the_binomial_test_of_the_images_that_one_model_alone_gets_right() -> None:
+    ours, theirs = np.array([1] * 9 + [0] * 2 + [1] * 30 + [0] * 7), np.array([0] * 9 + [1] * 2 + [1] * 30 + [0] * 7)
+    assert stats.mcnemar(ours == 1, theirs == 1) == pytest.approx(binomtest(9, 11, 0.5).pvalue)
+    assert stats.mcnemar(theirs == 1, ours == 1) == stats.mcnemar(ours == 1, theirs == 1)
+    assert stats.mcnemar(ours == 1, ours == 1) == 1 == stats.mcnemar(everything(0), everything(0))
+
+
+def test_mcnemar_cries_wolf_in_at_most_five_percent() -> None:
+    rng, wolves = np.random.default_rng(0), 0
+    for _ in range(2000):  # two models of equal skill that agree on most images
+        easy = rng.random(300) < 0.7
+        ours, theirs = easy | (rng.random(300) < 0.5), easy | (rng.random(300) < 0.5)
+        wolves += stats.mcnemar(ours, theirs) <= 0.05
+    assert 0.01 < wolves / 2000 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 2000)
+
+
+def test_holm_on_its_textbook_example() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.7, 0.9]) == pytest.approx([1, 1]) and len(stats.holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_rejects_what_stepping_down_by_hand_rejects(p_values: list) -> None:
+    rejected, order = set(), sorted(range(len(p_values)), key=p_values.__getitem__)
+    for step, index in enumerate(order):
+        if p_values[index] * (len(p_values) - step) > 0.05:
+            break
+        rejected.add(index)
+    assert {i for i, p in enumerate(stats.holm(p_values)) if p <= 0.05} == rejected
