@@ -191,8 +191,9 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    unused = {"manifest": ("device",), "robustness": ("cache_root",), "report": _PLACE}.get(step, ())
-    return {key: study[key] for key in _PLACE if key not in unused} | {"run_root": f"runs/{study['study']}"}
+    unused = {"manifest": ("device",), "robustness": ("cache_root",), "baselines": _PLACE, "report": _PLACE}
+    used = [key for key in _PLACE if key not in unused.get(step, ())]
+    return {key: study[key] for key in used} | {"run_root": f"runs/{study['study']}"}
 
 
 def science(
@@ -220,6 +221,8 @@ def science(
         return run | {"conditions": study["conditions"], "resamples": study["resamples"]}
     if step == "generalization":
         return run | {"resamples": study["resamples"]}
+    if step == "baselines":
+        return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "resamples")}
     if step == "report":
         return {"backbones": study["backbones"], "seeds": study["seeds"], "variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

@@ -20,7 +20,7 @@ FLOORS = (
     ("checkpoint",),
     ("train",),
     ("features", "evaluate"),
-    ("audit", "plots", "plots_data", "record", "execute", "plan"),
+    ("audit", "compare", "plots", "plots_data", "record", "execute", "plan"),
     ("report",),
     ("__main__",),
 )

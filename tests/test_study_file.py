@@ -20,6 +20,7 @@ from dfxlib.study import (
 from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
+STEPS = ("manifest", "base", "complete", "robustness", "generalization", "baselines", "report")
 
 
 @pytest.fixture()
@@ -173,7 +174,7 @@ def test_a_checked_study_has_lists_and_numbers(demo: dict) -> None:
 
 def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     moved = demo | {"data_root": "/elsewhere", "cache_root": "/c", "device": "cuda", "workers": 9, "threads": 9}
-    for step in ("manifest", "base", "complete", "robustness", "generalization", "report"):
+    for step in STEPS:
         assert science(demo, step, nature="real") == science(moved, step, nature="real")
     assert place(moved, "base")["device"] == "cuda" and place(moved, "base")["run_root"] == "runs/demo"
 
@@ -185,14 +186,13 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
         ({"use_declared": True}, {"manifest"}),
         ({"image_size": 128}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
-        ({"seeds": [0, 1]}, {"report"}),
-        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization"}),
+        ({"seeds": [0, 1]}, {"baselines", "report"}),
+        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization", "baselines"}),
     ],
 )
 def test_a_change_reaches_the_steps_that_use_it(demo: dict, change: dict, steps: set) -> None:
-    every = ("manifest", "base", "complete", "robustness", "generalization", "report")
     other = demo | change
-    assert {step for step in every if science(demo, step) != science(other, step)} == steps
+    assert {step for step in STEPS if science(demo, step) != science(other, step)} == steps
 
 
 def test_a_base_run_gets_its_nature_backbone_and_seed(demo: dict) -> None:
@@ -240,8 +240,7 @@ def test_a_variant_has_base_models_of_its_own_only_where_it_changes_how_they_are
 
 
 def test_naming_a_variant_reruns_only_what_compares_runs(demo: dict, varied: dict) -> None:
-    every = ("manifest", "base", "complete", "robustness", "generalization", "report")
-    assert {step for step in every if science(demo, step) != science(varied, step)} == {"report"}
+    assert {step for step in STEPS if science(demo, step) != science(varied, step)} == {"baselines", "report"}
 
 
 def test_an_unknown_step_is_refused(demo: dict) -> None:
