@@ -167,9 +167,9 @@ def describe(row: dict) -> str:
 
 def answer(differences: pd.DataFrame, against: list[str]) -> str:
     """Does the three-block idea help? One sentence from the differences from its rivals."""
-    rows = differences[differences["method"].isin(against)].to_dict("records")
-    if not rows:
+    if not against:
         return "not decided: no backbone alone and no ensemble of them was run on the same images."
+    rows = differences.set_index("method", drop=False).loc[against].to_dict("records")
     verdicts = [row["verdict"] for row in rows]
     short = "yes" if set(verdicts) == {"better"} else "no" if "worse" in verdicts else "not decided"
     return f"{short}. " + "; ".join(f"Minus {row['method']}: {describe(row)}" for row in rows) + "."

@@ -114,9 +114,11 @@ def plot_differences(table: pd.DataFrame) -> Figure:
         (-0.12, "low", "high", "#000000", "95% interval over images"),
         (0.12, "seed_low", "seed_high", "#D55E00", "95% interval over seeds"),
     ):
-        position = np.arange(len(table)) + shift
-        axis.hlines(position, table[low], table[high], color=colour, linewidth=2, label=label)
-        axis.plot(table["value"], position, "o", color=colour, markersize=5)
+        defined = table[low].notna()  # one seed knows no spread
+        if defined.any():
+            part, position = table[defined], np.flatnonzero(defined) + shift
+            axis.hlines(position, part[low], part[high], color=colour, linewidth=2, label=label)
+            axis.plot(part["value"], position, "o", color=colour, markersize=5)
     axis.axvline(0, color="grey", linestyle=":", linewidth=1)
     axis.set_yticks(range(len(table)), table["method"])
     axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="balanced accuracy of DeepFeatureX Net minus that of the method")
