@@ -242,19 +242,34 @@ rule detection:
         "--gpus {resources.gpu} -y {PLACE[detection]} -y {params.science:q}"
 
 
+rule baselines:
+    input:
+        nb=ancient("notebooks/50_baselines_and_ablations.ipynb"),
+        manifest=data_of_the_study,
+        runs=expand(
+            f"{RUN}/{{model}}/{{backbone}}/seed{{seed}}/.done",
+            model=["complete", *(f"variant/{variant}" for variant in STUDY["variants"])],
+            backbone=BACKBONES,
+            seed=STUDY["seeds"],
+        ),
+    output:
+        f"{RUN}/baselines/.done",
+    params:
+        science=science("baselines"),
+        code=code_hash("notebooks/50_baselines_and_ablations.ipynb"),
+    threads: STUDY["threads"]
+    shell:
+        "{EXECUTE} {input.nb} {RUN}/baselines/notebook.ipynb -p run_root {RUN} -y {params.science:q}"
+
+
 rule report:
     input:
         nb=ancient("notebooks/90_report.ipynb"),
         manifest=data_of_the_study,
+        baselines=f"{RUN}/baselines/.done",
         runs=expand(
             f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
             step=["robustness", "generalization", "detection"],
-            backbone=BACKBONES,
-            seed=STUDY["seeds"],
-        ),
-        variants=expand(
-            f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
-            variant=STUDY["variants"],
             backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),

@@ -91,10 +91,11 @@ def load_base_models(
 
 def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
     state, settings = read_model(path)
-    if "head.classifier.bias" not in state:
+    if not any(name.startswith("head.") for name in state):
         raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
     base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
-    head = build_head(settings.get("head", "conv"), width=base_models[0].classifier.in_features)
+    width, without = base_models[0].classifier.in_features, settings.get("without", "")
+    head = build_head(settings.get("head", "conv"), width=width, without=without)
     model = DeepFeatureXNet(base_models, head)
     model.load_state_dict(state)
     return model.eval(), settings

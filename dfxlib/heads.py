@@ -53,13 +53,34 @@ class LinearHead(nn.Module):
         return self.classifier(features.flatten(1))
 
 
+class WithoutRow(nn.Module):
+    """Hides the features of one base model from the head: an ablation.
+
+    A row of zeros is what a head without that channel would see: its weights touch nothing. The
+    head keeps its shape, so that the other weights start where those of the whole model start.
+    """
+
+    def __init__(self, row: int):
+        super().__init__()
+        self.row = row
+
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3, D]
+        left = features.clone()
+        left[:, self.row] = 0
+        return left
+
+
 def build_head(
     kind: str = "conv",  # conv (paper), linear or permuted
     *,
     width: int,  # D, features of a base model
+    without: str = "",  # nature whose base model stays hidden; empty: none (paper)
 ) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
     require_name(kind, HEADS, what="head")
-    return ConvHead() if kind == "conv" else {"linear": LinearHead, "permuted": PermutedHead}[kind](width)
+    head = ConvHead() if kind == "conv" else {"linear": LinearHead, "permuted": PermutedHead}[kind](width)
+    if not without:
+        return head
+    return nn.Sequential(WithoutRow(CLASSES.index(require_name(without, CLASSES, what="without"))), head)
 
 
 def _conv_block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfxlib.names import CLASSES
+from dfxlib.study import base_variant, is_three_way, vary
 
 #: Shares of the images of a nature, in expectation (dfxlib.splits): 40% base, 40% complete, 20% test.
 _PARTS = {"base": 0.4, "complete": 0.4, "test": 0.2}
@@ -43,22 +44,41 @@ def plan_table(study: dict, *, natures: dict[str, int], throughput: dict[str, di
     seeds = len(study["seeds"])
     rows = [{"step": "manifest", "backbone": "", "jobs": 1, "gpu_hours": 0.0}]
     for backbone in study["backbones"]:
-        seconds = _seconds(study, natures, throughput[backbone]) if natures and backbone in throughput else {}
-        for step, jobs in {"base": len(CLASSES), "complete": 1, "robustness": 1, "generalization": 1}.items():
-            hours = seconds.get(step, float("nan")) * seeds / 3600
-            rows.append({"step": step, "backbone": backbone, "jobs": jobs * seeds, "gpu_hours": hours})
+        rates = throughput.get(backbone) if natures else None
+        for step, (jobs, seconds) in _jobs(study, natures, rates).items():
+            rows.append({"step": step, "backbone": backbone, "jobs": jobs * seeds, "gpu_hours": seconds * seeds / 3600})
     return pd.DataFrame([*rows, {"step": "report", "backbone": "", "jobs": 1, "gpu_hours": 0.0}])
 
 
-def _seconds(study: dict, natures: dict[str, int], rates: dict[str, float]) -> dict[str, float]:
-    """Seconds on the GPU for one seed of one backbone, all three base models together."""
-    training, extraction = rates["training"], rates["extraction"]  # images a second; the latter through three networks
-    own = [natures.get(nature, 0) * _PARTS["base"] / study["main_share"] for nature in CLASSES]
-    epoch = sum(own) * (0.8 / training + 0.2 / (3 * extraction))  # 80% train, 20% validate
+def _jobs(study: dict, natures: dict[str, int], rates: dict | None) -> dict[str, tuple[int, float]]:
+    """Jobs and seconds of every step, for one seed of one backbone; variants are steps of their own."""
+    own = _seconds(study, natures, rates)
+    counts = {"base": len(CLASSES), "complete": 1, "robustness": 1, "generalization": 1}
+    jobs = {step: (count, own[step]) for step, count in counts.items()}
+    for variant in study["variants"]:
+        seconds = _seconds(vary(study, variant), natures, rates)
+        if is_three_way(study, variant):
+            jobs[f"variant {variant}"] = 1, seconds["threeway"]
+        elif base_variant(study, variant):
+            jobs[f"variant {variant}"] = len(CLASSES) + 1, seconds["base"] + seconds["complete"]
+        else:
+            jobs[f"variant {variant}"] = 1, seconds["complete"]
+    return jobs
+
+
+def _seconds(study: dict, natures: dict[str, int], rates: dict | None) -> dict[str, float]:
+    """Seconds on the GPU by step, all three base models together; NaN where no speed is known."""
+    # Images a second; the latter through three networks.
+    training, extraction = (rates["training"], rates["extraction"]) if rates else (float("nan"), float("nan"))
+    epoch = 0.8 / training + 0.2 / (3 * extraction)  # seconds an image: 80% train, 20% validate
+    tasks = sum(natures.get(nature, 0) * _PARTS["base"] / study["main_share"] for nature in CLASSES)
     every = sum(natures.get(nature, 0) for nature in CLASSES)
+    both = _PARTS["base"] + _PARTS["complete"]
+    learned = every * (both if study.get("train_on") == "base+complete" else _PARTS["complete"])
     test = every * _PARTS["test"] / extraction
     return {
-        "base": study["base"]["epochs"] * epoch,
+        "base": study["base"]["epochs"] * tasks * epoch,
+        "threeway": study["base"]["epochs"] * learned * epoch + test / 3,
         "complete": every * _PARTS["complete"] / extraction + test,
         "robustness": len(study["conditions"]) * test,
         "generalization": test,

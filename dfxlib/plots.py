@@ -93,10 +93,35 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
     position = np.arange(len(table))
     errors = [table["value"] - table["low"], table["high"] - table["value"]]
     axis.errorbar(table["value"], position, xerr=np.abs(errors), fmt="o", color="black", capsize=3)
+    if table.get("seed_sd", pd.Series(dtype=float)).notna().any():
+        ends = table["value"] - table["seed_sd"], table["value"] + table["seed_sd"]
+        axis.hlines(position + 0.2, *ends, color="#D55E00", linewidth=2, label="standard deviation over seeds")
+        figure.legend(loc="outside upper center", frameon=False)
     axis.axvline(chance, color="grey", linestyle=":", linewidth=1)
     axis.text(chance, len(table) - 0.45, " chance", color="grey", va="bottom", fontsize=8)
     axis.set_yticks(position, table["method"])
     axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="three-way balanced accuracy (95% interval)")
+    sns.despine(figure)
+    return figure
+
+
+def plot_differences(table: pd.DataFrame) -> Figure:
+    """Paired differences with both intervals, images black and seeds coloured; from `compare.compare`."""
+    table = table.dropna(subset="value")  # undefined ones stand in the table, with the reason
+    figure, axis = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.6), layout="constrained")
+    for shift, low, high, colour, label in (
+        (-0.12, "low", "high", "#000000", "95% interval over images"),
+        (0.12, "seed_low", "seed_high", "#D55E00", "95% interval over seeds"),
+    ):
+        defined = table[low].notna()  # one seed knows no spread
+        if defined.any():
+            part, position = table[defined], np.flatnonzero(defined) + shift
+            axis.hlines(position, part[low], part[high], color=colour, linewidth=2, label=label)
+            axis.plot(part["value"], position, "o", color=colour, markersize=5)
+    axis.axvline(0, color="grey", linestyle=":", linewidth=1)
+    axis.set_yticks(range(len(table)), table["method"])
+    axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="balanced accuracy of DeepFeatureX Net minus that of the method")
+    figure.legend(loc="outside upper center", ncols=2, frameon=False)
     sns.despine(figure)
     return figure
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from dfxlib.compare import OURS, describe
 from dfxlib.execute import DONE, verify
 from dfxlib.files import project_path, safe_name, write_text_atomic
 from dfxlib.names import CLASSES
 
-_MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed", "seed")
+_MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
 _TRAINING = ("main_share", "epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
-_STEPS = ("manifest", "base", "complete", "robustness", "generalization")
+_STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines")
 
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 200_000  # bytes
@@ -21,10 +22,12 @@ LARGEST_FIGURE = 200_000  # bytes
 MARK = ".published"
 
 
-def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tuple[pd.DataFrame, list[str]]:
+def collect_runs(
+    run_root: str, *, backbones: list[str], seeds: list[int], variants: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
     """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
 
-    Runs of other backbones or seeds, which an earlier study file left behind, are no rows; their
+    Runs of other backbones, seeds or variants, which an earlier study file left behind, are no rows; their
     names come second. The report itself is none either.
     """
     root = project_path(run_root)
@@ -34,7 +37,7 @@ def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tu
         parts = folder.relative_to(root).parts
         if parts[0] == "report" or any(part.startswith(".") for part in parts):
             continue  # the second: a run that is under way
-        if not _belongs(parts, backbones, seeds):
+        if not _belongs(parts, backbones, seeds, variants):
             others.append("/".join(parts))
             continue
         environment = json.loads((folder / "environment.json").read_text())
@@ -59,10 +62,12 @@ def collect_runs(run_root: str, *, backbones: list[str], seeds: list[int]) -> tu
     return runs, others
 
 
-def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int]) -> bool:
-    """Whether a run is of a backbone and a seed that are named; the manifest has neither."""
+def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], variants: list[str]) -> bool:
+    """Whether a run is of a backbone, a seed and, where it is one, a variant that are named; the manifest has none."""
     if not parts[-1].startswith("seed"):
         return True
+    if parts[0] == "variant" and parts[1] not in variants:
+        return False
     return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
 
 
@@ -96,7 +101,7 @@ def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
     if len(by_hand):
         sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
     if others:
-        sentences.append(f"Left out, because this study names other backbones or seeds: {', '.join(others)}.")
+        sentences.append(f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}.")
     return sentences
 
 
@@ -131,55 +136,73 @@ def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> p
     return joined[["backbone", "seed", *[name for name in joined if name not in ("backbone", "seed")]]]
 
 
-def main_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """Methods of all complete runs side by side; the baselines, the same in every run, once."""
-    table = gather_tables(run_root, runs, "complete", "methods")
-    several = table["seed"].nunique() > 1
-    is_ours = table["method"].str.startswith("DeepFeatureX")
-    if several:
-        table.loc[is_ours, "method"] += ", seed " + table.loc[is_ours, "seed"].astype(str)
-    return table.drop_duplicates("method").drop(columns=["backbone", "seed"]).reset_index(drop=True)
+def compared(run_root: str, table: str) -> pd.DataFrame:
+    """A table of notebook 50: `methods`, or `differences`."""
+    path = project_path(run_root) / "baselines" / "tables" / f"{table}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run 50_baselines_and_ablations first")
+    return pd.read_csv(path)
+
+
+def over_seeds(table: pd.DataFrame, by: list[str], *, value: str = "value") -> pd.DataFrame:
+    """Mean and standard deviation over seeds of a value, by backbone and `by`; one seed knows no spread."""
+    groups = table.groupby(["backbone", *by], sort=False)[value]
+    return groups.agg(mean="mean", seed_sd="std", seeds="count").reset_index()
+
+
+def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str]) -> list[str]:
+    """What came out, one sentence a backbone, every number from a table; `answers` are those of notebook 50."""
+    sentences = []
+    for backbone, sentence in answers.items():
+        ours = methods.set_index("method").to_dict("index")[f"{OURS} ({backbone})"]
+        spread = f"standard deviation over {ours['seeds']} seeds {ours['seed_sd']:.3f}"
+        mark = differences[(differences["backbone"] == backbone) & (differences["method"] == "spectrum")]
+        against = [f"minus the spectrum {describe(row)}" for row in mark.to_dict("records")]
+        parts = [
+            f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
+            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread if ours['seeds'] > 1 else 'one seed'})",
+            *against,
+            f"whether the three-block idea helps: {sentence}",
+        ]
+        sentences.append("; ".join(parts))
+    return sentences
+
+
+def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs, minutes and devices of every step; variants are one step each."""
+    parts = runs["run"].str.split("/")
+    step = parts.str[0].where(parts.str[0] != "variant", "variant " + parts.str[1])
+    table = runs.groupby(step.rename("step"), sort=False).agg(
+        runs=("run", "size"),
+        minutes=("seconds", lambda seconds: round(seconds.sum() / 60, 1)),
+        device=("device", _unique),
+    )
+    return table.reset_index()
+
+
+def versions(run_root: str, runs: pd.DataFrame) -> dict[str, str]:
+    """Version of every package of the record, several where the runs differ."""
+    root = project_path(run_root)
+    packages = [json.loads((root / run / "environment.json").read_text())["packages"] for run in runs["run"]]
+    return pd.DataFrame(packages).agg(_unique).to_dict()
+
+
+def _unique(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(values.astype(str)))
 
 
 def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Validation AUC of every base model with its interval and the images on each side."""
     names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
-    return _metrics_table(run_root, runs, "base", ("backbone", "main class", "seed"), names)
-
-
-def difference_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """Balanced accuracy minus the spectrum's on the same test images, one row a complete run."""
-    names = {"minus_spectrum": "difference", "minus_spectrum_low": "low", "minus_spectrum_high": "high"}
-    return _metrics_table(run_root, runs, "complete", ("backbone", "seed"), tuple(names)).rename(columns=names)
-
-
-def _metrics_table(
-    run_root: str, runs: pd.DataFrame, step: str, labels: tuple[str, ...], names: tuple[str, ...]
-) -> pd.DataFrame:
     rows = []
-    for folder, parts in _runs_of(run_root, runs, step):
+    for folder, parts in _runs_of(run_root, runs, "base"):
         metrics = json.loads((folder / "metrics.json").read_text())
-        rows.append(dict(zip(labels, parts)) | {name: metrics[name] for name in names})
-    return pd.DataFrame(rows, columns=[*labels, *names]).astype({"seed": int})
-
-
-def difference_sentences(table: pd.DataFrame) -> list[str]:
-    """What the paired differences say, and that fewer than five seeds decide nothing."""
-    sentences = []
-    for backbone, rows in table.groupby("backbone"):
-        mean, seeds = rows["difference"].mean(), len(rows)
-        spread = f", standard deviation over seeds {rows['difference'].std():.3f}" if seeds > 1 else ""
-        low, high = rows["low"].min(), rows["high"].max()
-        verdict = "not decided: fewer than five seeds" if seeds < 5 else "see the intervals of each seed"
-        sentences.append(
-            f"DeepFeatureX Net ({backbone}) minus spectrum: {mean:+.3f} over {seeds} seed{'s' * (seeds > 1)}{spread}, "
-            f"image intervals from {low:+.3f} to {high:+.3f}; {verdict}."
-        )
-    return sentences
+        rows.append(dict(zip(("backbone", "main class", "seed"), parts)) | {name: metrics[name] for name in names})
+    return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names]).astype({"seed": int})
 
 
 def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """How the models were made: one column a complete run, base model settings among them."""
+    """How the models were made, base model settings among them; seeds that share all settings are one column."""
     columns = {}
     for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
         settings = json.loads((folder / "settings.json").read_text())
@@ -187,7 +210,9 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
         base = json.loads((base_folder / "settings.json").read_text())
         shown = {name: settings[name] for name in _MODEL}
         shown |= {f"base: {name}": base[name] for name in _TRAINING} | {"complete: epochs": settings["epochs"]}
-        columns[f"{backbone}, seed{seed}"] = shown | {"complete: cells of the grid": len(settings["grid"])}
+        shown["complete: cells of the grid"] = len(settings["grid"])
+        if shown not in columns.values():
+            columns[f"{backbone}, from seed {seed}"] = shown
     return pd.DataFrame(columns)
 
 
@@ -228,7 +253,8 @@ def readme_table(results: Path) -> str:  # Markdown
     """The README's tables of results, from published files only: methods, and base models."""
     lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
     for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
-        lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}) | {row.images} |")
+        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if getattr(row, "seeds", 1) > 1 else ""
+        lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}){spread} | {row.images} |")
     lines += ["", "| base model | main share | validation AUC (95% interval) | images: own + other |"]
     lines.append("|---|---|---|---|")
     for folder in sorted(results.glob("base/*/*/seed*")):

@@ -9,9 +9,9 @@ from pathlib import Path
 from dfxlib.augment import AUGMENTATIONS
 from dfxlib.descriptions import require_layout
 from dfxlib.files import project_path, safe_name
-from dfxlib.names import HEADS, RESIZE_MODES, TASKS, TRAINED_ON, require_name
+from dfxlib.names import CLASSES, HEADS, RESIZE_MODES, TASKS, TRAINED_ON, require_name
 from dfxlib.perturb import require_conditions
-from dfxlib.zoo import FRONT_ENDS, check_backbone
+from dfxlib.zoo import FRONT_ENDS, check_backbone, find_backbone, weights_address
 
 #: Keys of a study file, and the notebooks whose parameters they become.
 _DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
@@ -21,10 +21,10 @@ _PLACE = ("data_root", "cache_root", "device", "workers")
 _LOOP = ("patience", "clip_norm")
 BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "augment", *_LOOP)
 COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
-COMPLETE_KEYS += ("head", "augment", "copies", *_LOOP)
+COMPLETE_KEYS += ("head", "without", "augment", "copies", *_LOOP)
 _STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete", "deterministic")
-_VARIANTS = ("task", "train_on")  # what only a variant may set
-KEYS = (*_STUDY, "variants", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
+_VARIANTS = ("task", "train_on", "seed_offset")  # what only a variant may set
+KEYS = (*_STUDY, "variants", "ensembles", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
 
 
 def check_study(config: dict) -> dict:
@@ -44,15 +44,28 @@ def check_study(config: dict) -> dict:
     study = config | {key: as_list(config[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
     _check_kinds(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
-    for backbone in study["backbones"]:
-        for variant in ("", *study["variants"]):
-            _check_model(vary(study, variant), str(backbone))
+    _check_models(study)
     require_layout(study["layout"])
     require_conditions(study["conditions"])
     # A demonstration set is made by the first notebook; any other must be there already.
     if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
         raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
     return study
+
+
+def _check_models(study: dict) -> None:
+    """Every backbone as the study and its variants take it; pretrained weights that are missing come all at once."""
+    absent = {}
+    for backbone in study["backbones"]:
+        for variant in ("", *study["variants"]):
+            try:
+                _check_model(vary(study, variant), str(backbone))
+            except FileNotFoundError as error:
+                absent[backbone] = str(error)
+    if absent:
+        first, *others = absent
+        more = ", ".join(weights_address(find_backbone(backbone)) for backbone in others)
+        raise FileNotFoundError(absent[first] + (f"; as missing are {more}" if more else ""))
 
 
 def _check_model(study: dict, backbone: str) -> None:
@@ -62,6 +75,8 @@ def _check_model(study: dict, backbone: str) -> None:
     require_name(study["task"], TASKS, what="task")
     require_name(study["train_on"], TRAINED_ON, what="train_on")
     require_name(study["complete"]["head"], HEADS, what="head")
+    if study["complete"]["without"]:
+        require_name(study["complete"]["without"], CLASSES, what="without")
     for part in ("base", "complete"):
         require_name(study[part]["augment"], tuple(AUGMENTATIONS), what="augment")
 
@@ -86,6 +101,7 @@ def _check_kinds(study: dict) -> None:
         _check_changes(variant, changes)
     for variant in ("", *study["variants"]):
         _check_training(vary(study, variant))
+    _check_ensembles(study)
     for key in ("backbones", "seeds", "conditions"):
         if not study[key]:
             raise ValueError(f"study key {key} is empty; expected at least one value")
@@ -114,7 +130,21 @@ def _check_changes(variant: str, changes: object) -> None:
             raise ValueError(f"variant {variant} has {key} {changes[key]!r}; expected names with values")
 
 
+def _check_ensembles(study: dict) -> None:
+    """An ensemble averages variants that tell the three natures apart; it trains nothing itself."""
+    if not isinstance(study["ensembles"], dict):
+        raise ValueError(f"study key ensembles is {study['ensembles']!r}; expected names, each with its variants")
+    for name, members in study["ensembles"].items():
+        known = isinstance(members, list) and set(members) <= set(study["variants"])
+        if not known or len(members) < 2 or name in study["variants"]:
+            raise ValueError(
+                f"ensemble {name} is {members!r}; expected at least two variants of this study, under a name of its own"
+            )
+
+
 def _check_training(study: dict) -> None:
+    if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
+        raise ValueError(f"seed_offset is {study['seed_offset']!r}; expected a whole number of at least 0")
     if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
         raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
     for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
@@ -125,7 +155,7 @@ def _check_training(study: dict) -> None:
 def vary(study: dict, variant: str) -> dict:
     """The study as one of its variants has it: a variant names only what it changes. "" is the study's own."""
     changes = study["variants"][variant] if variant else {}
-    own = {"task": "base", "train_on": "complete"}
+    own = {"task": "base", "train_on": "complete", "seed_offset": 0}
     # A section that is no dictionary is told by the check of kinds.
     merged = {
         key: study[key] | value if isinstance(value, dict) and isinstance(study[key], dict) else value
@@ -142,7 +172,7 @@ def is_three_way(study: dict, variant: str) -> bool:
 def base_variant(study: dict, variant: str) -> str:
     """The variant whose base models a variant reads: its own where it changes how they are made."""
     changes = study["variants"][variant] if variant else {}
-    return variant if {*_MODEL, "main_share", "base"} & set(changes) else ""
+    return variant if {*_MODEL, "main_share", "base", "seed_offset"} & set(changes) else ""
 
 
 def as_list(value: object) -> list:
@@ -161,13 +191,10 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    unused = {
-        "manifest": ("device",),
-        "robustness": ("cache_root",),
-        "detection": ("cache_root",),
-        "report": _PLACE,
-    }.get(step, ())
-    return {key: study[key] for key in _PLACE if key not in unused} | {"run_root": f"runs/{study['study']}"}
+    unused = {"manifest": ("device",), "robustness": ("cache_root",), "detection": ("cache_root",)}
+    unused |= {"baselines": _PLACE, "report": _PLACE}
+    used = [key for key in _PLACE if key not in unused.get(step, ())]
+    return {key: study[key] for key in used} | {"run_root": f"runs/{study['study']}"}
 
 
 def science(
@@ -197,6 +224,8 @@ def science(
         return run | {"resamples": study["resamples"]}
     if step == "detection":
         return run | {"model_path": "", "images": [], "shown": 2}
+    if step == "baselines":
+        return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "resamples")}
     if step == "report":
-        return {"backbones": study["backbones"], "seeds": study["seeds"]}
+        return {"backbones": study["backbones"], "seeds": study["seeds"], "variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

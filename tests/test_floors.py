@@ -21,7 +21,7 @@ FLOORS = (
     ("train",),
     ("features", "evaluate", "novelty"),
     ("architectures", "confidence"),
-    ("audit", "plots", "plots_data", "plots_results", "plots_reasons", "reasons", "record", "execute", "plan"),
+    ("audit", "compare", "plots", "plots_data", "plots_results", "plots_reasons", "reasons", "record", "execute", "plan"),
     ("report", "export"),
     ("detect",),
     ("__main__",),

@@ -9,7 +9,7 @@ from samples import SETTINGS, SIDE
 from dfxlib.checkpoint import load_complete_model, save_model
 from dfxlib.heads import ConvHead, LinearHead, PermutedHead, build_head
 from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.names import HEADS
+from dfxlib.names import CLASSES, HEADS
 
 WIDTH = 96
 
@@ -40,10 +40,34 @@ def test_the_linear_head_is_one_product() -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("kind", HEADS)
-def test_a_complete_model_keeps_its_head_on_disk(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("hidden", CLASSES)
+def test_a_head_without_a_base_model_does_not_see_its_features_and_sees_the_others(kind: str, hidden: str) -> None:
+    head, features = build_head(kind, width=WIDTH, without=hidden).eval(), torch.randn(4, 3, WIDTH)
+    kept, logits = features.clone(), head(features)
+    assert torch.equal(features, kept), "the caller's features stay as they are"
+    for row, nature in enumerate(CLASSES):
+        changed = features.clone()
+        changed[:, row] = torch.randn(4, WIDTH)
+        assert torch.equal(head(changed), logits) == (nature == hidden)
+
+
+def test_a_head_without_a_base_model_starts_from_the_weights_of_the_whole_one() -> None:
+    whole, part = (seeded_head(without) for without in ("", "real"))
+    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), part.parameters(), strict=True))
+
+
+def seeded_head(without: str) -> torch.nn.Module:
+    torch.manual_seed(3)
+    return build_head("conv", width=WIDTH, without=without)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("without", ["", "gan_generated"])
+@pytest.mark.parametrize("kind", HEADS)
+def test_a_complete_model_keeps_its_head_on_disk(tmp_path: Path, kind: str, without: str) -> None:
     models = [BaseModel("resnet18", weights="none", image_size=SIDE) for _ in range(3)]
-    model = DeepFeatureXNet(models, build_head(kind, width=512)).eval()
-    save_model(tmp_path / "m.safetensors", model, settings=SETTINGS | {"head": kind})
+    model = DeepFeatureXNet(models, build_head(kind, width=512, without=without)).eval()
+    save_model(tmp_path / "m.safetensors", model, settings=SETTINGS | {"head": kind, "without": without})
     loaded, _ = load_complete_model(tmp_path / "m.safetensors")
     images = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
     assert type(loaded.head) is type(model.head) and torch.equal(loaded(images), model(images))
@@ -52,3 +76,5 @@ def test_a_complete_model_keeps_its_head_on_disk(tmp_path: Path, kind: str) -> N
 def test_an_unknown_head_is_refused() -> None:
     with pytest.raises(ValueError, match="head 'mlp' is unknown; expected one of conv, linear, permuted"):
         build_head("mlp", width=WIDTH)
+    with pytest.raises(ValueError, match="without 'fake' is unknown; expected one of dm_generated, gan_generated, re"):
+        build_head(width=WIDTH, without="fake")

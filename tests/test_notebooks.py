@@ -21,6 +21,7 @@ STEPS = {
     "20_train_complete_model": "complete",
     "30_jpeg_robustness": "robustness",
     "40_generalization": "generalization",
+    "50_baselines_and_ablations": "baselines",
     "60_detect_images": "detection",
     "90_report": "report",
 }

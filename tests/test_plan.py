@@ -44,6 +44,22 @@ def test_hours_are_images_over_the_measured_rates(study: dict) -> None:
     assert table["vit_b_16"].isna().all()
 
 
+def test_variants_are_jobs_of_their_own(study: dict) -> None:
+    """A head of another kind costs one extraction, other base models train again, a three-way one trains once."""
+    changes = {"linear": {"complete": {"head": "linear"}}, "balanced": {"main_share": 0.25}}
+    changes |= {"alone": {"task": "threeway", "train_on": "base+complete"}}
+    natures = dict.fromkeys(("dm_generated", "gan_generated", "real"), 1000)
+    rates = {"resnet18": {"training": 64.0, "extraction": 20.0}}
+    table = plan_table(study | {"variants": changes}, natures=natures, throughput=rates)
+    ours = table[table["backbone"] == "resnet18"].set_index("step")
+    assert ours.loc[["variant linear", "variant balanced", "variant alone"], "jobs"].tolist() == [2, 8, 2]
+    hours = ours["gpu_hours"]
+    assert hours["variant linear"] == pytest.approx(hours["complete"])
+    assert hours["variant balanced"] == pytest.approx(2 * hours["base"] + hours["complete"])
+    trained = 10 * (0.8 * 2400 / 64 + 0.2 * 2400 / 60) + 600 / 60
+    assert hours["variant alone"] * 3600 / 2 == pytest.approx(trained)
+
+
 def test_a_record_of_another_input_size_measures_nothing(tmp_path: Path) -> None:
     record = tmp_path / "r.json"
     content = {"settings": {"image_size": 256}, "results": {"resnet18": {}}, "environment": {"device": "GPU X"}}

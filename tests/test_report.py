@@ -11,7 +11,7 @@ from dfxlib.__main__ import main
 from dfxlib.execute import vouch
 
 WHAT = {"notebook": "20_train.ipynb", "code": "c", "parameters": {}}
-COLUMNS = ["method", "value", "low", "high", "images", "clusters"]
+COLUMNS = ["method", "seeds", "value", "low", "high", "seed_sd", "images", "clusters"]
 
 
 def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics: float) -> Path:
@@ -19,7 +19,8 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
     (folder / "tables").mkdir(parents=True)
     (folder / "figures").mkdir()
     (folder / "settings.json").write_text('{"main_share": 0.9}')
-    (folder / "environment.json").write_text(json.dumps({"device": "cpu", "threads": 2, "commit": commit}))
+    environment = {"device": "cpu", "threads": 2, "commit": commit, "packages": {"torch": "2.15", "numpy": "2.4"}}
+    (folder / "environment.json").write_text(json.dumps(environment))
     (folder / "metrics.json").write_text(json.dumps({"seconds": 3.0, "manifest_hash": "m"} | metrics))
     (folder / "notebook.html").write_text("<html>")
     if done:
@@ -28,12 +29,12 @@ def plant_run(folder: Path, *, commit: str = "abc", done: bool = True, **metrics
 
 
 def collect(study: Path, *, seeds: tuple[int, ...] = (0, 1)) -> tuple[pd.DataFrame, list[str]]:
-    return r.collect_runs(str(study), backbones=["resnet18"], seeds=list(seeds))
+    return r.collect_runs(str(study), backbones=["resnet18"], seeds=list(seeds), variants=["linear"])
 
 
 def methods(ours: float) -> pd.DataFrame:
-    rows = [("DeepFeatureX Net (resnet18)", ours, ours - 0.1, ours + 0.1, 90, 30), ("spectrum", 0.5, 0.4, 0.6, 90, 30)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    rows = [("DeepFeatureX Net (resnet18)", 2, ours, ours - 0.1, ours + 0.1, 0.02, 90, 30)]
+    return pd.DataFrame([*rows, ("spectrum", 1, 0.5, 0.4, 0.6, float("nan"), 90, 30)], columns=COLUMNS)
 
 
 @pytest.fixture()
@@ -41,8 +42,7 @@ def study(tmp_path: Path) -> Path:
     """Two seeds of a complete model, three base models, a report."""
     root = tmp_path / "runs" / "s"
     for seed in (0, 1):
-        extra = {"minus_spectrum": 0.1 + seed / 10, "minus_spectrum_low": -0.05, "minus_spectrum_high": 0.3}
-        folder = plant_run(root / "complete" / "resnet18" / f"seed{seed}", done=False, **extra)
+        folder = plant_run(root / "complete" / "resnet18" / f"seed{seed}", done=False)
         methods(0.7 + seed / 10).to_csv(folder / "tables" / "methods.csv", index=False)
         (folder / "figures" / "small.png").write_bytes(b"x" * 100)
         (folder / "figures" / "large.png").write_bytes(b"x" * (r.LARGEST_FIGURE + 1))
@@ -80,13 +80,13 @@ def test_runs_under_way_are_left_out(study: Path) -> None:
 def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) -> None:
     plant_run(study / "complete" / "resnet50" / "seed0")
     plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
+    plant_run(study / "variant" / "gone" / "resnet18" / "real" / "seed0")
     runs, others = collect(study, seeds=(0,))
-    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0"]
+    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0", "variant/gone/resnet18/real/seed0"]
     assert "variant/linear/resnet18/seed0" in set(runs["run"])
     assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]
-    assert r.difference_table(str(study), runs)["seed"].tolist() == [0]
     said = r.warnings_of(runs, others)[-1]
-    assert said == f"Left out, because this study names other backbones or seeds: {', '.join(others)}."
+    assert said == f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}."
 
 
 def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
@@ -139,11 +139,43 @@ def test_tables_of_all_seeds_are_joined_with_backbone_and_seed_in_front(study: P
     assert set(table["backbone"]) == {"resnet18"}
 
 
-def test_the_main_table_has_every_seed_of_ours_and_each_baseline_once(study: Path) -> None:
-    table = r.main_table(str(study), collect(study)[0])
-    ours = [f"DeepFeatureX Net (resnet18), seed {seed}" for seed in (0, 1)]
-    assert sorted(table["method"]) == [*ours, "spectrum"]
-    assert table.set_index("method").loc[ours[1], "value"] == pytest.approx(0.8)
+def test_tables_of_the_comparison_are_those_of_notebook_50(study: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"methods\.csv is missing; run 50_baselines_and_ablations first"):
+        r.compared(str(study), "methods")
+    folder = plant_run(study / "baselines", done=False)
+    methods(0.7).to_csv(folder / "tables" / "methods.csv", index=False)
+    pd.testing.assert_frame_equal(r.compared(str(study), "methods"), methods(0.7))
+
+
+def test_values_over_seeds_have_mean_and_spread_and_one_seed_has_none(study: Path) -> None:
+    table = r.gather_tables(str(study), collect(study)[0], "complete", "methods")
+    spread = r.over_seeds(table, ["method"]).set_index("method")
+    ours = spread.loc["DeepFeatureX Net (resnet18)"]
+    assert ours[["mean", "seed_sd", "seeds"]].tolist() == pytest.approx([0.75, 0.1 / 2**0.5, 2])
+    alone = r.over_seeds(table[table["seed"] == 0], ["method"])
+    assert alone["seed_sd"].isna().all() and set(alone["seeds"]) == {1}
+
+
+def test_cost_and_versions_are_told_by_step_and_package(study: Path) -> None:
+    plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
+    runs = collect(study)[0]
+    table = r.cost_table(runs).set_index("step")
+    assert table["runs"].to_dict() == {"base": 2, "complete": 2, "variant linear": 1}
+    assert table.loc["complete", "minutes"] == pytest.approx(24.6 / 60, abs=0.05)
+    assert table.loc["base", "device"] == "cpu"
+    assert r.versions(str(study), runs) == {"torch": "2.15", "numpy": "2.4"}
+
+
+def test_the_conclusion_repeats_numbers_of_the_tables_and_the_answer() -> None:
+    row = {"backbone": "resnet18", "method": "spectrum", "value": -0.05, "low": -0.08, "high": 0.01, "seeds": 2}
+    row |= {"seed_low": -0.2, "seed_high": 0.1, "verdict": "not decided: fewer than five seeds"}
+    (said,) = r.conclusion(methods(0.7), pd.DataFrame([row]), {"resnet18": "not decided. Minus three: x."})
+    assert said == (
+        "DeepFeatureX Net (resnet18) has a three-way balanced accuracy of 0.700 on 90 images (over images 0.600 to "
+        "0.800; standard deviation over 2 seeds 0.020); minus the spectrum -0.050 (images -0.080 to +0.010; seeds "
+        "-0.200 to +0.100), not decided: fewer than five seeds; whether the three-block idea helps: not decided. "
+        "Minus three: x."
+    )
 
 
 def test_base_models_stand_with_their_intervals(study: Path) -> None:
@@ -152,16 +184,6 @@ def test_base_models_stand_with_their_intervals(study: Path) -> None:
         ["dm_generated", 0, 0.9, 90],
         ["real", 0, 0.9, 90],
     ]
-
-
-def test_fewer_than_five_seeds_decide_nothing(study: Path) -> None:
-    table = r.difference_table(str(study), collect(study)[0])
-    assert table["difference"].tolist() == pytest.approx([0.1, 0.2])
-    (sentence,) = r.difference_sentences(table)
-    assert sentence.startswith("DeepFeatureX Net (resnet18) minus spectrum: +0.150 over 2 seeds, standard deviation")
-    assert sentence.endswith("image intervals from -0.050 to +0.300; not decided: fewer than five seeds.")
-    (five,) = r.difference_sentences(pd.concat([table, table, table], ignore_index=True))
-    assert "not decided" not in five
 
 
 def test_publishing_copies_tables_small_figures_and_records_only(study: Path, tmp_path: Path) -> None:
@@ -209,7 +231,8 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     readme.write_text("before\n<!-- results:s -->\nold\n<!-- /results -->\nafter\n<!-- /results -->\n")
     assert r.update_readme(readme, tmp_path / "s")
     text = readme.read_text()
-    assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850) | 90 |" in text and "old" not in text
+    assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |" in text
+    assert "| spectrum | 0.500 (0.400 to 0.600) | 90 |" in text and "old" not in text
     assert "| real | 0.9 | 0.900 (0.800 to 0.950) | 90 + 10 |" in text
     assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
         "<!-- /results -->\nafter\n<!-- /results -->\n"

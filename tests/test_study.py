@@ -26,8 +26,8 @@ pytestmark = pytest.mark.study
 
 def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
     done = sorted(path.parent.relative_to(clone).as_posix() for path in smoke.rglob(".done"))
-    # manifest, three base models, complete, robustness, generalization, detection, report, two variants
-    assert len(done) == 11
+    # manifest, three base models, complete, 30, 40, 50, 60, report, three variants
+    assert len(done) == 13
     assert all(json.loads((clone / run / ".done").read_text())["seconds"] > 0 for run in done)
 
 
@@ -128,7 +128,7 @@ def test_variants_are_scored_on_the_images_of_the_complete_model_and_on_the_unse
     own = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
     generalization = pd.read_parquet(smoke / "generalization" / "resnet18" / "seed0" / "scores.parquet")
     unseen = generalization.loc[generalization["split"] == "unseen", "path"]
-    for variant in ("linear_head", "threeway"):
+    for variant in ("linear_without_gan", "threeway", "threeway_b"):
         folder = smoke / "variant" / variant / "resnet18" / "seed0"
         scores = pd.read_parquet(folder / "scores.parquet")
         assert set(scores["variant"]) == {variant}

@@ -20,6 +20,7 @@ from dfxlib.study import (
 from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
+STEPS = ("manifest", "base", "complete", "robustness", "generalization", "baselines", "report")
 
 
 @pytest.fixture()
@@ -85,6 +86,10 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
             {"variants": {"a": {"base": {"augment": "flip"}}}},
             "augment 'flip' is unknown; expected one of none, jpeg_blur, dihedral",
         ),
+        ({"variants": {"a": {"complete": {"without": "fake"}}}}, "without 'fake' is unknown; expected one of dm_gen"),
+        ({"variants": {"a": {"seed_offset": 1.5}}}, r"seed_offset is 1\.5; expected a whole number of at least 0"),
+        ({"ensembles": ["a"]}, r"study key ensembles is \['a'\]; expected names, each with its variants"),
+        ({"ensembles": {"e": ["a", "b"]}}, r"ensemble e is \['a', 'b'\]; expected at least two variants of this study"),
         ({"variants": {"a": {"main_share": 2}}}, "study key main_share is 2; expected a share between 0 and 1"),
         ({"demo_scenes": 0, "data_root": "/no/where"}, "data root /no/where is missing; check data_root"),
     ],
@@ -111,6 +116,15 @@ def test_missing_weights_are_told_before_anything_runs(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=message):
         check_study(demo | {"weights": weights})
+
+
+def test_all_missing_weights_are_told_at_once(demo: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(FileNotFoundError) as caught:
+        check_study(demo | {"weights": "imagenet", "backbones": ["resnet18", "resnet50", "vit_b_16"]})
+    for backbone in ("resnet18", "resnet50", "vit_b_16"):
+        assert str(caught.value).count(f"/{find_backbone(backbone).file}") >= 1
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
@@ -160,7 +174,7 @@ def test_a_checked_study_has_lists_and_numbers(demo: dict) -> None:
 
 def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     moved = demo | {"data_root": "/elsewhere", "cache_root": "/c", "device": "cuda", "workers": 9, "threads": 9}
-    for step in ("manifest", "base", "complete", "robustness", "generalization", "report"):
+    for step in STEPS:
         assert science(demo, step, nature="real") == science(moved, step, nature="real")
     assert place(moved, "base")["device"] == "cuda" and place(moved, "base")["run_root"] == "runs/demo"
 
@@ -172,14 +186,13 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
         ({"use_declared": True}, {"manifest"}),
         ({"image_size": 128}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
-        ({"seeds": [0, 1]}, {"report"}),
-        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization"}),
+        ({"seeds": [0, 1]}, {"baselines", "report"}),
+        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization", "baselines"}),
     ],
 )
 def test_a_change_reaches_the_steps_that_use_it(demo: dict, change: dict, steps: set) -> None:
-    every = ("manifest", "base", "complete", "robustness", "generalization", "report")
     other = demo | change
-    assert {step for step in every if science(demo, step) != science(other, step)} == steps
+    assert {step for step in STEPS if science(demo, step) != science(other, step)} == steps
 
 
 def test_a_base_run_gets_its_nature_backbone_and_seed(demo: dict) -> None:
@@ -193,6 +206,8 @@ VARIANTS = {
     "linear": {"complete": {"head": "linear"}},
     "balanced": {"main_share": 0.25},
     "blur": {"base": {"augment": "jpeg_blur"}, "complete": {"augment": "jpeg_blur"}},
+    "without_gan": {"complete": {"without": "gan_generated"}},
+    "second": {"task": "threeway", "seed_offset": 1000},
 }
 
 
@@ -209,6 +224,8 @@ def test_a_variant_changes_what_it_names_and_nothing_else(varied: dict) -> None:
             "linear": {"head": "linear"} if step == "complete" else {},
             "balanced": {"main_share": 0.25} if step == "base" else {"base_variant": "balanced"},
             "blur": {"augment": "jpeg_blur"} | ({"base_variant": "blur"} if step == "complete" else {}),
+            "without_gan": {"without": "gan_generated"} if step == "complete" else {},
+            "second": {"task": "threeway", "seed_offset": 1000} if step == "base" else {"base_variant": "second"},
         }.items():
             changed = science(varied, step, backbone="resnet18", seed=0, variant=variant)
             assert changed == own | expected | {"variant": variant}
@@ -216,14 +233,14 @@ def test_a_variant_changes_what_it_names_and_nothing_else(varied: dict) -> None:
 
 def test_a_variant_has_base_models_of_its_own_only_where_it_changes_how_they_are_made(varied: dict) -> None:
     assert {name: base_variant(varied, name) for name in ("", *VARIANTS)} == {
-        "": "", "threeway": "", "linear": "", "balanced": "balanced", "blur": "blur",
+        "": "", "threeway": "", "linear": "", "balanced": "balanced", "blur": "blur", "without_gan": "",
+        "second": "second",
     }  # fmt: skip
-    assert [name for name in VARIANTS if is_three_way(varied, name)] == ["threeway"]
+    assert [name for name in VARIANTS if is_three_way(varied, name)] == ["threeway", "second"]
 
 
-def test_naming_a_variant_reruns_nothing_of_the_study(demo: dict, varied: dict) -> None:
-    for step in ("manifest", "base", "complete", "robustness", "generalization", "report"):
-        assert science(demo, step) == science(varied, step)
+def test_naming_a_variant_reruns_only_what_compares_runs(demo: dict, varied: dict) -> None:
+    assert {step for step in STEPS if science(demo, step) != science(varied, step)} == {"baselines", "report"}
 
 
 def test_an_unknown_step_is_refused(demo: dict) -> None:

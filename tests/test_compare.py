@@ -1,0 +1,189 @@
+"""Methods side by side: differences are paired, the two kinds of luck stay apart, and five seeds decide."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest, ttest_1samp
+from sklearn.metrics import balanced_accuracy_score
+
+from dfxlib import compare as c
+from dfxlib.evaluate import LOGITS, PROBABILITIES, paired_difference, write_scores
+from dfxlib.names import CLASSES
+from dfxlib.stats import Resamples
+
+
+def scores(right: float, *, seed: int, images: int = 300, variant: str = "m", spread: int = 0) -> pd.DataFrame:
+    """Test scores of a method that is right on about this share of the images, two of a group."""
+    random = np.random.default_rng([seed, spread])
+    nature = np.repeat(CLASSES, images // 3)
+    truth = np.repeat(range(3), images // 3)
+    said = np.where(random.random(images) < right, truth, (truth + random.integers(1, 3, images)) % 3)
+    table = pd.DataFrame({"path": [f"{number:04d}.png" for number in range(images)], "nature": nature})
+    table["group"], table["split"] = [f"g{number // 2}" for number in range(images)], "test"
+    table[PROBABILITIES] = np.eye(3)[said] * 0.8 + 0.1
+    table[LOGITS] = np.log(table[PROBABILITIES].to_numpy())
+    return table.assign(variant=variant, seed=seed, p_fake=table["p_dm"] + table["p_gan"])
+
+
+def balanced_accuracy(table: pd.DataFrame) -> float:
+    return balanced_accuracy_score(table["nature"], np.array(CLASSES)[table[LOGITS].to_numpy().argmax(1)])
+
+
+def methods(ours: float, theirs: float, *, seeds: int) -> dict[str, list[pd.DataFrame]]:
+    own = [scores(ours, seed=seed) for seed in range(seeds)]
+    return {c.OURS: own, "other": [scores(theirs, seed=seed, spread=1) for seed in range(seeds)]}
+
+
+def test_values_are_means_over_seeds_and_spread_is_that_of_the_seeds() -> None:
+    own = methods(0.7, 0.6, seeds=5)
+    table, differences = c.compare(own, resamples=200)
+    expected = np.array([[balanced_accuracy(one) for one in tables] for tables in own.values()])
+    assert table["value"].tolist() == pytest.approx(expected.mean(axis=1).tolist(), abs=1e-6)
+    assert table["seed_sd"].tolist() == pytest.approx(expected.std(axis=1, ddof=1).tolist(), abs=1e-6)
+    assert differences["value"].item() == pytest.approx((expected[0] - expected[1]).mean(), abs=1e-6)
+    by_student = ttest_1samp(expected[0] - expected[1], 0).confidence_interval(0.95)
+    assert differences[["seed_low", "seed_high"]].iloc[0].tolist() == pytest.approx(list(by_student), abs=1e-6)
+
+
+def test_with_one_seed_the_image_interval_is_that_of_the_paired_bootstrap_and_the_other_is_undefined() -> None:
+    own = methods(0.7, 0.6, seeds=1)
+    row = c.compare(own, resamples=300)[1].iloc[0]
+    expected = paired_difference(own[c.OURS][0], own["other"][0], resamples=300)
+    assert tuple(row[["value", "low", "high"]]) == pytest.approx(expected)
+    assert row[["seed_sd", "seed_low", "seed_high"]].isna().all()
+
+
+def test_the_image_interval_resamples_groups_of_the_mean_over_seeds() -> None:
+    """By brute force: draw groups, take each image's mean over seeds, average within natures."""
+    own = methods(0.7, 0.6, seeds=3)
+    row = c.compare(own, resamples=2000)[1].iloc[0]
+    ours, theirs = (np.mean([c.is_right(table) for table in tables], axis=0) for tables in own.values())
+    nature, group = own[c.OURS][0]["nature"].to_numpy(), np.repeat(range(150), 2)
+    random, drawn = np.random.default_rng(5), []
+    for _ in range(2000):
+        weight = np.bincount(random.integers(0, 150, 150), minlength=150)[group]
+        drawn.append(np.mean([np.average((ours - theirs)[nature == n], weights=weight[nature == n]) for n in CLASSES]))
+    assert row[["low", "high"]].tolist() == pytest.approx(np.percentile(drawn, [2.5, 97.5]).tolist(), abs=0.006)
+
+
+@pytest.mark.parametrize(
+    "ours, theirs, seeds, expected",
+    [
+        (0.9, 0.5, 5, "better"),
+        (0.5, 0.9, 5, "worse"),
+        (0.9, 0.5, 4, "not decided: fewer than five seeds"),
+        (0.7, 0.7, 5, "not decided: an interval includes 0"),
+    ],
+)
+def test_a_verdict_takes_five_seeds_and_both_intervals(ours: float, theirs: float, seeds: int, expected: str) -> None:
+    assert c.compare(methods(ours, theirs, seeds=seeds), resamples=200)[1]["verdict"].item() == expected
+
+
+@pytest.mark.parametrize("kind", ["low", "seed_low"])
+def test_either_interval_alone_keeps_a_difference_undecided(kind: str) -> None:
+    row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
+    assert c.verdict(row) == "better"
+    assert c.verdict(row | {kind: -0.01}) == "not decided: an interval includes 0"
+
+
+def test_a_method_without_seeds_stands_against_every_seed() -> None:
+    own = methods(0.9, 0.5, seeds=5) | {"spectrum": [scores(0.6, seed=9)]}
+    table, differences = c.compare(own, resamples=200)
+    assert table.set_index("method")["seeds"].to_dict() == {c.OURS: 5, "other": 5, "spectrum": 1}
+    expected = np.mean([balanced_accuracy(one) for one in own[c.OURS]]) - balanced_accuracy(own["spectrum"][0])
+    row = differences.set_index("method").loc["spectrum"]
+    assert row["value"] == pytest.approx(expected, abs=1e-6) and row["seeds"] == 5
+
+
+def test_mcnemar_describes_the_first_seed() -> None:
+    own = methods(0.7, 0.6, seeds=2)
+    ours, theirs = (c.is_right(tables[0]) for tables in own.values())
+    only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    assert c.compare(own, resamples=100)[1]["mcnemar_p"].item() == pytest.approx(binomtest(only[0], sum(only)).pvalue)
+
+
+def test_an_absent_nature_leaves_everything_undefined_and_said() -> None:
+    own = {name: [t[t["nature"] != "real"] for t in tables] for name, tables in methods(0.7, 0.6, seeds=5).items()}
+    table, differences = c.compare(own, resamples=50)
+    assert table["value"].isna().all()
+    assert differences["verdict"].item() == "undefined: a nature has no test image"
+
+
+def test_an_ensemble_averages_calibrated_probabilities_image_by_image() -> None:
+    members = [scores(0.6, seed=0, spread=number, variant=f"m{number}") for number in range(3)]
+    joined = c.ensemble(members, name="three")
+    expected = sum(member[PROBABILITIES].to_numpy() for member in members) / 3
+    np.testing.assert_allclose(joined[PROBABILITIES].to_numpy(), expected)
+    assert (joined[LOGITS].to_numpy().argmax(1) == expected.argmax(1)).all()
+    assert set(joined["variant"]) == {"three"} and set(members[0]["variant"]) == {"m0"}
+    assert balanced_accuracy(joined) > max(map(balanced_accuracy, members)), "independent errors average out"
+
+
+def test_other_test_images_are_refused_by_name() -> None:
+    own = methods(0.7, 0.6, seeds=1)
+    own["other"] = [own["other"][0].iloc[1:].assign(variant="linear")]
+    with pytest.raises(ValueError, match="m, seed 0 and linear, seed 0 were tested on other images; run both again"):
+        c.compare(own, resamples=10)
+
+
+def test_only_test_images_are_read_in_one_order(tmp_path: Path) -> None:
+    table = scores(0.7, seed=0)
+    unseen = scores(0.7, seed=0).assign(split="unseen")
+    write_scores(pd.concat([unseen, table.sample(frac=1, random_state=0)]), tmp_path / "s.parquet")
+    pd.testing.assert_frame_equal(c.read_test_scores(tmp_path / "s.parquet"), table)
+
+
+def test_student_intervals_over_five_seeds_cover_their_mean() -> None:
+    random = np.random.default_rng(0)
+    ends = np.array([c.seed_interval(random.normal(0.3, 0.1, 5)) for _ in range(4000)])
+    assert np.mean((ends[:, 0] < 0.3) & (ends[:, 1] > 0.3)) == pytest.approx(0.95, abs=0.015)
+
+
+def test_accuracies_count_a_group_as_often_as_it_was_drawn() -> None:
+    table = scores(0.7, seed=0, images=6)
+    counts = np.array([[1, 1, 1], [2, 1, 0]], dtype=np.float32)
+    drawn = c.accuracies([table], Resamples(np.repeat(range(3), 2), counts))
+    assert drawn[0, 0] == pytest.approx(balanced_accuracy(table)) and np.isnan(drawn[0, 1]), "a nature was not drawn"
+
+
+VARIANTS = {
+    "alone": {"task": "threeway"},
+    "all": {"task": "threeway", "train_on": "base+complete"},
+    "a": {"task": "threeway", "train_on": "base+complete", "base": {"epochs": 4}},
+    "b": {"task": "threeway", "train_on": "base+complete", "seed_offset": 1000},
+    "linear": {"complete": {"head": "linear", "without": "real"}},
+    "share": {"main_share": 0.9},
+}
+
+
+def test_what_the_protocol_names_and_nobody_ran_is_said() -> None:
+    assert c.not_run({}, {}) == [*c.WANTED, "an ensemble of three-way backbones"]
+    missing = c.not_run(VARIANTS, {"pair": ["a", "b"]})
+    done = {"a backbone alone on the complete part", "a backbone alone on base + complete", "a linear head"}
+    done |= {"no real base model", "another main share"}
+    assert set(c.WANTED) - set(missing) == done and "an ensemble of three-way backbones" not in missing
+
+
+def test_rivals_learn_three_ways_from_the_same_images_and_members_count_as_their_ensemble() -> None:
+    assert c.rivals(VARIANTS, {"pair": ["a", "b"]}) == ["pair", "all"]
+    assert c.rivals({"linear": VARIANTS["linear"], "alone": VARIANTS["alone"]}, {}) == []
+
+
+@pytest.mark.parametrize(
+    "verdicts, opening",
+    [
+        (["better", "better"], "yes. Minus r0: "),
+        (["better", "worse"], "no. "),
+        (["better", "not decided: an interval includes 0"], "not decided. "),
+        ([], "not decided: no backbone alone and no ensemble of them was run"),
+    ],
+)
+def test_the_answer_follows_from_the_verdicts(verdicts: list[str], opening: str) -> None:
+    row = {"value": 0.1, "low": -0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
+    table = pd.DataFrame([row | {"method": f"r{number}", "verdict": one} for number, one in enumerate(verdicts)])
+    against = [f"r{number}" for number in range(len(verdicts))]
+    said = c.answer(table, against)
+    assert said.startswith(opening)
+    assert not verdicts or "+0.100 (images -0.050 to +0.200; seeds +0.050 to +0.200), better" in said
