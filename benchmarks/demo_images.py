@@ -1,7 +1,7 @@
 """How many images a base model needs from scratch: validation AUC by number of scenes and main share.
 
-    python benchmarks/demo_images.py /tmp/demo --scenes 1800 3600 7200 --shares 0.9
-    python benchmarks/demo_images.py /tmp/demo --scenes 1800 --shares 0.5 0.9
+    python benchmarks/demo_images.py FOLDER --scenes 1800 3600 --shares 0.9
+    python benchmarks/demo_images.py FOLDER --scenes 1800 --shares 0.5 0.9
 
 Everything else is as in studies/demo.yaml; no test image is looked at. One row a base model is
 appended to benchmarks/results/demo_images.csv as soon as it is known. The choice of
@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 import yaml
 
+from dfxlib.augment import AUGMENTATIONS
 from dfxlib.demo import render_demo
 from dfxlib.evaluate import base_scores, summarise_base
 from dfxlib.images import pixel_store
@@ -62,10 +63,10 @@ def train_base_model(manifest: pd.DataFrame, pixels: np.ndarray, nature: str, *,
     options = {"main_share": main_share, "split_seed": STUDY["split_seed"]}
     tasks = [base_task(manifest, nature, split=split, **options) for split in ("base_train", "base_valid")]
     train, valid = (Examples(pixels, task.index.to_numpy(), task["is_main"].to_numpy()) for task in tasks)
+    loop = {name: value for name, value in STUDY["base"].items() if name not in ("augment", "patience", "clip_norm")}
+    train = train._replace(read=AUGMENTATIONS[STUDY["base"]["augment"]])
     with tempfile.TemporaryDirectory() as states:
-        fit(
-            model, train, valid, state_folder=Path(states), settings={}, label=f"{nature} {main_share}", **STUDY["base"]
-        )
+        fit(model, train, valid, state_folder=Path(states), settings={}, label=f"{nature} {main_share}", **loop)
     logits = predict(model, pixels, valid.rows)
     found = summarise_base(base_scores(tasks[1], logits.numpy()))
     sizes = {"train_main": int(train.labels.sum()), "train_others": int((1 - train.labels).sum())}
