@@ -106,7 +106,7 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
         for (name, colour), style in zip({"before": "#D55E00", "after": "#000000"}.items(), ("--", "-")):
             line = curve[(curve["split"] == split) & (curve["temperature"] == name)]
             axis.plot(line["confidence"], line["accuracy"], style, color=colour, linewidth=1)
-            areas = 120 * line["images"] / max(1, line["images"].max())
+            areas = 120 * line["images"].to_numpy(dtype=float) / curve["images"].max()
             axis.scatter(line["confidence"], line["accuracy"], s=areas, color=colour, alpha=0.6, linewidths=0)
             axis.plot([], [], style, marker="o", markersize=5, color=colour, label=f"{name} temperature scaling")
         axis.set(title=split, xlabel="confidence in the verdict", xlim=(0.3, 1.02), ylim=(-0.02, 1.02))
@@ -123,15 +123,13 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
     places = pca.fit_transform(flat)
     figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
-    for nature in NATURES:
-        own = rows[rows["nature"] == nature]
-        for number, (architecture, split) in enumerate(own.groupby(["architecture", "split"]).groups):
-            here = (rows[["nature", "architecture", "split"]] == (nature, architecture, split)).all(axis=1).to_numpy()
-            unseen = split == "unseen"
-            face = "none" if unseen else (NATURE_COLOURS[nature], 0.5)
-            label = f"{architecture}{', unseen' if unseen else ''} ({CLASS_LABELS.get(nature, 'fake')})"
-            style = {"marker": _MARKERS[number % len(_MARKERS)], "facecolors": face, "s": 18, "linewidths": 0.8}
-            axis.scatter(*places[here].T, edgecolors=NATURE_COLOURS[nature], label=label, **style)
+    rows, used = rows.reset_index(drop=True), dict.fromkeys(NATURES, 0)
+    for (nature, architecture, split), here in rows.groupby(["nature", "architecture", "split"]).indices.items():
+        face = "none" if split == "unseen" else (NATURE_COLOURS[nature], 0.5)
+        label = f"{architecture}{', unseen' if split == 'unseen' else ''} ({CLASS_LABELS.get(nature, 'fake')})"
+        style = {"marker": _MARKERS[used[nature] % len(_MARKERS)], "facecolors": face, "s": 18, "linewidths": 0.8}
+        axis.scatter(*places[here].T, edgecolors=NATURE_COLOURS[nature], label=label, **style)
+        used[nature] += 1
     low, high = np.percentile(places, (0.5, 99.5), axis=0)  # a few far points would squeeze all others
     axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
     shares = pca.explained_variance_ratio_
