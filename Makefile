@@ -10,7 +10,9 @@ CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
 CORES ?= $(shell nproc)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
-SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all
+# What profiles/default says, without the line in which Snakemake would tell of it.
+SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
+	--workflow-profile none --rerun-incomplete --nolock
 
 .PHONY: study test test-faults test-slurm browser lab lint publish constraints clean
 

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from logging import getLogger
 from pathlib import Path
 
 import papermill
@@ -125,6 +126,12 @@ class _Engine(NBClientEngine):
 
 
 papermill_engines.register("dfxlib", _Engine)
+
+# A signal passes through whatever task of nbclient's loop is at work; asyncio would later complain, with a traceback,
+# that nobody asked that task for its exception. It is told already, in the notebook and in one line.
+getLogger("asyncio").addFilter(
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
+)
 
 _SENTENCES = {
     DeadKernelError: "the kernel died, killed from outside, often for lack of memory",

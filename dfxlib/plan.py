@@ -47,7 +47,8 @@ def plan_table(study: dict, *, natures: dict[str, int], throughput: dict[str, di
         rates = throughput.get(backbone) if natures else None
         for step, (jobs, seconds) in _jobs(study, natures, rates).items():
             rows.append({"step": step, "backbone": backbone, "jobs": jobs * seeds, "gpu_hours": seconds * seeds / 3600})
-    return pd.DataFrame([*rows, {"step": "report", "backbone": "", "jobs": 1, "gpu_hours": 0.0}])
+    last = [{"step": step, "backbone": "", "jobs": 1, "gpu_hours": 0.0} for step in ("baselines", "report")]
+    return pd.DataFrame([*rows, *last])
 
 
 def _jobs(study: dict, natures: dict[str, int], rates: dict | None) -> dict[str, tuple[int, float]]:

@@ -1,5 +1,7 @@
 """Execution: real notebooks, real kernels; what failed never looks finished."""
 
+import asyncio
+import gc
 import json
 import os
 import re
@@ -8,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -238,6 +241,27 @@ def test_a_signal_stops_the_kernel_and_marks_the_run(
     assert process.returncode == code and f"{name}: " in told and "Traceback" not in told
     assert statuses(tmp_path / "run.failed.ipynb")[-3:] == ["completed", "failed", "pending"]
     assert not alive(int((tmp_path / "kernel.pid").read_text())) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "error, complains", [(engine.Terminated("stopped"), False), (KeyboardInterrupt(), False), (ValueError("bad"), True)]
+)
+def test_a_task_complains_after_its_end_of_a_fault_and_not_of_a_signal(
+    error: BaseException, complains: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fails() -> None:
+        raise error
+
+    async def waits() -> None:
+        lost.append(asyncio.ensure_future(fails()))
+        await asyncio.sleep(0.5)
+
+    lost: list = []
+    with suppress(KeyboardInterrupt):
+        asyncio.run(waits())
+    lost.clear()
+    gc.collect()
+    assert ("never retrieved" in caplog.text) == complains
 
 
 def test_a_kernel_does_not_outlive_a_killed_papermill_and_a_new_run_waits_for_it(

@@ -23,7 +23,7 @@ def study() -> dict:
 def test_every_job_is_counted(study: dict) -> None:
     table = plan_table(study, natures={}, throughput={})
     assert table.groupby("step")["jobs"].sum().to_dict() == {
-        "manifest": 1, "base": 12, "complete": 4, "robustness": 4, "generalization": 4, "report": 1
+        "manifest": 1, "base": 12, "complete": 4, "robustness": 4, "generalization": 4, "baselines": 1, "report": 1
     }  # fmt: skip
     assert table.loc[table["backbone"] != "", "gpu_hours"].isna().all()
 
@@ -82,7 +82,7 @@ def test_images_are_counted_from_an_inventory_or_a_manifest(tmp_path: Path) -> N
 def test_the_sentence_names_what_was_not_measured(study: dict) -> None:
     rates = {"resnet18": {"training": 1.0, "extraction": 1.0}}
     told = describe_plan(study, plan_table(study, natures={"real": 900}, throughput=rates), where="GPU X at 64 px")
-    assert "study demo: 26 jobs, 4.1 GPU hours (speed: GPU X at 64 px); not measured: vit_b_16" in told
+    assert "study demo: 27 jobs, 4.1 GPU hours (speed: GPU X at 64 px); not measured: vit_b_16" in told
     assert told.count("not measured") == 5
 
 
@@ -91,5 +91,5 @@ def test_a_study_is_planned_without_its_images(capsys: pytest.CaptureFixture, tm
     (tmp_path / "s.yaml").write_text(content)
     assert main(["plan", str(tmp_path / "s.yaml")]) == 0
     told = capsys.readouterr().out
-    assert "study unheard_of: 8 jobs" in told and "give --inventory" in told
+    assert "study unheard_of: 9 jobs" in told and "give --inventory" in told
     assert main(["plan", str(tmp_path / "none.yaml")]) == 2

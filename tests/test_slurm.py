@@ -139,5 +139,5 @@ def test_jobs_that_need_a_gpu_have_one_and_the_others_none(finished: Path) -> No
         for path in finished.rglob("environment.json")
     }
     for run, devices in seen.items():
-        needs = run.split("/")[0] not in ("manifest", "report")
+        needs = run.split("/")[0] not in ("manifest", "baselines", "report")
         assert (devices in ("0", "1")) == needs, f"{run} saw {devices!r}"

@@ -48,7 +48,7 @@ def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
     started = time.monotonic()
     result = make_study(clone)
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0 and result.stderr == "", "nothing to do, and nothing to tell"
     assert time.monotonic() - started < 30
     assert {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()} == before
 
@@ -137,19 +137,49 @@ def test_variants_are_scored_on_the_images_of_the_complete_model_and_on_the_unse
     assert set(own["variant"]) == {"deepfeaturex"}
 
 
+def test_methods_are_compared_on_the_same_images_and_ensembles_leave_their_scores(smoke: Path) -> None:
+    folder = smoke / "baselines"
+    methods = pd.read_csv(folder / "tables" / "methods.csv").set_index("method")
+    names = {"DeepFeatureX Net", "linear_without_gan", "threeway", "threeway_b", "pair"}
+    assert {f"{name} (resnet18)" for name in names} | {"spectrum", "metadata"} < set(methods.index)
+    differences = pd.read_csv(folder / "tables" / "differences.csv").set_index("method")
+    assert set(differences["verdict"]) == {"not decided: fewer than five seeds"}
+    for method, name in {"pair": "pair (resnet18)", "spectrum": "spectrum"}.items():
+        expected = methods.loc["DeepFeatureX Net (resnet18)", "value"] - methods.loc[name, "value"]
+        assert differences.loc[method, "value"] == pytest.approx(expected, abs=1e-6)
+    pair = pd.read_parquet(folder / "scores.parquet").sort_values("path")
+    members = [
+        pd.read_parquet(smoke / "variant" / name / "resnet18" / "seed0" / "scores.parquet")
+        for name in ("threeway", "threeway_b")
+    ]
+    p_real = [member[member["split"] == "test"].sort_values("path")["p_real"].to_numpy() for member in members]
+    np.testing.assert_allclose(pair["p_real"].to_numpy(), np.mean(p_real, axis=0), atol=1e-7)
+    assert not np.allclose(*p_real), "members of an ensemble are trained with other seeds"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["answers"]["resnet18"].startswith("not decided. Minus pair: ")
+    assert "a linear head" not in metrics["not_run"] and "another stem" in metrics["not_run"]
+
+
 def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, clone: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.yaml"
     more.write_text("variants:\n  blur: {base: {augment: jpeg_blur}}\n  permuted: {complete: {head: permuted}}\n")
     plan = call(clone, "snakemake", "--configfile", "studies/smoke.yaml", str(more), "--cores", "2", "-n")
     assert plan.returncode == 0, plan.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan.stdout, re.M))
-    assert jobs == {"variant_base": "3", "variant_complete": "2", "report": "1", "all": "1", "total": "7"}
+    assert jobs == {
+        "variant_base": "3",
+        "variant_complete": "2",
+        "baselines": "1",
+        "report": "1",
+        "all": "1",
+        "total": "8",
+    }
 
 
 def test_the_report_links_every_run_and_asks_the_network_for_nothing(smoke: Path) -> None:
     page = (smoke / "report" / "index.html").read_text()
     links = re.findall(r'href="(\.\./[^"]+)"', page)
-    assert len(links) == 10
+    assert len(links) == 12
     assert all((smoke / "report" / link).resolve().is_file() for link in links)
     for html in smoke.rglob("*.html"):
         assert not re.search(r'(?:src|href)\s*=\s*["\']?(?:https?:)?//(?!doi|arxiv)', html.read_text()), html
