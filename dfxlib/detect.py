@@ -18,7 +18,7 @@ import torch
 from dfxlib.decode import ImageFile, image_files
 from dfxlib.export import Opened
 from dfxlib.files import atomic
-from dfxlib.images import Picture, half_size, read_picture
+from dfxlib.images import Picture, read_picture
 from dfxlib.layouts import IMAGE_SUFFIXES, walk
 from dfxlib.models import CPU
 from dfxlib.names import CLASSES
@@ -32,7 +32,7 @@ COLUMNS = ("path", "verdict", "nature", "p_dm", "p_gan", "p_real", "p_fake", "p_
 COLUMNS += ("distance", "unlike", "format", "width", "height", "problem")
 
 #: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
-DELIVERY = (CONDITIONS["jpeg420_q75"], half_size)
+DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
 
 _PAGE_ROWS = 1000  # pictures that a page shows; a table takes all
 

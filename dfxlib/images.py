@@ -158,11 +158,6 @@ def read_picture(
     return Picture(np.stack(made), kind, width, height, small.getvalue())
 
 
-def half_size(image: Image.Image) -> Image.Image:
-    """Both sides halved, each pixel the mean of four."""
-    return image.reduce(2)
-
-
 def _squares(
     manifest: pd.DataFrame,
     data_root: Path,

@@ -13,7 +13,7 @@ from dfxlib.names import CLASSES
 
 _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
 _TRAINING = ("main_share", "epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
-_STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines")
+_STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 200_000  # bytes

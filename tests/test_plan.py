@@ -23,7 +23,8 @@ def study() -> dict:
 def test_every_job_is_counted(study: dict) -> None:
     table = plan_table(study, natures={}, throughput={})
     assert table.groupby("step")["jobs"].sum().to_dict() == {
-        "manifest": 1, "base": 12, "complete": 4, "robustness": 4, "generalization": 4, "baselines": 1, "report": 1
+        "manifest": 1, "base": 12, "complete": 4, "robustness": 4, "generalization": 4, "detection": 4, "baselines": 1,
+        "report": 1,
     }  # fmt: skip
     assert table.loc[table["backbone"] != "", "gpu_hours"].isna().all()
 
@@ -39,6 +40,7 @@ def test_hours_are_images_over_the_measured_rates(study: dict) -> None:
         "complete": (1200 + 600) / 20,
         "robustness": 2 * 600 / 20,
         "generalization": 600 / 20,
+        "detection": 0,
     }
     assert (table["resnet18"] * 3600 / 2).to_dict() == pytest.approx(expected)
     assert table["vit_b_16"].isna().all()
@@ -82,8 +84,8 @@ def test_images_are_counted_from_an_inventory_or_a_manifest(tmp_path: Path) -> N
 def test_the_sentence_names_what_was_not_measured(study: dict) -> None:
     rates = {"resnet18": {"training": 1.0, "extraction": 1.0}}
     told = describe_plan(study, plan_table(study, natures={"real": 900}, throughput=rates), where="GPU X at 64 px")
-    assert "study demo: 27 jobs, 4.1 GPU hours (speed: GPU X at 64 px); not measured: vit_b_16" in told
-    assert told.count("not measured") == 5
+    assert "study demo: 31 jobs, 4.1 GPU hours (speed: GPU X at 64 px); not measured: vit_b_16" in told
+    assert told.count("not measured") == 6
 
 
 def test_a_study_is_planned_without_its_images(capsys: pytest.CaptureFixture, tmp_path: Path) -> None:
@@ -91,5 +93,5 @@ def test_a_study_is_planned_without_its_images(capsys: pytest.CaptureFixture, tm
     (tmp_path / "s.yaml").write_text(content)
     assert main(["plan", str(tmp_path / "s.yaml")]) == 0
     told = capsys.readouterr().out
-    assert "study unheard_of: 9 jobs" in told and "give --inventory" in told
+    assert "study unheard_of: 10 jobs" in told and "give --inventory" in told
     assert main(["plan", str(tmp_path / "none.yaml")]) == 2

@@ -20,7 +20,7 @@ from dfxlib.study import (
 from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
-STEPS = ("manifest", "base", "complete", "robustness", "generalization", "baselines", "report")
+STEPS = ("manifest", "base", "complete", "robustness", "generalization", "detection", "baselines", "report")
 
 
 @pytest.fixture()
