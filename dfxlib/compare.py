@@ -119,24 +119,40 @@ def compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # methods, differences of the first one minus each of the others
     """Every method's balanced accuracy, and the first method's paired difference from each of the others.
 
+    A method that scored fewer images is compared on those, and `images` says how many.
     `value` is the mean over seeds; `low` and `high` are its image interval, from the same resamples
-    of groups for all; `seed_sd`, `seed_low` and `seed_high` speak of seeds only. Seeds are compared
+    of groups for both sides; `seed_sd`, `seed_low` and `seed_high` speak of seeds only. Seeds are compared
     one by one with the other method's of the same place in the list. `mcnemar_p` describes the first
     seed and takes images as independent; `verdict` does not rest on it. Undefined values are NaN.
     """
-    require_same_images([table for tables in methods.values() for table in tables])
-    (ours, first), *others = methods.items()
-    draws = stats.resample_clusters(first[0]["group"].to_numpy(), resamples=resamples)
-    values = {name: accuracies(tables, draws) for name, tables in methods.items()}
-    facts = {"images": len(first[0]), "clusters": draws.counts.shape[1]}
-    clusters = stats.smallest_class(draws.cluster, first[0]["nature"].to_numpy())
-    table = [_row(name, value, clusters=clusters) | facts for name, value in values.items()]
-    differences = []
-    for name, tables in others:
-        row = _row(name, values[ours] - values[name]) | facts
-        row["mcnemar_p"] = stats.mcnemar(is_right(first[0]), is_right(tables[0]))
+    table, differences = [], []
+    ours, *_ = methods.values()
+    for name, tables in methods.items():
+        require_same_images(tables)
+        draws = stats.resample_clusters(tables[0]["group"].to_numpy(), resamples=resamples)
+        clusters = stats.smallest_class(draws.cluster, tables[0]["nature"].to_numpy())
+        table.append(_row(name, accuracies(tables, draws), clusters=clusters) | _sizes(draws))
+        if tables is ours:
+            continue
+        mine, theirs = _common_images(ours, tables)
+        draws = stats.resample_clusters(mine[0]["group"].to_numpy(), resamples=resamples)
+        row = _row(name, accuracies(mine, draws) - accuracies(theirs, draws)) | _sizes(draws)
+        row["mcnemar_p"] = stats.mcnemar(is_right(mine[0]), is_right(theirs[0]))
         differences.append(row | {"verdict": verdict(row)})
     return pd.DataFrame(table), pd.DataFrame(differences)
+
+
+def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list, list]:
+    """Both cut to the images that both have: some baselines look at a sample of each architecture."""
+    common = set(ours[0]["path"]) & set(theirs[0]["path"])
+    if not common:
+        names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
+        raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
+    return tuple([t[t["path"].isin(common)].reset_index(drop=True) for t in side] for side in (ours, theirs))
+
+
+def _sizes(draws: stats.Resamples) -> dict:
+    return {"images": len(draws.cluster), "clusters": draws.counts.shape[1]}
 
 
 def _row(name: str, values: np.ndarray, *, clusters: int = 0) -> dict:

@@ -121,11 +121,24 @@ def test_an_ensemble_averages_calibrated_probabilities_image_by_image() -> None:
     assert balanced_accuracy(joined) > max(map(balanced_accuracy, members)), "independent errors average out"
 
 
-def test_other_test_images_are_refused_by_name() -> None:
-    own = methods(0.7, 0.6, seeds=1)
-    own["other"] = [own["other"][0].iloc[1:].assign(variant="linear")]
-    with pytest.raises(ValueError, match="m, seed 0 and linear, seed 0 were tested on other images; run both again"):
-        c.compare(own, resamples=10)
+def test_a_method_that_saw_a_sample_is_compared_on_the_sample() -> None:
+    own = methods(0.7, 0.6, seeds=2)
+    (ours, theirs), seen = own.values(), np.random.default_rng(0).random(len(own["other"][0])) < 0.5
+    sampled = [table[seen].reset_index(drop=True) for table in theirs[:1]]
+    table, differences = c.compare({"ours": ours, "sampled": sampled}, resamples=20)
+    assert table["images"].tolist() == [len(seen), seen.sum()] and differences["images"].item() == seen.sum()
+    mean = np.mean([balanced_accuracy(each[seen]) for each in ours])
+    assert differences["value"].item() == pytest.approx(mean - balanced_accuracy(sampled[0]))
+
+
+def test_seeds_of_one_method_on_other_images_and_methods_without_a_common_one_are_refused_by_name() -> None:
+    own = methods(0.7, 0.6, seeds=2)
+    mixed = {"m": [own["other"][0], own["other"][1].iloc[1:].assign(variant="linear")]}
+    with pytest.raises(ValueError, match="seed 0 and linear, seed 1 were tested on other images; run both again"):
+        c.compare(mixed, resamples=10)
+    elsewhere = [own["other"][0].assign(variant="linear", path="x" + own["other"][0]["path"])]
+    with pytest.raises(ValueError, match="m and linear share no test image; run both again"):
+        c.compare({"m": next(iter(own.values())), "linear": elsewhere}, resamples=10)
 
 
 def test_only_test_images_are_read_in_one_order(tmp_path: Path) -> None:
