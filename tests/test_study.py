@@ -117,7 +117,7 @@ def test_no_scene_stands_in_two_splits_and_no_unseen_architecture_in_training(sm
 def test_every_condition_scores_the_same_images_and_raw_is_the_test_of_notebook_20(smoke: Path) -> None:
     robustness = pd.read_parquet(smoke / "robustness" / "resnet18" / "seed0" / "scores.parquet")
     paths = robustness.groupby("condition")["path"].agg(tuple)
-    assert len(set(paths)) == 1 and len(paths) == 3
+    assert len(set(paths)) == 1 and len(paths) == 5
     complete = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
     test = complete[complete["split"] == "test"].set_index("path")["logit_real"]
     raw = robustness[robustness["condition"] == "raw"].set_index("path")["logit_real"]
