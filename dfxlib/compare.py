@@ -181,6 +181,11 @@ def describe(row: dict) -> str:
     return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['verdict']}"
 
 
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for display: three decimals, and what is undefined says so."""
+    return table.round(3).astype(object).fillna("undefined")
+
+
 def answer(differences: pd.DataFrame, against: list[str]) -> str:
     """Does the three-block idea help? One sentence from the differences from its rivals."""
     if not against:

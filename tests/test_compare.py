@@ -184,6 +184,11 @@ def test_rivals_learn_three_ways_from_the_same_images_and_members_count_as_their
     assert c.rivals({"linear": VARIANTS["linear"], "alone": VARIANTS["alone"]}, {}) == []
 
 
+def test_a_table_for_display_names_what_is_undefined_and_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
+    table = pd.DataFrame({"method": ["a", "b"], "value": [0.12345, float("nan")], "seeds": [1, 2]})
+    assert c.shown(table).to_numpy().tolist() == [["a", 0.123, 1], ["b", "undefined", 2]] and not recwarn.list
+
+
 @pytest.mark.parametrize(
     "verdicts, opening",
     [
