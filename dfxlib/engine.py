@@ -127,10 +127,11 @@ class _Engine(NBClientEngine):
 
 papermill_engines.register("dfxlib", _Engine)
 
-# A signal passes through whatever task of nbclient's loop is at work; asyncio would later complain, with a traceback,
-# that nobody asked that task for its exception. It is told already, in the notebook and in one line.
+# A signal passes through whatever task of nbclient's loop is at work, and the task that waits for a cell then finds its
+# kernel dead. asyncio would later complain, with a traceback, that nobody asked a task for its exception. What ended
+# the run is told already, in the notebook and in one line.
 getLogger("asyncio").addFilter(
-    lambda record: not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt))
+    lambda record: not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt | DeadKernelError))
 )
 
 _SENTENCES = {

@@ -244,7 +244,7 @@ def test_a_signal_stops_the_kernel_and_marks_the_run(
 
 
 @pytest.mark.parametrize(
-    "error, complains", [(engine.Terminated, False), (KeyboardInterrupt, False), (ValueError, True)]
+    "error, complains", [(engine.Terminated, False), (engine.DeadKernelError, False), (ValueError, True)]
 )
 def test_a_task_complains_after_its_end_of_a_fault_and_not_of_a_signal(
     error: type[BaseException], complains: bool, caplog: pytest.LogCaptureFixture
