@@ -253,7 +253,7 @@ def readme_table(results: Path) -> str:  # Markdown
     """The README's tables of results, from published files only: methods, and base models."""
     lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
     for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
-        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if getattr(row, "seeds", 1) > 1 else ""
+        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if row.seeds > 1 else ""
         lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}){spread} | {row.images} |")
     lines += ["", "| base model | main share | validation AUC (95% interval) | images: own + other |"]
     lines.append("|---|---|---|---|")
