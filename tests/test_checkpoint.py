@@ -59,6 +59,12 @@ def test_a_complete_model_gives_the_same_logits_after_loading(saved: Path) -> No
     assert torch.equal(loaded(images()), before(images())) and not loaded.training and settings == SETTINGS
 
 
+def test_a_model_may_be_read_by_whom_the_user_lets_read_files(saved: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert (saved / "complete.safetensors").stat().st_mode == plain.stat().st_mode
+
+
 def test_base_models_come_in_the_order_of_the_classes(saved: Path) -> None:
     models, shared = c.load_base_models(base_paths(saved), manifest_hash="0" * 64)
     for seed, model in enumerate(models):
