@@ -72,5 +72,5 @@ def read_result(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         return load_file(path)
     table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    timeless = table.drop(columns=["seconds", "images_per_second"], errors="ignore")
+    timeless = table.drop(columns=["seconds", "minutes", "images_per_second"], errors="ignore")
     return {column: values.map(repr).to_numpy() for column, values in timeless.items()}
