@@ -77,8 +77,7 @@ def _manifest(options: argparse.Namespace) -> int:
         )
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
-    if options.out.is_dir() or not options.out.parent.is_dir():  # before everything is read
-        raise ValueError(f"--out {options.out} must be a file in a folder that exists")
+    _require_place("--out", options.out)
     names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
@@ -87,6 +86,12 @@ def _manifest(options: argparse.Namespace) -> int:
     problems = _describe(manifest, use_declared=options.use_declared)
     print(f"{len(manifest)} rows, manifest {digest[:12]} in {options.out}")
     return 1 if options.strict and problems else 0
+
+
+def _require_place(option: str, place: Path | None) -> None:
+    """Told before hours of reading: where a result cannot be written."""
+    if place and (place.is_dir() or not place.parent.is_dir()):
+        raise ValueError(f"{option} {place} must be a file in a folder that exists")
 
 
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
@@ -154,9 +159,8 @@ def _detect(options: argparse.Namespace) -> int:
     from dfxlib.export import open_model
     from dfxlib.models import resolve_device
 
-    for place in filter(None, (options.out, options.html)):  # before everything is judged
-        if place.is_dir() or not place.parent.is_dir():
-            raise ValueError(f"{place} must be a file in a folder that exists")
+    _require_place("--out", options.out)
+    _require_place("--html", options.html)
     files, problems = d.find_images(options.path, root=options.root)
     opened, device = open_model(options.model, backbone=options.backbone), resolve_device(options.device)
     how = {"batch_size": options.batch_size, "workers": options.workers, "device": device}

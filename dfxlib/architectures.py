@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, SHORT, TRAINED_SPLITS, named, says_fake
+from dfxlib.evaluate import SHORT, TRAINED_SPLITS, named, said_natures, says_fake
 from dfxlib.names import CLASSES, NATURES
 
 #: Metrics of fakes ranked against real images; those of real sources are recalls alone.
@@ -32,7 +32,7 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
     not. `undefined` says what the data cannot define, and why.
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
-    said, reals = scores[LOGITS].to_numpy().argmax(1), shared_reals(scores)
+    said, reals = said_natures(scores), shared_reals(scores)
     real_clusters = len(np.unique(draws.cluster[reals]))
     table = []
     for nature, name, split, here, values in _measured(scores, calibration, draws):
@@ -43,7 +43,7 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
             row |= named(metric, stats.interval(drawn, clusters=behind))
         if nature != "real":
             row["prevalence"] = here.sum() / (here | reals).sum()
-        row |= {f"said_{short}": float((said[here] == CLASSES.index(n)).mean()) for n, short in SHORT.items()}
+        row |= {f"said_{short}": float((said[here] == n).mean()) for n, short in SHORT.items()}
         table.append(row | {"undefined": _why_undefined(nature, real_clusters)})
     return pd.DataFrame(table).sort_values(["nature", "split", "architecture"], ignore_index=True)
 
@@ -75,10 +75,10 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     return pd.DataFrame(rows)
 
 
-def seen_against_unseen(methods: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """Mean three-way recall over architectures, each counted once, by method, nature and split."""
-    means = [averages(scores, calibration, resamples=resamples).assign(method=name) for name, scores in methods.items()]
-    recall = pd.concat(means, ignore_index=True).query("metric == 'recall' and nature in @CLASSES")
+def seen_against_unseen(means: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean three-way recall over architectures by method, nature and split; `means` are those of `averages`."""
+    tables = [table.assign(method=name) for name, table in means.items()]
+    recall = pd.concat(tables, ignore_index=True).query("metric == 'recall' and nature in @CLASSES")
     return recall.drop(columns="metric").rename(columns=lambda name: name.replace("value", "recall"))
 
 
@@ -110,7 +110,7 @@ def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -
     nature, architecture = scores["nature"].to_numpy(), scores["architecture"].to_numpy()
     is_fake = nature != "real"
     right = {
-        "recall": np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)] == nature,
+        "recall": said_natures(scores) == nature,
         "binary_recall": says_fake(scores, "argmax", calibration) == is_fake,
         "recall_at_threshold": says_fake(scores, "threshold", calibration) == is_fake,
     }

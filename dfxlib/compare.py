@@ -14,8 +14,7 @@ import pandas as pd
 from scipy.stats import t
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, PROBABILITIES, read_scores
-from dfxlib.names import CLASSES
+from dfxlib.evaluate import LOGITS, PROBABILITIES, balanced_accuracy, read_scores, said_natures, same_images
 
 OURS = "DeepFeatureX Net"
 
@@ -93,15 +92,12 @@ def require_same_images(tables: list[pd.DataFrame]) -> None:
 
 
 def is_right(scores: pd.DataFrame) -> np.ndarray:  # [N] bool, argmax of the three
-    return np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)] == scores["nature"].to_numpy()
+    return said_natures(scores) == scores["nature"].to_numpy()
 
 
 def accuracies(tables: list[pd.DataFrame], draws: stats.Resamples) -> np.ndarray:  # [seeds, R + 1]
     """Three-way balanced accuracy of every seed, for the data (column 0) and every resample of groups."""
-    nature = tables[0]["nature"].to_numpy()
-    return np.stack(
-        [np.mean([stats.rate(is_right(table), nature == n, draws) for n in CLASSES], axis=0) for table in tables]
-    )
+    return np.stack([balanced_accuracy(table, draws) for table in tables])
 
 
 def seed_interval(values: np.ndarray) -> tuple[float, float]:
@@ -144,11 +140,11 @@ def compare(
 
 def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list, list]:
     """Both cut to the images that both have: some baselines look at a sample of each architecture."""
-    common = set(ours[0]["path"]) & set(theirs[0]["path"])
-    if not common:
+    mine, others = ([same_images(t, other[0])[0] for t in own] for own, other in ((ours, theirs), (theirs, ours)))
+    if mine[0].empty:
         names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
         raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
-    return tuple([t[t["path"].isin(common)].reset_index(drop=True) for t in side] for side in (ours, theirs))
+    return mine, others
 
 
 def _sizes(draws: stats.Resamples) -> dict:
@@ -179,11 +175,6 @@ def describe(row: dict) -> str:
     """A paired difference as a sentence's end, each interval named after its kind."""
     seeds = f"seeds {row['seed_low']:+.3f} to {row['seed_high']:+.3f}" if row["seeds"] > 1 else "one seed"
     return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['verdict']}"
-
-
-def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for display: three decimals, and what is undefined says so."""
-    return table.round(3).astype(object).fillna("undefined")
 
 
 def answer(differences: pd.DataFrame, against: list[str]) -> str:

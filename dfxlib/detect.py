@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dfxlib.decode import ImageFile, image_files
+from dfxlib.evaluate import unsure_band
 from dfxlib.export import Opened
 from dfxlib.files import atomic
 from dfxlib.images import Picture, read_picture
@@ -148,7 +149,7 @@ def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> di
 
 def verdict(p_fake: float, calibration: dict) -> str:
     """`fake` or `real` at the frozen threshold; where there is a band, `unsure` in [unsure_low, unsure_high)."""
-    low, high = (calibration.get(name, calibration["threshold"]) for name in ("unsure_low", "unsure_high"))
+    low, high = unsure_band(calibration)
     return "fake" if p_fake >= high else "real" if p_fake < low else "unsure"
 
 

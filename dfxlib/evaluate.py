@@ -102,9 +102,25 @@ def calibrate(logits: np.ndarray, rows: pd.DataFrame) -> dict:
     }
 
 
+def said_natures(scores: pd.DataFrame) -> np.ndarray:  # [N] str, argmax of the three
+    return np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+
+
+def balanced_accuracy(scores: pd.DataFrame, draws: stats.Resamples) -> np.ndarray:  # [R + 1]
+    """Three-way balanced accuracy at argmax, for the data and every resample."""
+    said, nature = said_natures(scores), scores["nature"].to_numpy()
+    return np.mean([stats.rate(said == n, nature == n, draws) for n in CLASSES], axis=0)
+
+
+def unsure_band(calibration: dict) -> tuple[float, float]:  # p_fake: real below the first, fake from the second on
+    """The frozen band of "unsure"; where a model has none, its threshold twice."""
+    low, high = (calibration.get(name, calibration["threshold"]) for name in ("unsure_low", "unsure_high"))
+    return low, high
+
+
 def says_fake(scores: pd.DataFrame, verdict: str, calibration: dict) -> np.ndarray:  # [N] bool
     if verdict == "argmax":
-        return scores[LOGITS].to_numpy().argmax(1) != CLASSES.index("real")
+        return said_natures(scores) != "real"
     return scores["p_fake"].to_numpy() >= calibration[verdict]
 
 
@@ -115,11 +131,10 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     nature = scores["nature"].to_numpy()
-    said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
+    said = said_natures(scores)
     everything, is_fake = np.ones(len(scores), dtype=bool), nature != "real"
     known = np.isin(nature, CLASSES)  # fakes of another or of an unknown kind have a binary verdict only
-    recalls = {n: stats.rate(said == n, nature == n, draws) for n in CLASSES}
-    values = {("three-way", "balanced accuracy"): np.mean(list(recalls.values()), axis=0)}
+    values = {("three-way", "balanced accuracy"): balanced_accuracy(scores, draws)}
     values[("three-way", "macro F1")] = _macro_f1(said, nature, known, draws)
     three, two = (
         stats.smallest_class(*labelled)
@@ -214,7 +229,7 @@ def same_images(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame,
 
 
 def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts
-    said = pd.Categorical.from_codes(scores[LOGITS].to_numpy().argmax(1), CLASSES)
+    said = pd.Categorical(said_natures(scores), CLASSES)
     table = pd.crosstab(pd.Categorical(scores["nature"], CLASSES), said, dropna=False)
     return table.rename_axis(index="nature", columns="verdict")
 
@@ -223,7 +238,7 @@ def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 
     """Share of images whose three-way verdict changes under a perturbation, with its interval."""
     if list(clean["path"]) != list(perturbed["path"]):
         raise ValueError("flip rate needs the same images in the same order under both conditions")
-    before, after = (table[LOGITS].to_numpy().argmax(1) for table in (clean, perturbed))
+    before, after = said_natures(clean), said_natures(perturbed)
     draws = stats.resample_clusters(clean["group"].to_numpy(), resamples=resamples)
     return stats.rate_interval(before != after, np.ones(len(clean), dtype=bool), draws)
 
@@ -235,12 +250,7 @@ def paired_difference(
     if list(ours["path"]) != list(theirs["path"]):
         raise ValueError("a paired difference needs the same images in the same order")
     draws = stats.resample_clusters(ours["group"].to_numpy(), resamples=resamples)
-    nature = ours["nature"].to_numpy()
-    values = []
-    for scores in (ours, theirs):
-        said = np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
-        values.append(np.mean([stats.rate(said == n, nature == n, draws) for n in CLASSES], axis=0))
-    return stats.interval(values[0] - values[1])
+    return stats.interval(balanced_accuracy(ours, draws) - balanced_accuracy(theirs, draws))
 
 
 def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:

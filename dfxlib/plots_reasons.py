@@ -6,6 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from dfxlib.evaluate import unsure_band
 from dfxlib.names import CLASSES
 from dfxlib.residual import BLOCK, luma_residual, residual_spectrum
 from dfxlib.style import NATURE_COLOURS, label_of
@@ -17,7 +18,7 @@ def plot_scores(table: pd.DataFrame, calibration: dict) -> Figure:
     position = np.arange(len(table))
     axis.hlines(position, table["p_fake_low"].astype(float), table["p_fake_high"].astype(float), color="grey", lw=3)
     axis.plot(table["p_fake"].astype(float), position, "o", color="black", label="as it is (grey: under delivery)")
-    low, high = (calibration.get(name, calibration["threshold"]) for name in ("unsure_low", "unsure_high"))
+    low, high = unsure_band(calibration)
     axis.axvspan(np.clip(low, 0, 1), np.clip(high, 0, 1), color="#FEE6CE", label="unsure" if low < high else None)
     axis.axvline(calibration["threshold"], color="grey", linestyle="--", linewidth=1, label="frozen threshold")
     axis.set_yticks(position, table["label"])

@@ -43,7 +43,7 @@ def test_folders_of_one_name_under_two_natures_stay_apart() -> None:
     assert result["nature"].tolist() == list(CLASSES) and result["images"].tolist() == [40, 40, 40]
     recalls = recall_score(table["nature"], said(table), average=None, labels=CLASSES)
     np.testing.assert_allclose(result["recall"], recalls, rtol=1e-6)
-    seen = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW)
+    seen = seen_against_unseen({"ours": averages(table, CALIBRATION, resamples=FEW)})
     np.testing.assert_allclose(seen["recall"], recalls, rtol=1e-6)
 
 
@@ -52,7 +52,7 @@ def test_seen_and_unseen_count_each_architecture_once() -> None:
     table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
     keep = (table["architecture"] != "gan_generated_0") | (table.index % 4 == 0)  # architectures of unequal size
     table = table[keep].reset_index(drop=True)
-    result = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW).set_index(["nature", "split"])
+    result = seen_against_unseen({"ours": averages(table, CALIBRATION, resamples=FEW)}).set_index(["nature", "split"])
     hit = said(table) == table["nature"]
     means = hit.groupby(table["architecture"]).mean()
     assert result.loc[("gan_generated", "test"), "recall"] == pytest.approx(
@@ -132,7 +132,7 @@ def test_the_shared_reals_are_those_of_the_test_part_where_there_are_any() -> No
 
 def test_fakes_of_unknown_nature_have_no_three_way_average() -> None:
     table = scores(90).assign(nature=lambda t: t["nature"].replace("gan_generated", "fake_unknown"))
-    result = seen_against_unseen({"ours": table}, CALIBRATION, resamples=FEW)
+    result = seen_against_unseen({"ours": averages(table, CALIBRATION, resamples=FEW)})
     assert sorted(result["nature"]) == ["dm_generated", "real"]
 
 
