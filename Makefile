@@ -20,7 +20,7 @@ study: $(VENV)/.installed
 	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 # Kill -9 at twenty random moments (an hour). Needs nothing more than make test.
 test-faults: $(VENV)/.installed-test

@@ -11,6 +11,7 @@ from hypothesis import settings
 from pipeline import make_study, plant_clone
 from published import plant_run, untrained_model
 from samples import plant_tree
+from xdist.scheduler import LoadFileScheduling
 
 from dfxlib.manifest import build_manifest, read_manifest, write_manifest
 from dfxlib.models import DeepFeatureXNet
@@ -18,6 +19,26 @@ from dfxlib.models import DeepFeatureXNet
 # The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
 settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)
 settings.load_profile("study")
+
+#: Files whose tests look at the smoke study, which takes minutes to make.
+STUDY_FILES = ("test_study", "test_browser", "test_faults")
+
+
+class StudyTogether(LoadFileScheduling):
+    """Workers share the tests file by file, but all that looks at the smoke study stays with who made it."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "study" if Path(file).stem in STUDY_FILES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StudyTogether:
+    return StudyTogether(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest part first."""
+    items.sort(key=lambda item: item.path.stem not in STUDY_FILES)
 
 
 @pytest.fixture(scope="session")
