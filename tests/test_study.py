@@ -11,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import ROOT, call, make_study, snakemake
+from pipeline import call, make_study, snakemake
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.execute import verify
 from dfxlib.files import hold, sha256_file
 from dfxlib.manifest import read_manifest
 from dfxlib.names import CLASSES
-
-REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
 
 pytestmark = pytest.mark.study
 
@@ -215,77 +213,3 @@ def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: 
     report = clone / "runs" / "plain" / "report"
     assert (report / "tables" / "main.csv").read_text() == (smoke / "report" / "tables" / "main.csv").read_text()
     assert not (report / ".done").exists(), "only a batch run vouches for its files"
-
-
-def test_profiles_plan_the_study_of_paper_scale(clone: Path, tmp_path: Path) -> None:
-    # Neither the images nor the weights are here, so the plan is made as if nothing was pretrained.
-    arguments = ["--configfile", "studies/deepfeaturex.yaml", "--config", f"data_root={tmp_path}", "weights=none", "-n"]
-    plan = call(clone, "snakemake", *arguments, "--workflow-profile", "profiles/local-gpu")
-    assert plan.returncode == 0, plan.stderr
-    assert re.search(r"^base +42$", plan.stdout, re.M), "three base models for each of 14 backbones"
-
-
-def test_a_run_before_the_one_it_needs_names_it(clone: Path) -> None:
-    out = "runs/early/complete/resnet18/seed0/notebook.ipynb"
-    notebook = "notebooks/20_train_complete_model.ipynb"
-    result = call(clone, sys.executable, "-m", "dfxlib", "execute", notebook, out, "-p", "run_root", "runs/early")
-    assert result.returncode == 1
-    assert "manifest.csv is missing; run 00_prepare_dataset first" in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (clone / out).exists()
-
-
-@pytest.mark.parametrize(
-    ("settings", "sentence"),
-    [
-        (["data_root=nowhere"], "data root nowhere is missing; check data_root"),
-        (["data_root=studies", "backbones=resnet1"], "backbone 'resnet1' is unknown; expected one of densenet121"),
-        (["data_root=studies", "epoch=3"], "study key 'epoch' is unknown"),
-        (["data_root=studies", "front_end=fft"], "front_end 'fft' is unknown; expected one of rgb, residual"),
-        (["data_root=studies", "conditions=raw,jpeg_90"], "condition 'jpeg_90' is unknown"),
-    ],
-)
-def test_a_mistake_in_a_study_is_one_sentence_before_anything_runs(
-    clone: Path, settings: list[str], sentence: str
-) -> None:
-    result = snakemake(clone, "--configfile", "studies/folders.yaml", "--config", "study=wrong", *settings)
-    assert result.returncode != 0
-    assert sentence in result.stderr
-    assert "Traceback" not in result.stderr
-    assert not (clone / "runs" / "wrong").exists()
-
-
-def test_an_empty_folder_is_told_with_the_tree_that_was_expected(clone: Path, tmp_path: Path) -> None:
-    config = ["study=empty", f"data_root={tmp_path}"]
-    result = snakemake(clone, "--configfile", "studies/folders.yaml", "--config", *config)
-    assert result.returncode != 0
-    assert "holds no image; expected ROOT/nature/architecture/image" in result.stderr
-    assert not (clone / "runs" / "empty" / "manifest").exists() or not any(
-        (clone / "runs" / "empty" / "manifest").iterdir()
-    )
-
-
-@pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason="needs the folder of real images, which is no part of the product")
-def test_real_photographs_gans_and_diffusion_models_end_in_a_report(clone: Path, tmp_path: Path) -> None:
-    small = tmp_path / "small.yaml"
-    small.write_text(
-        "base: {epochs: 1, batch_size: 32, learning_rate: 1.0e-3, weight_decay: 1.0e-3, step_size: 10, gamma: 0.3}\n"
-        "complete: {epochs: 2, batch_sizes: [32], learning_rates: [1.0e-3], weight_decays: [1.0e-3], "
-        "gammas: [0.6], step_sizes: [10]}\n"
-        "image_size: 32\nstem: imagenet\nconditions: [raw, jpeg444_q90]\nresamples: 200\n"
-    )
-    unseen = "cifar10_wgan_gp,cifar10_gan_r1,cifar10_edm"
-    config = ["study=cifar3", f"data_root={REAL_IMAGES}", f"unseen={unseen}"]
-    files = ["--configfile", "studies/folders.yaml", str(small)]
-    result = snakemake(clone, *files, "--config", *config)
-    assert result.returncode == 0, result.stdout + result.stderr
-    run = clone / "runs" / "cifar3"
-    assert (run / "report" / "index.html").is_file()
-    manifest, _ = read_manifest(run / "manifest" / "manifest.csv")
-    assert len(manifest) == 2154 and (manifest["problem"] == "").all()
-    main = pd.read_csv(run / "report" / "tables" / "main.csv").set_index("method")
-    assert main.loc["metadata", "value"] == pytest.approx(1 / 3, abs=0.02), "size and format say nothing here"
-    assert main.loc["spectrum", "low"] > 0.6, "a linear spectrum finds traces in these images"
-    assert main["low"].lt(main["high"] + 1e-12).all()
-    held_out = pd.read_csv(run / "generalization" / "resnet18" / "seed0" / "tables" / "by_architecture.csv")
-    assert set(held_out.loc[held_out["split"] == "unseen", "architecture"]) == set(unseen.split(","))
