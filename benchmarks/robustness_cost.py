@@ -19,9 +19,10 @@ import torch
 from measure import report
 from PIL import Image
 
-from dfxlib.features import perturbed_logits
+from dfxlib.features import perturbed_features
 from dfxlib.images import perturbed_squares
 from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.train import predict
 
 QUALITIES = [f"jpeg444_q{quality}" for quality in (90, 80, 70, 60, 50)]
 
@@ -39,7 +40,12 @@ def pictures(folder: Path, images: int, side: int) -> pd.DataFrame:  # manifest 
 
 def seconds(model: DeepFeatureXNet, rows: pd.DataFrame, conditions: list[str], **how: object) -> float:
     started = time.perf_counter()
-    perturbed_logits(model, perturbed_squares(rows, conditions, **how), device=device())
+    size, target = {"conditions": len(conditions), "images": len(rows)}, {"key": ["cost"], "device": device()}
+    with tempfile.TemporaryDirectory() as store:
+        squares = perturbed_squares(rows, conditions, **how)
+        features = perturbed_features(model, squares, cache_root=Path(store), **size, **target)
+        for condition in features:
+            predict(model.head, condition, np.arange(len(rows)), device=device())
     return time.perf_counter() - started
 
 

@@ -161,7 +161,7 @@ def _row(name: str, values: np.ndarray, *, clusters: int = 0) -> dict:
 
 def verdict(row: dict) -> str:
     """What a paired difference allows to say: both kinds of luck must be excluded."""
-    ends = [row[name] for name in ("low", "high", "seed_low", "seed_high")]
+    ends = [round(row[name], 12) for name in ("low", "high", "seed_low", "seed_high")]  # a sum's last bit is no sign
     if not np.isfinite(row["value"]):
         return "undefined: a nature has no test image"
     if row["seeds"] < SEEDS:

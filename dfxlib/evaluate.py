@@ -195,7 +195,9 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
     for condition, table in scores.items():
         summary = summarise(table, calibration, resamples=resamples).set_index(["verdict", "metric"])
         found = {name: tuple(summary.loc[key, ["value", "low", "high"]]) for key, name in wanted.items()}
-        found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
+        found["flip rate"] = (0.0, 0.0, 0.0)  # of the raw images against themselves: by definition
+        if condition != "raw":
+            found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
         rows += [
             {
                 "condition": condition,

@@ -5,7 +5,7 @@ every head of the published grid trains from the same store. With augmentation, 
 copies of each image are stored, among which a head's training draws.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -42,49 +42,54 @@ def extract_features(
     if copies < 1 or (copies > 1 and augment == "none"):
         raise ValueError(f"copies is {copies} with augment {augment!r}; expected 1, or more with an augmentation")
 
-    def load(batch: tuple[int, int]) -> torch.Tensor:
+    def load(batch: tuple[int, int]) -> tuple[int, int, torch.Tensor]:
         copy, start = batch
-        return to_input(read(pixels, rows[start : start + batch_size], seed=seed, epoch=copy), device)
+        return copy, start, to_input(read(pixels, rows[start : start + batch_size], seed=seed, epoch=copy), device)
 
     batches = [(copy, start) for copy in range(copies) for start in range(0, len(rows), batch_size)]
-    shape = (copies, len(rows), len(model.base_models), model.base_models[0].classifier.in_features)
-    model.to(device)
+    inputs = progress(one_ahead(load, batches), label="features", total=len(batches))
     with memory_advice("features", batch_size):
-        return stored_array(
-            cache_root,
-            "features",
-            [key, rows.tolist(), augment, copies, seed],
-            lambda path: _fill(path, shape, model, load, batches),
-        )
+        key = [key, rows.tolist(), augment, copies, seed]
+        return _stored(model.to(device), inputs, shape=(copies, len(rows)), cache_root=cache_root, key=key)
 
 
-@torch.no_grad()
-def perturbed_logits(
+def perturbed_features(
     model: DeepFeatureXNet,
-    batches: Iterable[np.ndarray],  # [B, conditions, S, S, 3] uint8, from images.perturbed_squares
+    batches: Iterable[np.ndarray],  # [B, conditions, S, S, 3] uint8, from images.perturbed_squares; read when missing
     *,
+    conditions: int,
+    images: int,
+    cache_root: Path,
+    key: list,  # all that the features depend on: manifest, rows, base models, transform, conditions, device
     device: torch.device = CPU,
-) -> np.ndarray:  # [conditions, N, 3] float32
-    """Logits of the same images under every condition."""
-    model.to(device).eval()
-    logits = []
-    for batch in batches:
-        per_condition = [model(to_input(batch[:, index], device)).float().cpu() for index in range(batch.shape[1])]
-        logits.append(torch.stack(per_condition))
-    return torch.cat(logits, dim=1).numpy()
+) -> np.ndarray:  # [conditions, images, 3, D] float32, memory-mapped
+    """Features of the same images under every condition, stored like those of `extract_features`."""
+
+    def inputs() -> Iterator[tuple[int, int, torch.Tensor]]:
+        start = 0
+        for batch in batches:
+            for condition in range(conditions):
+                yield condition, start, to_input(batch[:, condition], device)
+            start += len(batch)
+
+    return _stored(model.to(device), inputs(), shape=(conditions, images), cache_root=cache_root, key=key)
 
 
-def _fill(
-    path: Path,
-    shape: tuple[int, ...],
+def _stored(
     model: DeepFeatureXNet,
-    load: Callable[[tuple[int, int]], torch.Tensor],
-    batches: list[tuple[int, int]],
-) -> None:
-    require_space(path.parent, 4 * int(np.prod(shape)))
-    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-    images, written = store.reshape(-1, *shape[2:]), 0
-    for inputs in progress(one_ahead(load, batches), label="features", total=len(batches)):
-        images[written : written + len(inputs)] = model.features(inputs).float().cpu().numpy()
-        written += len(inputs)
-    store.flush()
+    inputs: Iterable[tuple[int, int, torch.Tensor]],  # where a batch belongs (index, first image), and the batch
+    *,
+    shape: tuple[int, int],
+    cache_root: Path,
+    key: list,
+) -> np.ndarray:  # [*shape, 3, D]
+    shape = (*shape, len(model.base_models), model.base_models[0].classifier.in_features)
+
+    def fill(path: Path) -> None:
+        require_space(path.parent, 4 * int(np.prod(shape)))
+        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        for index, start, batch in inputs:
+            store[index, start : start + len(batch)] = model.features(batch).float().cpu().numpy()
+        store.flush()
+
+    return stored_array(cache_root, "features", key, fill)

@@ -14,7 +14,7 @@ from dfxlib.decode import DECODER, ImageFile, ImageProblem, image_files, read_im
 from dfxlib.files import require_space
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.parallel import map_processes
-from dfxlib.perturb import CONDITIONS, require_conditions
+from dfxlib.perturb import CONDITIONS
 from dfxlib.store import stored_array
 
 _THUMBNAIL = 96  # pixels, longer side
@@ -97,7 +97,8 @@ def perturbed_squares(
     A file is read and decoded once; each condition is applied to the raw picture, then the
     picture becomes a square. Nothing is written to disk.
     """
-    require_conditions(conditions)
+    for name in conditions:
+        require_name(name, tuple(CONDITIONS), what="condition")
     batch = []
     for _, squares in _squares(manifest, data_root, conditions, image_size, resize_mode, workers):
         batch.append(squares)

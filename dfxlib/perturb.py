@@ -14,6 +14,8 @@ import PIL
 from PIL import Image, features
 from scipy.ndimage import correlate1d
 
+from dfxlib.names import require_name
+
 _REFERENCE_SIGMA = 4.0  # pixels: the reference passes cv2.BORDER_DEFAULT, which is 4, where sigma belongs
 
 
@@ -111,10 +113,11 @@ _FACTS = {
 
 
 def require_conditions(names: list[str]) -> list[str]:
-    """`names` if every condition is known, else a ValueError that lists the known ones."""
-    unknown = [name for name in names if name not in CONDITIONS]
-    if unknown:
-        raise ValueError(f"condition {unknown[0]!r} is unknown; expected among {', '.join(CONDITIONS)}")
+    """`names` if every condition is known and `raw` is one of them, else a ValueError."""
+    for name in names:
+        require_name(name, tuple(CONDITIONS), what="condition")
+    if "raw" not in names:
+        raise ValueError("conditions lack 'raw', with which the others are compared; add it")
     return names
 
 

@@ -1,5 +1,7 @@
 """Figures of tests beyond the test part: conditions, architectures, features and confidence."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from dfxlib.names import CLASSES, NATURES
-from dfxlib.style import CLASS_LABELS, NATURE_COLOURS, label_of
+from dfxlib.style import NATURE_COLOURS, label_of
 
 _MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
 
@@ -118,22 +120,25 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
 
 
 def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
-    """Features [N, ...] on their first two principal components: a colour a nature, a mark an architecture."""
+    """Features [N, ...] on their first two principal components: a panel a nature, a mark an architecture."""
     flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
     pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
     places = pca.fit_transform(flat)
-    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
-    rows, used = rows.reset_index(drop=True), dict.fromkeys(NATURES, 0)
-    for (nature, architecture, split), here in rows.groupby(["nature", "architecture", "split"]).indices.items():
-        face = "none" if split == "unseen" else (NATURE_COLOURS[nature], 0.5)
-        label = f"{architecture}{', unseen' if split == 'unseen' else ''} ({CLASS_LABELS.get(nature, 'fake')})"
-        style = {"marker": _MARKERS[used[nature] % len(_MARKERS)], "facecolors": face, "s": 18, "linewidths": 0.8}
-        axis.scatter(*places[here].T, edgecolors=NATURE_COLOURS[nature], label=label, **style)
-        used[nature] += 1
-    low, high = np.percentile(places, (0.5, 99.5), axis=0)  # a few far points would squeeze all others
-    axis.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    shares = pca.explained_variance_ratio_
-    axis.set(xlabel=f"first component ({shares[0]:.0%} of variance)", ylabel=f"second component ({shares[1]:.0%})")
-    figure.legend(loc="outside right center", frameon=False, fontsize=8)
+    natures = [nature for nature in NATURES if (rows["nature"] == nature).any()]
+    size = (4.2 * len(natures), 5)
+    figure, axes = plt.subplots(1, len(natures), figsize=size, layout="constrained", sharex=True, sharey=True)
+    for axis, nature in zip(np.atleast_1d(axes), natures):
+        own = (rows["nature"] == nature).to_numpy()
+        axis.scatter(*places[~own].T, s=5, color="#DDDDDD", linewidths=0)
+        for marker, (name, here) in zip(cycle(_MARKERS), rows[own].groupby(["architecture", "split"]).indices.items()):
+            face = "none" if name[1] == "unseen" else (NATURE_COLOURS[nature], 0.5)
+            style = {"marker": marker, "facecolors": face, "edgecolors": NATURE_COLOURS[nature], "linewidths": 0.7}
+            axis.scatter(*places[own][here].T, s=13, label=f"{name[0]}{', unseen' if face == 'none' else ''}", **style)
+        axis.set(title=label_of(nature), xlabel=f"first component ({pca.explained_variance_ratio_[0]:.0%} of variance)")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=8)
+    low, high = np.percentile(places, (1, 99), axis=0)  # a few far points would squeeze all others
+    margin = 0.03 * (high - low)
+    axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
+    np.atleast_1d(axes)[0].set_ylabel(f"second component ({pca.explained_variance_ratio_[1]:.0%})")
     sns.despine(figure)
     return figure

@@ -12,7 +12,9 @@ from dfxlib.files import project_path, safe_name, write_text_atomic
 from dfxlib.names import CLASSES
 
 _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
-_TRAINING = ("main_share", "epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma")
+_LOOP = ("epochs", "augment", "patience", "clip_norm")
+_BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
+_COMPLETE = ("head", "without", *_LOOP)
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
 #: Figures above this size stay in the run's folder and out of the repository.
@@ -27,8 +29,8 @@ def collect_runs(
 ) -> tuple[pd.DataFrame, list[str]]:
     """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
 
-    Runs of other backbones, seeds or variants, which an earlier study file left behind, are no rows; their
-    names come second. The report itself is none either.
+    Runs of other backbones, seeds or variants, which an earlier study file left behind, and tests of published
+    models or on other manifests are no rows; their names come second. The report itself is none either.
     """
     root = project_path(run_root)
     rows, others = [], []
@@ -63,9 +65,12 @@ def collect_runs(
 
 
 def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], variants: list[str]) -> bool:
-    """Whether a run is of a backbone, a seed and, where it is one, a variant that are named; the manifest has none."""
-    if not parts[-1].startswith("seed"):
-        return True
+    """Whether a run is of a backbone, a seed and, where it is one, a variant that are named.
+
+    Manifest and baselines have none; a model tested on another manifest (a folder below its own) is no part.
+    """
+    if len(parts) == 1:
+        return parts[0] in _STEPS
     if parts[0] == "variant" and parts[1] not in variants:
         return False
     return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
@@ -101,7 +106,7 @@ def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
     if len(by_hand):
         sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
     if others:
-        sentences.append(f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}.")
+        sentences.append(f"Left out, as no part of what this study names: {', '.join(others)}.")
     return sentences
 
 
@@ -209,8 +214,9 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
         base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
         base = json.loads((base_folder / "settings.json").read_text())
         shown = {name: settings[name] for name in _MODEL}
-        shown |= {f"base: {name}": base[name] for name in _TRAINING} | {"complete: epochs": settings["epochs"]}
-        shown["complete: cells of the grid"] = len(settings["grid"])
+        shown |= {f"base: {name}": base[name] for name in _BASE}
+        shown |= {f"complete: {name}": settings[name] for name in _COMPLETE}
+        shown |= {f"complete: {name}": _unique(values) for name, values in pd.DataFrame(settings["grid"]).items()}
         if shown not in columns.values():
             columns[f"{backbone}, from seed {seed}"] = shown
     return pd.DataFrame(columns)

@@ -115,8 +115,6 @@ def _check_kinds(study: dict) -> None:
     for seed in study["seeds"]:
         if not str(seed).isdigit():
             raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
-    if "raw" not in study["conditions"]:
-        raise ValueError("study key conditions lacks 'raw', with which the others are compared; add it")
 
 
 def _check_changes(variant: str, changes: object) -> None:
@@ -191,8 +189,7 @@ def backbone_folders(study: dict) -> dict[str, str]:
 
 def place(study: dict, step: str) -> dict:
     """Parameters that say where a run happens and change no number in it."""
-    unused = {"manifest": ("device",), "robustness": ("cache_root",), "detection": ("cache_root",)}
-    unused |= {"baselines": _PLACE, "report": _PLACE}
+    unused = {"manifest": ("device",), "detection": ("cache_root",), "baselines": _PLACE, "report": _PLACE}
     used = [key for key in _PLACE if key not in unused.get(step, ())]
     return {key: study[key] for key in used} | {"run_root": f"runs/{study['study']}"}
 

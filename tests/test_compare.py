@@ -86,6 +86,7 @@ def test_either_interval_alone_keeps_a_difference_undecided(kind: str) -> None:
     row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
     assert c.verdict(row) == "better"
     assert c.verdict(row | {kind: -0.01}) == "not decided: an interval includes 0"
+    assert c.verdict(row | {kind: 1e-17}) == "not decided: an interval includes 0", "the last bit of a sum is no sign"
 
 
 def test_a_method_without_seeds_stands_against_every_seed() -> None:

@@ -160,6 +160,8 @@ def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
     result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
     wide = result.pivot(index="condition", columns="metric", values="value")
     assert wide.shape == (2, 7) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
+    raw = result[(result["condition"] == "raw") & (result["metric"] == "flip rate")]
+    assert raw[["low", "high"]].to_numpy().tolist() == [[0, 0]], "zero by definition has no interval"
     assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(
         balanced_accuracy_score(table["nature"], said(table))
     )

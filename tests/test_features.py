@@ -8,7 +8,7 @@ import torch
 from samples import SIDE, squares
 
 from dfxlib.augment import jpeg_blur
-from dfxlib.features import extract_features, perturbed_logits
+from dfxlib.features import extract_features, perturbed_features
 from dfxlib.heads import build_head
 from dfxlib.models import BaseModel, DeepFeatureXNet
 from dfxlib.train import Examples, fit, grid_cells, to_input
@@ -124,11 +124,14 @@ def test_fitting_the_whole_net_on_images_leaves_the_base_models_as_they_were(tmp
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.base_models.state_dict().items())
 
 
-def test_logits_under_conditions_are_those_of_each_condition_alone(net: DeepFeatureXNet) -> None:
+def test_features_under_conditions_are_those_of_each_condition_alone_and_stored(
+    net: DeepFeatureXNet, tmp_path: Path
+) -> None:
     raw, changed = squares(5, seed=1), squares(5, seed=2)
     paired = np.stack([raw, changed], axis=1)
-    logits = perturbed_logits(net, iter([paired[:3], paired[3:]]))
-    assert logits.shape == (2, 5, 3)
-    with torch.no_grad():
-        for found, images in zip(logits, (raw, changed)):
-            np.testing.assert_allclose(found, net(to_input(images, CPU)), rtol=1e-4, atol=1e-5)
+    how = {"conditions": 2, "images": 5, "cache_root": tmp_path, "key": ["a"]}
+    features = perturbed_features(net, iter([paired[:3], paired[3:]]), **how)
+    for found, images in zip(features, (raw, changed)):
+        np.testing.assert_allclose(found, net.features(to_input(images, CPU)), rtol=1e-4, atol=1e-5)
+    again = perturbed_features(net, (1 / 0 for _ in "no picture is read again"), **how)
+    np.testing.assert_array_equal(again, features)

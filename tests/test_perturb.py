@@ -144,5 +144,5 @@ def test_a_condition_describes_itself_for_the_record() -> None:
 
 def test_an_unknown_condition_is_refused_with_the_known_ones() -> None:
     assert require_conditions(["raw", "jpeg444_q90"]) == ["raw", "jpeg444_q90"]
-    with pytest.raises(ValueError, match="condition 'jpeg_q90' is unknown; expected among raw, jpeg444_q95, "):
+    with pytest.raises(ValueError, match="condition 'jpeg_q90' is unknown; expected one of raw, jpeg444_q95, "):
         require_conditions(["raw", "jpeg_q90"])

@@ -95,9 +95,10 @@ def test_reliability_is_drawn_before_and_after_for_every_split() -> None:
 def test_a_feature_map_places_every_scored_image_and_marks_architectures(width: int) -> None:
     table = rows(60)
     table.loc[table["architecture"] == "gan_generated_0", "split"] = "unseen"
-    axis = plots.plot_feature_map(np.random.default_rng(0).normal(size=(60, 3, width)), table).axes[0]
-    assert sum(len(collection.get_offsets()) for collection in axis.collections) == 60
-    labels = [collection.get_label() for collection in axis.collections]
-    assert len(labels) == 9 and "gan_generated_0, unseen (GAN)" in labels
-    marks = {tuple(collection.get_paths()[0].vertices.ravel()) for collection in axis.collections}
-    assert len(marks) == 3  # as many as a nature has architectures
+    panels = plots.plot_feature_map(np.random.default_rng(0).normal(size=(60, 3, width)), table).axes
+    assert [panel.get_title() for panel in panels] == ["diffusion", "GAN", "real"]
+    for panel in panels:  # the others in grey, then the architectures of one nature
+        assert sum(len(collection.get_offsets()) for collection in panel.collections) == 60
+        marks = {tuple(collection.get_paths()[0].vertices.ravel()) for collection in panel.collections[1:]}
+        assert len(marks) == len(panel.collections) - 1 == 3
+    assert "gan_generated_0, unseen" in [collection.get_label() for collection in panels[1].collections]

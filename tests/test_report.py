@@ -81,12 +81,17 @@ def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) 
     plant_run(study / "complete" / "resnet50" / "seed0")
     plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
     plant_run(study / "variant" / "gone" / "resnet18" / "real" / "seed0")
+    plant_run(study / "generalization" / "resnet18" / "seed0" / "on-another")
+    plant_run(study / "published" / "m" / "robustness")
     runs, others = collect(study, seeds=(0,))
-    assert others == ["complete/resnet18/seed1", "complete/resnet50/seed0", "variant/gone/resnet18/real/seed0"]
+    assert others == [
+        "complete/resnet18/seed1", "complete/resnet50/seed0", "generalization/resnet18/seed0/on-another",
+        "published/m/robustness", "variant/gone/resnet18/real/seed0",
+    ]  # fmt: skip
     assert "variant/linear/resnet18/seed0" in set(runs["run"])
     assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]
     said = r.warnings_of(runs, others)[-1]
-    assert said == f"Left out, because this study names other backbones, seeds or variants: {', '.join(others)}."
+    assert said == f"Left out, as no part of what this study names: {', '.join(others)}."
 
 
 def test_a_changed_file_stops_the_report_and_names_the_cure(study: Path) -> None:
