@@ -15,6 +15,7 @@ _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem
 _LOOP = ("epochs", "augment", "patience", "clip_norm")
 _BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
 _COMPLETE = ("head", "without", *_LOOP)
+_RISKS = ("decided", "real called fake", "fake called real")
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
 #: Figures above this size stay in the run's folder and out of the repository.
@@ -256,7 +257,7 @@ def _require_own(target: Path) -> None:
 
 
 def readme_table(results: Path) -> str:  # Markdown
-    """The README's tables of results, from published files only: methods, and base models."""
+    """The README's tables of results, from published files only: methods, base models, and what is left unsure."""
     lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
     for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
         spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if row.seeds > 1 else ""
@@ -270,6 +271,15 @@ def readme_table(results: Path) -> str:  # Markdown
         area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
         sizes = "{main_images} + {other_images}".format(**facts)
         lines.append(f"| {folder.parent.name} | {facts['main_share']} | {area} | {sizes} |")
+    lines += ["", "| images | decided at the frozen band | real called fake | fake called real | promised |"]
+    lines.append("|---|---|---|---|---|")
+    for path in sorted(results.glob("generalization/*/seed*/tables/unsure.csv")):
+        for split, rows in pd.read_csv(path).groupby("split", sort=False):
+            risk = rows.set_index("metric")
+            facts = risk.loc[list(_RISKS)].to_dict("records")
+            shares = " | ".join("{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**fact) for fact in facts)
+            promised = risk["promised"].max()
+            lines.append(f"| {split} ({risk.loc['decided', 'images']}) | {shares} | {promised:.0%} |")
     return "\n".join(lines)
 
 
