@@ -158,7 +158,7 @@ def _check_training(study: dict) -> None:
 
 
 def _check_setting(where: str, name: str, value: object) -> None:
-    """A number of a training, or the list of a grid; patience and clip_norm are 0 where there are none."""
+    """A number of a training, or the list of a grid; patience and clip_norm may be 0, for none."""
     if name in _GRID and (not isinstance(value, list) or not value):
         raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
     name, values = (name.removesuffix("s"), value) if name in _GRID else (name, [value])
