@@ -1,6 +1,7 @@
 # The order of the notebooks as a graph. A study file (studies/NAME.yaml) says what is run:
 #     snakemake --configfile studies/demo.yaml --cores 2
 import json
+import os
 import re
 import shlex
 import sys
@@ -20,7 +21,9 @@ RUN = f"runs/{STUDY['study']}"
 BACKBONES = list(study_file.backbone_folders(STUDY))
 # A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
 ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
-EXECUTE = f"{ENV} {PY} -m dfxlib execute"
+# Of hours on a GPU, and in a job of SLURM, which has a log of its own, a line an epoch; else a line a notebook.
+PROGRESS = "--progress" if STUDY["gpus_per_job"] or "SLURM_JOB_ID" in os.environ else ""
+EXECUTE = f"{ENV} {PY} -m dfxlib execute {PROGRESS}"
 
 
 def science(step):

@@ -31,6 +31,7 @@ from dfxlib.parallel import BATCH_VARIABLE
 from dfxlib.train import Examples, class_weights, fit
 
 SHARE, DIFFERENCE = 0.90, 1e-4  # to reach, and to stay under
+DISTURBED = 1.1  # no training beats the ideal: a larger share tells of a machine that changed its speed meanwhile
 BATCH, RATE, DECAY, GAMMA, STEP, SEED = 32, 1e-3, 1e-3, 0.6, 10, 0
 
 
@@ -58,7 +59,7 @@ def plain_loop(
     for epoch in range(epochs):
         net.train()
         order = torch.from_numpy(np.random.default_rng([SEED, epoch]).permutation(train))
-        total, b, h = 0.0, 0.0, 0.0
+        total, seen, b, h = 0.0, 0.0, 0.0, 0.0
         for chunk in order.split(BATCH):
             started = time.perf_counter()
             features = net.features(squares[chunk])
@@ -68,7 +69,8 @@ def plain_loop(
             loss.backward()
             optimizer.step()
             b, h = b + between - started, h + time.perf_counter() - between
-            total += loss.item() * len(chunk)
+            own = weights[labels[chunk]].sum().item()  # the loss is a mean weighted by class
+            total, seen = total + loss.item() * own, seen + own
         scheduler.step()
         net.eval()
         started = time.perf_counter()
@@ -76,7 +78,7 @@ def plain_loop(
         between = time.perf_counter()
         with torch.no_grad():
             loss = F.cross_entropy(net.head(features), labels[train:], weight=weights).item()
-        yield total / train, loss, b + between - started, h + time.perf_counter() - between
+        yield total / seen, loss, b + between - started, h + time.perf_counter() - between
 
 
 def features_once(
@@ -131,6 +133,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     }
 
 
+def verdict(share: float) -> str:
+    if share > DISTURBED:
+        return f"disturbed measurement: a share of {share:.2f} is above {DISTURBED}; measure again on a quiet machine"
+    return f"share of at least {SHARE}: {share >= SHARE}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backbone", default="densenet121")
@@ -149,9 +157,8 @@ def main() -> None:
     write_text_atomic(args.out, json.dumps(settings | machine | found, indent=1) + "\n")
     print("\n".join(f"{name}: {value:.4g}" for name, value in found.items()))
     same = max(found["largest_loss_difference"], found["largest_logit_difference"]) <= DIFFERENCE
-    reached = found["share_of_ideal"] >= SHARE
-    print(f"results equal to {DIFFERENCE}: {same}; share of at least {SHARE}: {reached}")
-    raise SystemExit(0 if same and reached else 1)
+    print(f"results equal to {DIFFERENCE}: {same}; {verdict(found['share_of_ideal'])}")
+    raise SystemExit(0 if same and SHARE <= found["share_of_ideal"] <= DISTURBED else 1)
 
 
 if __name__ == "__main__":

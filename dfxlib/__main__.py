@@ -51,7 +51,7 @@ def _execute(options: argparse.Namespace) -> int:
     title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
     failed = failed_notebook(options.out)
     settings = {"page": options.page, "code": not options.no_input, "gpu": options.gpus > 0}
-    settings |= {"cell_limit": options.cell_limit, "run_limit": options.run_limit}
+    settings |= {name: getattr(options, name) for name in ("cell_limit", "run_limit", "progress")}
     try:
         seconds = execute(options.notebook, options.out, parameters=parameters, **settings)
     except PapermillExecutionError as error:
@@ -72,9 +72,8 @@ def _manifest(options: argparse.Namespace) -> int:
     if options.verify:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
-        print(
-            findings.head(20).to_string(index=False) if len(findings) else f"{options.root} is as {options.verify} says"
-        )
+        same = f"{options.root} is as {options.verify} says"
+        print(findings.head(20).to_string(index=False) if len(findings) else same)
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     _require_place("--out", options.out)
@@ -222,6 +221,7 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("--gpus", type=int, choices=(0, 1), default=0, help="1: take a GPU that no other job has")
     execute.add_argument("--cell-limit", type=int, metavar="S", help="seconds that a cell may take")
     execute.add_argument("--run-limit", type=int, metavar="S", help="seconds that the whole may take")
+    execute.add_argument("--progress", action="store_true", help="print what cells print, as it comes, to stderr")
     execute.set_defaults(handle=_execute)
     _add_manifest(commands.add_parser("manifest", help="read every image of a data set once, or verify that"))
     plan = commands.add_parser("plan", help="the jobs of a study, and GPU hours where they were measured")
@@ -268,9 +268,7 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
 def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="folder that export wrote, or a reference checkpoint with --backbone")
     parser.add_argument("path", nargs="+", help="image, folder with all below it, pattern, or CSV with a column path")
-    parser.add_argument(
-        "--out", type=Path, metavar="FILE.csv", help="one row an image; without it, lines on the screen"
-    )
+    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="one row an image; else lines on the screen")
     parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page with thumbnails that needs nothing else")
     parser.add_argument("--root", type=Path, help="folder from which the paths in a CSV count; by default the CSV's")
     parser.add_argument("--no-delivery", action="store_true", help="skip JPEG 75 and half size: a third of the work")

@@ -1,12 +1,10 @@
 """Backbones by name: a classifier of torchvision or timm without its last layer."""
 
 import math
-import pickle
 import re
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -52,7 +50,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         safe = path.suffix == ".safetensors"
         state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # what an unpickler stumbles over has no common name
         raise ValueError("the file is damaged, or holds something else than tensors") from error
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError("the file holds something else than tensors with names")

@@ -9,18 +9,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from dfxlib.files import sha256_file, write_atomic, write_text_atomic
+from dfxlib.files import checksum_path, sha256_file, write_atomic, write_vouched
 from dfxlib.heads import build_head
 from dfxlib.models import BaseModel, DeepFeatureXNet
 from dfxlib.names import CLASSES
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
-MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem") + (
-    "classes",
-    "manifest_hash",
-    "split_seed",
-    "seed",
-)
+MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
+MODEL_SETTINGS += ("classes", "manifest_hash", "split_seed", "seed")
 
 _KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
 
@@ -133,13 +129,16 @@ def save_state(
     without a checksum, which is skipped, and never a checksum that contradicts its state.
     """
     path = state_path(folder, state["epoch"])
-    write_atomic(path, lambda partial: torch.save(state, partial))
-    write_text_atomic(_checksum_path(path), f"{sha256_file(path)}  {path.name}\n")
-    kept = {state_path(folder, epoch) for epoch in keep}
-    for old in set(sorted(folder.glob("state-*.pt"))[:-2]) - kept:
-        _checksum_path(old).unlink(missing_ok=True)
-        old.unlink()
+    write_vouched(path, lambda partial: torch.save(state, partial))
+    keep_states(folder, {state["epoch"] - 1, state["epoch"], *keep})
     return path
+
+
+def keep_states(folder: Path, epochs: set[int]) -> None:
+    """Delete the training states of all other epochs."""
+    for old in set(folder.glob("state-*.pt")) - {state_path(folder, epoch) for epoch in epochs}:
+        checksum_path(old).unlink(missing_ok=True)
+        old.unlink()
 
 
 def load_state(folder: Path, *, settings: dict) -> dict | None:
@@ -147,15 +146,15 @@ def load_state(folder: Path, *, settings: dict) -> dict | None:
 
     Raises ValueError for a damaged state and for one of a run with other settings.
     """
-    whole = [path for path in sorted(folder.glob("state-*.pt")) if _checksum_path(path).is_file()]
+    whole = [path for path in sorted(folder.glob("state-*.pt")) if checksum_path(path).is_file()]
     return read_state(whole[-1], settings=settings) if whole else None
 
 
 def read_state(path: Path, *, settings: dict) -> dict:
     """One training state; torch.load does not verify what it reads, so the checksum is compared first."""
-    if not path.is_file() or not _checksum_path(path).is_file():
+    if not path.is_file() or not checksum_path(path).is_file():
         raise ValueError(f"training state {path} is missing; delete {path.parent} to start afresh")
-    if _checksum_path(path).read_text().split()[:1] != [sha256_file(path)]:
+    if checksum_path(path).read_text().split()[:1] != [sha256_file(path)]:
         raise ValueError(f"training state {path} does not match its checksum; delete it to go on from an earlier one")
     state = torch.load(path, map_location="cpu", weights_only=True)
     for name in sorted(settings.keys() | state["settings"].keys()):
@@ -168,12 +167,6 @@ def read_state(path: Path, *, settings: dict) -> dict:
     return state
 
 
-def remove_states(folder: Path) -> None:
-    """Delete the training states of a run that has reached its end."""
-    for path in (*folder.glob("state-*.pt"), *folder.glob("state-*.pt.sha256")):
-        path.unlink()
-
-
 def _digest(state: dict[str, Tensor], settings: str) -> str:
     """SHA-256 over the settings' text and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(settings.encode())
@@ -181,10 +174,6 @@ def _digest(state: dict[str, Tensor], settings: str) -> str:
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _checksum_path(path: Path) -> Path:
-    return path.with_name(path.name + ".sha256")
 
 
 def _empty_base_model(settings: dict, *, outputs: int) -> BaseModel:

@@ -1,6 +1,7 @@
 """One GPU for each job of a machine: lock files that the kernel holds as long as it lives."""
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,12 +18,9 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 def own_device() -> Iterator[tuple[int, ...]]:  # descriptor of the lock, to be handed to the kernel
     """Wait for a GPU that no other job of this user has, and make it the only visible one.
 
-    Inside a SLURM job the scheduler has chosen already, and nothing is done: there two jobs may
-    both call their device 0. Raises OSError where no GPU is to be seen.
+    Inside a SLURM job this holds among what runs in that job: two jobs may both call their device 0.
+    Raises OSError where no GPU is to be seen.
     """
-    if "SLURM_JOB_ID" in os.environ:
-        yield ()
-        return
     before = os.environ.get(VISIBLE, "")
     devices = before.split(",") if before else [str(number) for number in range(_count())]
     if not devices:
@@ -44,10 +42,14 @@ def _count() -> int:
 
 
 def _wait(devices: list[str]) -> tuple[str, int]:  # name and descriptor of the first device to be free
-    folder = Path(tempfile.gettempdir(), f"dfxlib-devices-{os.getuid()}")
+    folder, job = Path(tempfile.gettempdir(), f"dfxlib-devices-{os.getuid()}"), os.environ.get("SLURM_JOB_ID", "")
+    told = False
     while True:
-        for device in devices:
-            lock = hold(folder / f"{device.strip()}.lock")
+        for device in map(str.strip, devices):
+            lock = hold(folder / f"{job and f'job{job}-'}{device}.lock")
             if lock is not None:
-                return device.strip(), lock
+                return device, lock
+        if not told:
+            print(f"waiting for a GPU: other jobs have {', '.join(devices)}", file=sys.stderr, flush=True)
+        told = True
         time.sleep(0.5)

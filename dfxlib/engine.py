@@ -7,6 +7,7 @@ failed and carries the reason, and papermill's own banner leads to it.
 
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ def run_notebook(
     parameters: dict,
     keep_open: tuple[int, ...] = (),  # descriptors of locks, which the kernel holds as long as it lives
     cell_limit: int | None = None,  # seconds
+    progress: bool = False,  # hand on what cells print, as it comes, to the error stream
 ) -> None:
     """Execute into `out`, with a kernel that talks through sockets in a private folder.
 
@@ -56,6 +58,7 @@ def run_notebook(
     with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
         options = {"execution_timeout": cell_limit, "config": sockets, "keep_open": keep_open}
+        options |= {"stdout_file": sys.stderr if progress else None}
         try:
             papermill.execute_notebook(
                 str(notebook), str(out), parameters, engine_name="dfxlib", progress_bar=False, **options
@@ -115,7 +118,8 @@ class _Engine(NBClientEngine):
         cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
     ) -> None:
         settings = {"timeout": options["execution_timeout"], "startup_timeout": options["start_timeout"]}
-        client = _Client(nb_man, kernel_name=kernel_name, log=logger, config=options["config"], **settings)
+        settings |= {name: options[name] for name in ("config", "stdout_file")}
+        client = _Client(nb_man, kernel_name=kernel_name, log=logger, **settings)
         try:
             client.execute(pass_fds=keep_open)
         except BaseException as error:

@@ -35,15 +35,17 @@ def execute(
     gpu: bool = False,  # take a GPU of this machine that no other job has
     cell_limit: int | None = None,  # seconds for each cell
     run_limit: int | None = None,  # seconds for the whole, waiting included
+    progress: bool = False,  # hand on what cells print, as it comes, to the error stream
 ) -> float:  # seconds; 0 where another process finished the same run meanwhile
     """Run a notebook; `out`, its HTML and `.done` appear only when every cell succeeded.
 
     `.done` comes last and holds the checksum of every file of the run. After a failure the
     notebook with its error lies beside the run's folder as NAME.failed.ipynb, and an earlier
-    result is left as it was. Raises ValueError for parameters that the notebook does not have,
-    PapermillExecutionError for whatever ended the run early, and KeyboardInterrupt for a signal
+    result is left as it was. Raises ValueError for arguments that no run can have and parameters that the
+    notebook does not have, PapermillExecutionError for whatever ended the run early, and KeyboardInterrupt for a signal
     before its first cell.
     """
+    _check_arguments(notebook, out, page, cell_limit, run_limit)
     check_parameters(notebook, parameters)
     if out.parent.is_dir() and any(out.parent.iterdir()) and not _is_run(out.parent):
         raise ValueError(f"{out.parent} holds files that are no run's; give OUT as runs/STUDY/.../notebook.ipynb")
@@ -51,12 +53,13 @@ def execute(
     failed_notebook(out)
     folder.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
+    limits = {"cell_limit": cell_limit, "progress": progress}
     what = {"notebook": notebook.name, "code": code_hash(notebook), "parameters": parameters}
     with stoppable(run_limit), _locked(folder) as (lock, waited):
         if waited and _stated(folder) == what:
             return 0.0
         with own_device() if gpu else nullcontext(()) as devices:
-            partial = _run_cells(notebook, out, parameters, keep_open=(lock, *devices), cell_limit=cell_limit)
+            partial = _run_cells(notebook, out, parameters, keep_open=(lock, *devices), **limits)
         folder.mkdir(parents=True, exist_ok=True)
         os.replace(partial, out)
         home = _home(out, parameters)
@@ -122,6 +125,16 @@ def failed_notebook(out: Path) -> Path:
 
 def _is_run(folder: Path) -> bool:
     return (folder / DONE).is_file() or (folder / "settings.json").is_file()
+
+
+def _check_arguments(notebook: Path, out: Path, page: str, *limits: int | None) -> None:
+    for path in (notebook, out):
+        if path.suffix != ".ipynb":
+            raise ValueError(f"{path} is no notebook; expected a name that ends in .ipynb")
+    if page and (Path(page).name != page or not page.endswith(".html")):
+        raise ValueError(f"page {page!r} does not lie beside the notebook; expected a name such as index.html")
+    if any(limit is not None and limit < 1 for limit in limits):
+        raise ValueError(f"limits of {limits} s for a cell and the run; expected at least 1 s, or none")
 
 
 def check_parameters(notebook: Path, parameters: dict) -> None:

@@ -76,6 +76,11 @@ def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keep
         os.replace(partial, path)
     except OSError as error:
         raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        # torch and safetensors have exceptions of their own for a full disk; torch's does not even say so.
+        if "No space left" not in str(error) and shutil.disk_usage(path.parent).free > 2**20:
+            raise
+        raise OSError(errno.ENOSPC, f"cannot write {path}: {os.strerror(errno.ENOSPC)}") from error
     finally:
         partial.unlink(missing_ok=True)
     _fsync_folder(path.parent)

@@ -155,8 +155,9 @@ def _reference_complete_model(state: dict[str, Tensor], backbone: str) -> DeepFe
 
 
 def _reference_base_model(state: dict[str, Tensor], backbone: str) -> BaseModel:
-    last = BACKBONES[backbone].last_layer.split(".")[0] + "."
-    layer = {name.rpartition(".")[2]: tensor for name, tensor in _take(state, last).items()}
+    own = BACKBONES[backbone].last_layer  # or else all of which it is a part was replaced
+    last = own if f"{own}.bias" in state else own.split(".")[0]
+    layer = {name.rpartition(".")[2]: tensor for name, tensor in _take(state, last + ".").items()}
     outputs = len(layer.get("bias", ()))
     if outputs not in (2, len(CLASSES)):
         raise RuntimeError(f"its last layer has {outputs} outputs, expected 2 or {len(CLASSES)}")

@@ -1,4 +1,6 @@
-"""The field's names as this study uses them: natures, classes and splits."""
+"""The field's names as this study uses them: natures, classes and splits; and what a training accepts."""
+
+import math
 
 #: Classes of the three-way task. The order is that of the reference's checkpoints.
 CLASSES: tuple[str, ...] = ("dm_generated", "gan_generated", "real")
@@ -28,6 +30,20 @@ TASKS: tuple[str, ...] = ("base", "threeway")
 
 #: Images that a three-way baseline learns from: the complete part, or all that the three-block model sees.
 TRAINED_ON: tuple[str, ...] = ("complete", "base+complete")
+
+#: Smallest values of a training's settings; those with a whole one are whole numbers.
+TRAINING = {"epochs": 1, "batch_size": 2, "step_size": 1, "patience": 1, "copies": 1, "weight_decay": 0.0}
+TRAINING |= dict.fromkeys(("learning_rate", "gamma", "clip_norm"), math.ulp(0.0))  # above 0
+
+
+def require_training(where: str, **settings: float | None) -> None:
+    """Raise ValueError for the first setting that no training can have; None leaves one out."""
+    for name, value in settings.items():
+        least, whole = TRAINING[name], isinstance(TRAINING[name], int)
+        usable = isinstance(value, int if whole else int | float) and least <= value < math.inf
+        if value is not None and (isinstance(value, bool) or not usable):
+            expected = f"a whole number of at least {least}" if whole else f"a number {'above' if least else 'from'} 0"
+            raise ValueError(f"{where}: {name} is {value!r}; expected {expected}")
 
 
 def require_name(value: str, allowed: tuple[str, ...], *, what: str) -> str:

@@ -14,11 +14,13 @@ _PARTS = {"base": 0.4, "complete": 0.4, "test": 0.2}
 
 def count_natures(table: Path) -> dict[str, int]:
     """Images by nature, from a manifest (one row an image) or an inventory (columns nature and images)."""
-    rows = pd.read_csv(table, dtype=str)
-    if "nature" not in rows:
-        raise ValueError(f"{table} has no column nature; expected a manifest, or an inventory with nature and images")
-    number = rows["images"].astype(int) if "images" in rows else pd.Series(1, index=rows.index)
-    return number.groupby(rows["nature"]).sum().to_dict()
+    try:
+        rows = pd.read_csv(table, dtype=str)
+        number = rows["images"].astype(int) if "images" in rows else pd.Series(1, index=rows.index)
+        return number.groupby(rows["nature"]).sum().to_dict()
+    except (OSError, ValueError, KeyError) as error:
+        why = "no column nature" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise ValueError(f"{table}: {why}; expected a manifest, or an inventory with nature and images") from error
 
 
 def read_throughput(record: Path, *, image_size: int) -> tuple[dict[str, dict], str]:

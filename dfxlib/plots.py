@@ -34,12 +34,12 @@ def plot_inputs(pixels: np.ndarray, rows: pd.DataFrame, *, front_end: str, colum
 
 
 def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss, accuracy, learning rate and speed over the epochs of one or several trainings."""
+    """Loss, balanced accuracy, learning rate and speed over the epochs of one or several trainings."""
     figure, ((loss, accuracy), (rate, speed)) = plt.subplots(2, 2, figsize=(9, 5.2), layout="constrained", sharex=True)
     for number, (name, history) in enumerate(histories.items()):
         colour = NATURE_COLOURS.get(name, METHOD_COLOURS[number % len(METHOD_COLOURS)])
         epochs = history["epoch"]
-        for axis, what in ((loss, "loss"), (accuracy, "accuracy")):
+        for axis, what in ((loss, "loss"), (accuracy, "balanced_accuracy")):
             axis.plot(epochs, history[f"train_{what}"], "--", color=colour, linewidth=1)
         loss.plot(epochs, history["valid_loss"], "-o", color=colour, markersize=3, label=label_of(name))
         accuracy.plot(epochs, history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
@@ -48,7 +48,7 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
     loss.plot([], [], "--", color="grey", linewidth=1, label="(dashed: training)")
     loss.set(ylabel="cross-entropy [nats]", ylim=(0, None))
     accuracy.axhline(1 / 3 if _is_three_way(histories) else 1 / 2, color="grey", linewidth=0.8, linestyle=":")
-    accuracy.set(ylabel="accuracy (validation: balanced)", ylim=(0, 1.02))
+    accuracy.set(ylabel="balanced accuracy", ylim=(0, 1.02))
     loss.xaxis.get_major_locator().set_params(integer=True)
     rate.set(xlabel="epoch", ylabel="learning rate", yscale="log")
     speed.set(xlabel="epoch", ylabel="training images per second", ylim=(0, None))

@@ -25,7 +25,8 @@ class Run:
     """One run's folder. It is filled beside its final place and moves there whole, by `finish`.
 
     So a folder under its final name is a finished run, and an earlier result stays until a new
-    one is complete. Training states live in `states`, which survives a kill and is continued.
+    one is complete. Training states live in `states`, which survives a kill and is continued;
+    they stay until the whole run is finished, so that a trained cell of a grid is not trained again.
     """
 
     def __init__(self, folder: Path, *, settings: dict, seed: int, device: str):
@@ -71,6 +72,7 @@ class Run:
         """Write metrics.json with the run's duration, and move the folder to its final name."""
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
+        shutil.rmtree(self.states, ignore_errors=True)
         if self.folder != self.final:  # a last cell that is run twice has nothing to move
             self._move()
         print(f"finished in {metrics['seconds']:.0f} s")

@@ -9,7 +9,7 @@ from pathlib import Path
 from dfxlib.augment import AUGMENTATIONS
 from dfxlib.descriptions import require_layout
 from dfxlib.files import project_path, safe_name
-from dfxlib.names import CLASSES, HEADS, RESIZE_MODES, TASKS, TRAINED_ON, require_name
+from dfxlib.names import CLASSES, HEADS, RESIZE_MODES, TASKS, TRAINED_ON, TRAINING, require_name, require_training
 from dfxlib.perturb import require_conditions
 from dfxlib.zoo import FRONT_ENDS, check_backbone, find_backbone, weights_address
 
@@ -20,8 +20,8 @@ _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 _LOOP = ("patience", "clip_norm")
 BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "augment", *_LOOP)
-COMPLETE_KEYS = ("epochs", "batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
-COMPLETE_KEYS += ("head", "without", "augment", "copies", *_LOOP)
+_GRID = ("batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
+COMPLETE_KEYS = ("epochs", *_GRID, "head", "without", "augment", "copies", *_LOOP)
 _STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete", "deterministic")
 _VARIANTS = ("task", "train_on", "seed_offset")  # what only a variant may set
 KEYS = (*_STUDY, "variants", "ensembles", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
@@ -126,6 +126,9 @@ def _check_changes(variant: str, changes: object) -> None:
     for key in {"base", "complete"} & set(changes):
         if not isinstance(changes[key], dict):
             raise ValueError(f"variant {variant} has {key} {changes[key]!r}; expected names with values")
+    task = changes.get("task", "base")
+    for key in sorted(set(changes) & ({"main_share", "complete"} if task == "threeway" else {"train_on"})):
+        raise ValueError(f"variant {variant} sets {key}, which task {task} never reads; take it out or set another")
 
 
 def _check_ensembles(study: dict) -> None:
@@ -148,6 +151,17 @@ def _check_training(study: dict) -> None:
     for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
         if not isinstance(study[key], dict) or set(study[key]) != set(names):
             raise ValueError(f"study key {key} is {study[key]!r}; expected exactly the names {', '.join(names)}")
+        for name, value in study[key].items():
+            _check_setting(f"study key {key}", name, value)
+
+
+def _check_setting(where: str, name: str, value: object) -> None:
+    """A number of a training, or the list of a grid; patience and clip_norm may be 0, for none."""
+    if name in _GRID and (not isinstance(value, list) or not value):
+        raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
+    name, values = (name.removesuffix("s"), value) if name in _GRID else (name, [value])
+    for each in values if name in TRAINING else ():
+        require_training(where, **{name: each or None if name in _LOOP else each})
 
 
 def vary(study: dict, variant: str) -> dict:

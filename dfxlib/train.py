@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfxlib.augment import plain
-from dfxlib.checkpoint import load_state, read_state, remove_states, save_state, state_path
+from dfxlib.checkpoint import keep_states, load_state, read_state, save_state, state_path
 from dfxlib.models import CPU
-from dfxlib.names import CLASSES
+from dfxlib.names import CLASSES, require_training
 from dfxlib.parallel import one_ahead, progress
 
 
@@ -77,10 +77,13 @@ def fit(
     """Train with Adam and cross-entropy; leaves the weights of the smallest validation loss.
 
     Randomness derives from (seed, epoch, row), so that a run which was killed and started again
-    ends with the same weights as an undisturbed one. Raises ValueError when the loss is not
+    ends with the same weights as an undisturbed one. The states of the best and the last epoch stay
+    in `state_folder`: called again, nothing is trained. Raises ValueError when the loss is not
     finite, with the last good state, and MemoryError with the batch size to try.
     """
-    _require_usable(train, valid, epochs=epochs, batch_size=batch_size, patience=patience, label=label)
+    _require_usable(train, valid, label=label)
+    require_training(label, epochs=epochs, batch_size=batch_size, step_size=step_size, patience=patience)
+    require_training(label, learning_rate=learning_rate, weight_decay=weight_decay, gamma=gamma, clip_norm=clip_norm)
     model.to(device, memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
@@ -98,41 +101,29 @@ def fit(
             measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
             _require_finite([loss, measured["loss"]], label, len(history), state_folder)
             scheduler.step()
-            row = {"epoch": len(history) + 1, "train_loss": loss, "train_accuracy": accuracy}
+            row = {"epoch": len(history) + 1, "train_loss": loss, "train_balanced_accuracy": accuracy}
             row |= {"valid_loss": measured["loss"], "valid_balanced_accuracy": measured["balanced_accuracy"]}
             row |= {"learning_rate": rate, "images_per_second": len(train.rows) / seconds}
             history.append(row | {"seconds": time.perf_counter() - started})
             _keep(state_folder, settings, parts, history)
             print(_progress_line(label, row, epochs), flush=True)
     last = copy.deepcopy(model).cpu().eval()
-    best = state_path(state_folder, _best_epoch(history))
-    model.load_state_dict(read_state(best, settings=settings)["model"])
+    best = _best_epoch(history)
+    model.load_state_dict(read_state(state_path(state_folder, best), settings=settings)["model"])
     model.eval()
-    remove_states(state_folder)
+    keep_states(state_folder, {best, len(history)})
     return Fitted(pd.DataFrame(history), last)
 
 
-def _require_usable(
-    train: Examples, valid: Examples, *, epochs: int, batch_size: int, patience: int | None, label: str
-) -> None:
-    for name, examples in {"training": train, "validation": valid}.items():
-        if len(examples.rows) == 0:
-            raise ValueError(f"{label}: no image for {name}; add images to the data set")
-    if epochs < 1:
-        raise ValueError(f"{label}: epochs is {epochs}; expected at least 1")
-    if batch_size < 2:
-        raise ValueError(f"{label}: batch_size is {batch_size}; expected at least 2, BatchNorm needs several images")
-    if patience is not None and patience < 1:
-        raise ValueError(f"{label}: patience is {patience}; expected at least 1 epoch, or None for all epochs")
+def _require_usable(train: Examples, valid: Examples, *, label: str) -> None:
+    for name, examples, least in (("training", train, 2), ("validation", valid, 1)):
+        if (count := len(examples.rows)) < least:
+            raise ValueError(f"{label}: {count or 'no'} image for {name}, which needs at least {least}; add images")
 
 
 def _require_finite(losses: list[float], label: str, whole_epochs: int, folder: Path) -> None:
     if not np.isfinite(losses).all():
-        good = (
-            f"the last good checkpoint is {state_path(folder, whole_epochs)}"
-            if whole_epochs
-            else "there is no good checkpoint yet"
-        )
+        good = f"the last good state is {state_path(folder, whole_epochs)}" if whole_epochs else "there is no state yet"
         raise ValueError(f"{label}: the loss of epoch {whole_epochs + 1} is not finite; lower learning_rate ({good})")
 
 
@@ -183,9 +174,7 @@ def _continue(folder: Path, settings: dict, parts: dict, label: str) -> list[dic
         part.load_state_dict(state[name])
     if state["made_with"] != _made_with():
         there, here = state["made_with"], _made_with()
-        change = ", ".join(
-            f"{name} {there[name]} there, {here[name]} here" for name in here if there[name] != here[name]
-        )
+        change = ", ".join(f"{key} {there[key]} there, {here[key]} here" for key in here if there[key] != here[key])
         print(f"{label}: continues a training state made otherwise ({change}); weights may differ in their last bits")
     return state["history"]
 
@@ -211,9 +200,12 @@ def validate(
     logits = predict(model, valid.array, valid.rows, batch_size=2 * batch_size, device=device)
     labels = torch.tensor(valid.labels, dtype=torch.long)
     loss = F.cross_entropy(logits, labels, weight=None if loss_weights is None else loss_weights.cpu())
-    hit = (logits.argmax(1) == labels).numpy()
-    recalls = [hit[valid.labels == label].mean() for label in np.unique(valid.labels)]
-    return {"loss": loss.item(), "balanced_accuracy": float(np.mean(recalls))}
+    return {"loss": loss.item(), "balanced_accuracy": _balanced_accuracy(logits.argmax(1) == labels, labels)}
+
+
+def _balanced_accuracy(hit: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that occur of the share of hits."""
+    return torch.stack([hit[labels == label].double().mean() for label in labels.unique()]).mean().item()
 
 
 @torch.no_grad()
@@ -260,10 +252,10 @@ def _train_epoch(
     *,
     weights: Tensor | None,
     clip_norm: float | None,
-) -> tuple[float, float]:  # mean loss and accuracy of the epoch's images
+) -> tuple[float, float]:  # mean loss and balanced accuracy of the epoch's images
     model.train()
     trained = optimizer.param_groups[0]["params"]
-    total, hits, images = 0.0, 0, 0
+    total, weight, hits, seen = 0.0, 0.0, [], []
     for inputs, labels in batches:
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.device.type == "cuda"):
             logits = model(inputs)
@@ -273,11 +265,13 @@ def _train_epoch(
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(trained, clip_norm)
         optimizer.step()
-        # Sums stay on the device: reading them here would make a GPU wait at every step.
-        total = total + loss.detach().double() * len(labels)
-        hits = hits + (logits.argmax(1) == labels).sum()
-        images += len(labels)
-    return total.item() / images, hits.item() / images
+        # Sums stay on the device: reading them here would make a GPU wait at every step. The loss is a mean weighted
+        # by class; only with the batch's weight does the epoch have the same mean, as validation has it.
+        own = torch.tensor(len(labels)) if weights is None else weights[labels].sum()
+        total, weight = total + loss.detach().double() * own, weight + own
+        hits.append(logits.argmax(1) == labels)
+        seen.append(labels)
+    return (total / weight).item(), _balanced_accuracy(torch.cat(hits), torch.cat(seen))
 
 
 def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
@@ -288,7 +282,7 @@ def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator
     order = np.random.default_rng([seed, epoch]).permutation(count)
     for start in range(0, count, batch_size):
         batch = order[start : start + batch_size]
-        if len(batch) > 1 or count == 1:
+        if len(batch) > 1:
             yield batch
 
 

@@ -15,6 +15,8 @@ from dfxlib.names import require_name
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _HALF = (0.5, 0.5, 0.5)
 _NVIDIA = "the reference takes {} from NVIDIA's hub, whose layers are others"
+_OTHER_RESNEXT = _NVIDIA.format("resnext101_32x4d")
+_FOR_518_PX = "the reference names torchvision's default weights, which are made for 518 px; these are for 224"
 _TORCHVISION_WEIGHTS = "https://download.pytorch.org/models/"
 
 #: Prefix of a network of timm.
@@ -41,11 +43,12 @@ class Backbone(NamedTuple):
 
 _DENSENET = {"last_layer": "classifier", "first_conv": "features.conv0", "first_pool": "features.pool0"}
 _RESNET = {"last_layer": "fc", "first_conv": "conv1", "first_pool": "maxpool"}
-_EFFICIENTNET = {"last_layer": "classifier.1", "first_conv": "features.0.0"}
+_EFFICIENTNET = {"last_layer": "classifier.1", "first_conv": "features.0.0", "differs": _NVIDIA.format("it")}
 _VIT = {"last_layer": "heads.head"}
 # The two networks whose weights come from TensorFlow: inputs are scaled to [-1, 1] (torchvision's
 # `transform_input` does the same after ImageNet's mean), and the auxiliary heads stay off.
-_INCEPTION = {"last_layer": "fc", "mean": _HALF, "std": _HALF, "options": {"aux_logits": False, "init_weights": True}}
+_INCEPTION = {"last_layer": "fc", "first_pool": "maxpool1", "mean": _HALF, "std": _HALF}
+_INCEPTION["options"] = {"aux_logits": False, "init_weights": True}
 
 BACKBONES = {
     # The 14 of the paper
@@ -53,45 +56,26 @@ BACKBONES = {
     "densenet161": Backbone(2208, file="densenet161-8d451a50.pth", **_DENSENET),
     "densenet169": Backbone(1664, file="densenet169-b2777c0a.pth", **_DENSENET),
     "densenet201": Backbone(1920, file="densenet201-c1103571.pth", **_DENSENET),
-    "efficientnet_b0": Backbone(
-        1280, file="efficientnet_b0_rwightman-7f5810bc.pth", **_EFFICIENTNET, differs=_NVIDIA.format("efficientnet_b0")
-    ),
-    "efficientnet_b4": Backbone(
-        1792, file="efficientnet_b4_rwightman-23ab8bcd.pth", **_EFFICIENTNET, differs=_NVIDIA.format("efficientnet_b4")
-    ),
+    "efficientnet_b0": Backbone(1280, file="efficientnet_b0_rwightman-7f5810bc.pth", **_EFFICIENTNET),
+    "efficientnet_b4": Backbone(1792, file="efficientnet_b4_rwightman-23ab8bcd.pth", **_EFFICIENTNET),
     "resnet18": Backbone(512, file="resnet18-f37072fd.pth", **_RESNET),
     "resnet34": Backbone(512, file="resnet34-b627a593.pth", **_RESNET),
     "resnet50": Backbone(2048, file="resnet50-0676ba61.pth", **_RESNET),
     "resnet101": Backbone(2048, file="resnet101-63fe2227.pth", **_RESNET),
     "resnet152": Backbone(2048, file="resnet152-394f9c45.pth", **_RESNET),
-    "resnext101_32x8d": Backbone(
-        2048, file="resnext101_32x8d-8ba56ff5.pth", **_RESNET, differs=_NVIDIA.format("resnext101_32x4d")
-    ),
+    "resnext101_32x8d": Backbone(2048, file="resnext101_32x8d-8ba56ff5.pth", **_RESNET, differs=_OTHER_RESNEXT),
     "vit_b_16": Backbone(768, file="vit_b_16-c867db91.pth", patch=16, **_VIT),
     "vit_b_32": Backbone(768, file="vit_b_32-d86f8d99.pth", patch=32, **_VIT),
     # Named by the reference besides
-    "googlenet": Backbone(
-        1024, file="googlenet-1378be20.pth", first_conv="conv1.conv", first_pool="maxpool1", **_INCEPTION
-    ),
+    "googlenet": Backbone(1024, file="googlenet-1378be20.pth", first_conv="conv1.conv", **_INCEPTION),
     "inception_v3": Backbone(  # smaller inputs are used up by its unpadded convolutions; its weights saw 299 px
-        2048,
-        file="inception_v3_google-0cc3c7bd.pth",
-        first_conv="Conv2d_1a_3x3.conv",
-        first_pool="maxpool1",
-        smallest=75,
-        **_INCEPTION,
+        2048, file="inception_v3_google-0cc3c7bd.pth", first_conv="Conv2d_1a_3x3.conv", smallest=75, **_INCEPTION
     ),
     "vit_l_16": Backbone(1024, file="vit_l_16-852ce7e3.pth", patch=16, **_VIT),
     "vit_l_32": Backbone(
         1024, file="vit_l_32-c7638314.pth", patch=32, **_VIT, differs="the reference loads vit_l_16 under this name"
     ),
-    "vit_h_14": Backbone(
-        1280,
-        file="vit_h_14_lc_swag-c1eb923e.pth",
-        patch=14,
-        **_VIT,
-        differs="the reference names torchvision's default weights, which are made for 518 px; these are for 224",
-    ),
+    "vit_h_14": Backbone(1280, file="vit_h_14_lc_swag-c1eb923e.pth", patch=14, **_VIT, differs=_FOR_518_PX),
     # Newer ones
     "convnext_tiny": Backbone(768, "classifier.2", "convnext_tiny-983f1562.pth"),
     "swin_v2_t": Backbone(768, "head", "swin_v2_t-b137f0e2.pth"),
@@ -182,6 +166,8 @@ def hub_checkpoints() -> Path:
 @cache
 def _timm_backbone(name: str) -> Backbone:
     """A network of timm as a row of the table, from the description that timm keeps of it."""
+    if {":", "/"} & set(name):  # hf_hub:, hf-hub: and others, which timm would fetch
+        raise ValueError(f"backbone {TIMM}{name} names a place; expected a name of timm.list_models(), without : and /")
     try:
         import timm
     except ModuleNotFoundError as error:

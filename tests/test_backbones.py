@@ -136,6 +136,15 @@ def test_other_networks_have_no_full_stem(name: str) -> None:
         ({"name": "resnet999"}, "backbone 'resnet999' is unknown; expected one of densenet121, .*, timm:NAME"),
         ({"name": "resnet18", "stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
         ({"name": "timm:vit_bse"}, r"backbone timm:vit_bse cannot .*vit_bse.*; see timm\.list_models\(\)"),
+        (
+            {"name": "timm:hf_hub:someone/vit"},
+            r"backbone timm:hf_hub:someone/vit names a place; expected a name of t",
+        ),
+        (
+            {"name": "timm:hf-hub:someone/vit"},
+            r"names a place; .* timm\.list_models\(\), without : and /",
+        ),
+        ({"name": "timm:local-dir:/some/where"}, "backbone timm:local-dir:/some/where names a place"),
         ({"name": "timm:test_vit.mine"}, r"backbone timm:test_vit\.mine cannot be had from timm .*tag \(mine\)"),
     ],
 )
@@ -263,11 +272,11 @@ def test_missing_weights_are_named_with_what_would_do(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16", TINY_VIT])
-@pytest.mark.parametrize("content", ["another network", "words", "a list", "nothing"])
+@pytest.mark.parametrize("content", ["another network", "words", "abc", "a list", "nothing"])
 def test_weights_of_something_else_are_refused_in_one_sentence(tmp_path: Path, name: str, content: str) -> None:
     path, library = tmp_path / "w.pt", "timm" if name == TINY_VIT else "torchvision"
-    if content in ("words", "nothing"):
-        path.write_bytes(b"words" if content == "words" else b"")
+    if content in ("words", "abc", "nothing"):  # torch takes "abc" for a pickle that takes from an empty stack
+        path.write_bytes(content.encode() if content != "nothing" else b"")
     else:
         torch.save({"stem.weight": torch.zeros(1)} if content == "another network" else [1], path)
     message = rf"w\.pt are no state dict of {library}'s {name.removeprefix('timm:')}: "

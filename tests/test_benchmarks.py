@@ -1,5 +1,6 @@
 """The measuring functions of benchmarks/ run on little, so that they keep up with what they measure."""
 
+import copy
 import sys
 from pathlib import Path
 
@@ -28,6 +29,28 @@ def test_an_epoch_over_the_cache_is_timed(tmp_path: Path) -> None:
         > 0
         < benchmark.alone(1, pixels[: benchmark.BATCH], labels[: benchmark.BATCH])
     )
+
+
+@pytest.mark.parametrize(
+    "share, said", [(0.95, "at least 0.9: True"), (0.5, "at least 0.9: False"), (2.6, "disturbed measurement")]
+)
+def test_a_training_that_beats_the_ideal_is_a_disturbed_measurement(share: float, said: str) -> None:
+    import complete_training as benchmark
+
+    assert said in benchmark.verdict(share)
+
+
+def test_features_once_does_the_same_arithmetic_as_the_plain_loop(tmp_path: Path) -> None:
+    """Classes of different weight: the loss of an epoch must weigh images in both."""
+    import complete_training as benchmark
+
+    once = benchmark.frozen_net("resnet18", squares(45))
+    plain, labels = copy.deepcopy(once), np.array([0] * 16 + [1] * 17 + [2] * 12)[np.arange(45) * 7 % 45]
+    fitted, _ = benchmark.features_once(once, squares(45), labels, 40, 1, tmp_path)
+    images = torch.from_numpy(squares(45)).permute(0, 3, 1, 2)
+    (losses,) = [row[:2] for row in benchmark.plain_loop(plain, images, torch.from_numpy(labels), 40, 1)]
+    found = fitted.history[["train_loss", "valid_loss"]].to_numpy()[0]
+    np.testing.assert_allclose(found, losses, atol=1e-4)
 
 
 @pytest.mark.parametrize("rates", ["training_rates", "extraction_rates"])

@@ -211,8 +211,10 @@ def test_a_state_of_other_settings_names_the_difference_and_the_cure(tmp_path: P
         c.load_state(tmp_path, settings=here)
 
 
-def test_states_are_removed_when_a_run_ends_and_nothing_else_is(tmp_path: Path) -> None:
-    c.save_state(tmp_path, state(1))
+def test_states_of_other_epochs_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        c.save_state(tmp_path, state(epoch))
     (tmp_path / "notes.txt").touch()
-    c.remove_states(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    c.keep_states(tmp_path, {2})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["notes.txt", "state-0002.pt", "state-0002.pt.sha256"]

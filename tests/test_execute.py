@@ -8,9 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -306,11 +307,25 @@ def test_two_jobs_have_a_gpu_each_and_a_third_waits_for_one(workshop: Path, tmp_
         assert all(earlier[1] <= later[0] for earlier, later in pairwise(times)), "two jobs on one device"
 
 
-def test_a_scheduler_keeps_its_own_choice_of_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
-    with own_device() as locks:
-        assert locks == () and os.environ["CUDA_VISIBLE_DEVICES"] == "3,4"
+def test_two_jobs_inside_one_allocation_of_slurm_have_a_gpu_each_and_the_next_says_that_it_waits(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """As `salloc --gpus=2` gives them; another allocation calls its devices by the same numbers."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with ExitStack() as held:
+        for allocation in ("7", "8"):
+            monkeypatch.setenv("SLURM_JOB_ID", allocation)
+            seen = []
+            for _ in range(2):
+                held.enter_context(own_device())
+                seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+                monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+            assert seen == ["0", "1"]
+        assert capsys.readouterr().err == ""
+        with pytest.raises(engine.RunLimitExceeded), engine.stoppable(1), own_device():
+            pass
+        assert capsys.readouterr().err == "waiting for a GPU: other jobs have 0, 1\n"
 
 
 def test_a_gpu_that_is_not_there_is_one_sentence(
@@ -343,6 +358,15 @@ def test_a_kernel_that_does_not_start_is_tried_again(
 
 def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) -> None:
     process = start(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", "-p", "folder", tmp_path)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
+
+
+def test_what_cells_print_is_handed_on_as_it_comes_where_it_is_asked_for(workshop: Path, tmp_path: Path) -> None:
+    write_notebook(tmp_path / "epochs.ipynb", "print('epoch 1/2', flush=True)", COUNT, parameters=PARAMETERS)
+    process = start(tmp_path / "epochs.ipynb", tmp_path / "run" / "n.ipynb", "--progress", "-p", "folder", tmp_path)
+    assert process.stderr.readline() == "epoch 1/2\n", "while the next cell waits"
+    (tmp_path / "go").touch()
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
 
@@ -424,13 +448,29 @@ def test_right_parameters_are_accepted(workshop: Path) -> None:
         (["good.ipynb", "run/notebook.ipynb", "-p", "names", "[1"], r"parameter names '\[1' is no YAML"),
         (["good.ipynb", "notebook.ipynb"], r"notebook\.ipynb has no folder of its own.*; write RUN/notebook\.ipynb"),
         (["text.ipynb", "run/notebook.ipynb"], "execute: "),
+        (["README.md", "run/notebook.ipynb"], r"README\.md is no notebook; expected a name that ends in \.ipynb"),
+        (["good.ipynb", "run/notebook"], "run/notebook is no notebook; expected a name that ends in"),
+        (
+            ["good.ipynb", "run/notebook.ipynb", "--page", "../../evil.html"],
+            "page '../../evil.html' does not lie be",
+        ),
+        (["good.ipynb", "run/notebook.ipynb", "--page", ".."], r"page '\.\.' does not lie beside the notebook"),
+        (
+            ["good.ipynb", "run/notebook.ipynb", "--cell-limit", "-3"],
+            r"limits of \(-3, None\) s .*; expected at",
+        ),
+        (
+            ["good.ipynb", "run/notebook.ipynb", "--run-limit", "0"],
+            r"limits of \(None, 0\) s .*; expected at le",
+        ),
     ],
 )
 def test_unusable_arguments_end_with_code_2_and_one_sentence(
     workshop: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
 ) -> None:
     monkeypatch.chdir(workshop)
-    Path("text.ipynb").write_text("these are words")
+    for name in ("text.ipynb", "README.md"):
+        Path(name).write_text("these are words")
     assert main(["execute", *options]) == 2
     told = capsys.readouterr().err.strip()
     assert re.search(message, told) and told.startswith("dfxlib execute: ") and "Traceback" not in told

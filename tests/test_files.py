@@ -45,6 +45,43 @@ def test_a_full_disk_is_reported_with_the_final_name(tmp_path: Path) -> None:
     assert caught.value.errno == 28
 
 
+SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+FILL = """
+import sys, torch
+from pathlib import Path
+from dfxlib.files import write_atomic
+from safetensors.torch import save_file
+state = {"w": torch.zeros(300_000)}
+for name, write in {"a.pt": lambda p: torch.save(state, p), "a.safetensors": lambda p: save_file(state, p)}.items():
+    try:
+        write_atomic(Path("disk", name), write)
+    except OSError as error:
+        print(error.errno, error)
+print(sorted(path.name for path in Path("disk").iterdir()))
+"""
+
+
+@pytest.mark.skipif(
+    subprocess.run([*SMALL_DISK, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode != 0,
+    reason="needs the right to mount a small disk in a namespace of its own",
+)
+def test_a_disk_that_fills_up_under_a_state_or_a_model_is_told_with_the_file(tmp_path: Path) -> None:
+    """torch and safetensors raise what is no OSError, torch without a word of the disk."""
+    script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [*SMALL_DISK, script, FILL]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        *(f"28 [Errno 28] cannot write disk/{name}: No space left on device" for name in ("a.pt", "a.safetensors")),
+        "[]",
+    ], done.stdout + done.stderr
+
+
+def test_a_writer_that_fails_for_another_reason_is_left_to_say_so(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="shapes"):
+        files.write_atomic(tmp_path / "a", lambda partial: (_ for _ in ()).throw(RuntimeError("shapes")))
+
+
 def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = files.write_text_atomic(tmp_path / "a.csv", "old")
     code = (

@@ -77,8 +77,15 @@ def test_images_are_counted_from_an_inventory_or_a_manifest(tmp_path: Path) -> N
     pd.DataFrame({"path": ["a", "b", "c"], "nature": ["real", "real", "dm_generated"]}).to_csv(tmp_path / "m.csv")
     assert count_natures(tmp_path / "m.csv") == {"real": 2, "dm_generated": 1}
     (tmp_path / "x.csv").write_text("class\nreal\n")
-    with pytest.raises(ValueError, match="has no column nature; expected a manifest, or an inventory"):
-        count_natures(tmp_path / "x.csv")
+    (tmp_path / "y.csv").write_text("nature,images\nreal,many\n")
+    (tmp_path / "z.csv").write_bytes(b"\x89PNG\xff\x00")
+    reasons = {"x": "no column nature", "y": "invalid literal", "z": "'utf-8' codec", "none": ".*No such file"}
+    for name, reason in reasons.items():
+        with pytest.raises(
+            ValueError, match=rf"/{name}\.csv: {reason}.*; expected a manifest, or an inventory"
+        ) as told:
+            count_natures(tmp_path / f"{name}.csv")
+        assert "\n" not in str(told.value)
 
 
 def test_the_sentence_names_what_was_not_measured(study: dict) -> None:

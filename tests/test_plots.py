@@ -35,7 +35,7 @@ def history(epochs: int = 3) -> pd.DataFrame:
         {
             "epoch": numbers,
             "train_loss": 1 / numbers,
-            "train_accuracy": numbers / 5,
+            "train_balanced_accuracy": numbers / 5,
             "valid_loss": 1.2 / numbers,
             "valid_balanced_accuracy": numbers / 4,
             "learning_rate": 0.1 / numbers,
@@ -64,7 +64,7 @@ def test_inputs_show_the_stored_picture_above_its_front_end(front_end: str) -> N
 def test_a_history_is_drawn_over_its_epochs() -> None:
     figure = plots.plot_history({"real": history()})
     losses, accuracies, rates, speeds = figure.axes
-    drawn = {losses: ("train_loss", "valid_loss"), accuracies: ("train_accuracy", "valid_balanced_accuracy")}
+    drawn = {losses: ("train_loss", "valid_loss"), accuracies: ("train_balanced_accuracy", "valid_balanced_accuracy")}
     for axis, columns in (drawn | {rates: ("learning_rate",), speeds: ("images_per_second",)}).items():
         lines = [list(line.get_ydata()) for line in axis.lines]
         assert all(history()[column].tolist() in lines for column in columns)

@@ -73,6 +73,8 @@ def test_training_states_survive_reopening_and_half_results_do_not(tmp_path: Pat
     again = opened(tmp_path)
     assert (again.states / "state-0001.pt").read_bytes() == b"state"
     assert not (again.folder / "tables").exists() and not (again.folder / "metrics.json").exists()
+    again.finish({})
+    assert (again.final / "metrics.json").is_file() and not list(tmp_path.rglob("state*")), "a finished run needs none"
 
 
 def test_settings_and_environment_are_written_at_once(tmp_path: Path) -> None:

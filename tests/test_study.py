@@ -40,6 +40,7 @@ def test_every_run_is_whole_and_traceable(smoke: Path) -> None:
         environment = json.loads((folder / "environment.json").read_text())
         assert environment["threads"] == 1 and environment["packages"]["torch"]
     assert not [path for path in smoke.rglob("*") if ".partial" in path.name and path.suffix == ".ipynb"]
+    assert not list(smoke.rglob("states")), "of a training that goes on"
 
 
 def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:

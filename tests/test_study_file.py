@@ -75,7 +75,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"variants": {"a": {"stem": "wide"}}}, "stem 'wide' is unknown; expected one of imagenet, full"),
         ({"variants": {"a": {"task": "two"}}}, "task 'two' is unknown; expected one of base, threeway"),
         (
-            {"variants": {"a": {"train_on": "all"}}},
+            {"variants": {"a": {"task": "threeway", "train_on": "all"}}},
             r"train_on 'all' is unknown; expected one of complete, base\+complete",
         ),
         (
@@ -87,6 +87,18 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
             "augment 'flip' is unknown; expected one of none, jpeg_blur, dihedral",
         ),
         ({"variants": {"a": {"complete": {"without": "fake"}}}}, "without 'fake' is unknown; expected one of dm_gen"),
+        (
+            {"variants": {"a": {"train_on": "complete"}}},
+            "variant a sets train_on, which task base never reads; take it",
+        ),
+        (
+            {"variants": {"a": {"task": "threeway", "main_share": 0.9}}},
+            "variant a sets main_share, which task threeway never reads; take it out or set another",
+        ),
+        (
+            {"variants": {"a": {"task": "threeway", "complete": {"head": "linear"}}}},
+            "variant a sets complete, which task threeway never reads",
+        ),
         ({"variants": {"a": {"seed_offset": 1.5}}}, r"seed_offset is 1\.5; expected a whole number of at least 0"),
         ({"ensembles": ["a"]}, r"study key ensembles is \['a'\]; expected names, each with its variants"),
         ({"ensembles": {"e": ["a", "b"]}}, r"ensemble e is \['a', 'b'\]; expected at least two variants of this study"),
@@ -98,6 +110,34 @@ def test_a_mistake_is_one_sentence_that_names_it(demo: dict, change: dict, messa
     with pytest.raises(ValueError, match=message) as caught:
         check_study(demo | change)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "part, change, message",
+    [
+        ("base", {"epochs": 0}, "study key base: epochs is 0; expected a whole number of at least 1"),
+        ("base", {"epochs": "3"}, "study key base: epochs is '3'; expected a whole number of at least 1"),
+        ("base", {"batch_size": 1}, "study key base: batch_size is 1; expected a whole number of at least 2"),
+        ("base", {"learning_rate": "1e-3"}, "study key base: learning_rate is '1e-3'; expected a number above 0"),
+        ("base", {"weight_decay": -1.0}, r"study key base: weight_decay is -1\.0; expected a number from 0"),
+        ("base", {"step_size": 0}, "study key base: step_size is 0; expected a whole number of at least 1"),
+        ("base", {"gamma": -0.1}, r"study key base: gamma is -0\.1; expected a number above 0"),
+        ("base", {"clip_norm": -1}, "study key base: clip_norm is -1; expected a number above 0"),
+        ("complete", {"patience": -1}, "study key complete: patience is -1; expected a whole number of at least 1"),
+        ("complete", {"gammas": [0.5, 0]}, "study key complete: gamma is 0; expected a number above 0"),
+        ("complete", {"step_sizes": []}, r"study key complete: step_sizes is \[\]; expected a list of at least one"),
+        ("complete", {"batch_sizes": 32}, "study key complete: batch_sizes is 32; expected a list of at least one"),
+        ("complete", {"copies": 0}, "study key complete: copies is 0; expected a whole number of at least 1"),
+    ],
+)
+def test_a_setting_that_no_training_can_have_fails_before_hours_of_work(
+    demo: dict, part: str, change: dict, message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_study(demo | {part: demo[part] | change})
+    own = demo | {"variants": {"a": {part: change}}}
+    with pytest.raises(ValueError, match=f"^{message}"):
+        check_study(own)
 
 
 @pytest.mark.parametrize(

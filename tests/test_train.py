@@ -125,7 +125,7 @@ def test_the_last_weights_are_left_beside_the_best(tmp_path: Path) -> None:
 
 def test_the_best_state_is_kept_however_long_ago_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(t, "keep_states", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
     names = sorted(path.name for path in tmp_path.glob("*.pt"))
     losses = read_state(tmp_path / "state-0008.pt", settings=TINY_SETTINGS)["history"]
@@ -180,7 +180,7 @@ def test_deterministic_training_asks_torch_for_it_and_gives_the_switch_back(tmp_
 
     train, valid = parts()
     for wanted in (True, False):
-        t.fit(Watched(), train, valid, state_folder=tmp_path, settings={}, epochs=1, deterministic=wanted)
+        t.fit(Watched(), train, valid, state_folder=tmp_path / f"{wanted}", settings={}, epochs=1, deterministic=wanted)
         assert set(asked) == {wanted} and not torch.are_deterministic_algorithms_enabled()
         asked.clear()
 
@@ -208,12 +208,8 @@ def test_an_error_of_another_kind_is_left_as_it_is(tmp_path: Path) -> None:
         t.fit(Wrong(), train, valid, state_folder=tmp_path, settings={})
 
 
-def test_a_state_made_otherwise_is_continued_and_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
-        train_tiny(tmp_path)
+def test_a_state_made_otherwise_is_continued_and_said(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    train_tiny(tmp_path)
     capsys.readouterr()
     torch.set_num_threads(2)
     train_tiny(tmp_path)
@@ -221,18 +217,23 @@ def test_a_state_made_otherwise_is_continued_and_said(
     assert "continues a training state made otherwise (threads 1 there, 2 here); weights may differ" in said
 
 
-def test_a_run_killed_after_its_last_epoch_needs_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(t, "remove_states", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
-        train_tiny(tmp_path)
-    assert list(tmp_path.glob("*.pt"))
-    again, _ = train_tiny(tmp_path, learning_rate=99.0)  # would destroy the weights if it were used
-    assert fingerprint(again) == fingerprint(train_tiny(tmp_path / "other")[0])
+def test_a_training_that_has_ended_is_not_done_again_until_its_run_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """A grid of 48 cells that is killed in the last one repeats that one only."""
+    first, fitted = train_tiny(tmp_path)
+    assert "epoch 5/5" in capsys.readouterr().out
+    again, found = train_tiny(tmp_path, learning_rate=99.0)  # would destroy the weights if it were used
+    assert capsys.readouterr().out == "" and fingerprint(again) == fingerprint(first)
+    assert fingerprint(found.last) == fingerprint(fitted.last)
+    pd.testing.assert_frame_equal(found.history, fitted.history)
 
 
-def test_a_finished_run_leaves_no_states(tmp_path: Path) -> None:
-    train_tiny(tmp_path)
-    assert not list(tmp_path.iterdir())
+def test_a_training_that_has_ended_keeps_its_best_and_its_last_state(tmp_path: Path) -> None:
+    _, fitted = train_tiny(tmp_path, epochs=8, learning_rate=0.3, gamma=1.0)
+    best = 1 + fitted.history["valid_loss"].argmin()
+    assert best < 7, "otherwise this says nothing"
+    assert sorted(path.name for path in tmp_path.glob("*.pt")) == [f"state-{best:04d}.pt", "state-0008.pt"]
 
 
 def test_states_of_other_settings_are_refused(tmp_path: Path) -> None:
@@ -312,7 +313,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_cure_and_keeps_no_broken_state
     tmp_path: Path, training: bool
 ) -> None:
     train, valid = parts()
-    message = r"toy: the loss of epoch 1 is not finite; lower learning_rate \(there is no good checkpoint yet\)"
+    message = r"toy: the loss of epoch 1 is not finite; lower learning_rate \(there is no state yet\)"
     with pytest.raises(ValueError, match=message):
         t.fit(Broken(training=training), train, valid, state_folder=tmp_path, settings={}, epochs=1, label="toy")
     assert not list(tmp_path.iterdir())
@@ -327,7 +328,7 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(tmp_path: Path
         return inputs[0] * float("nan") if module.training and sum(steps) > 2 * 5 else None  # from the third epoch on
 
     model.classifier.register_forward_pre_hook(poison)
-    message = r"the loss of epoch 3 is not finite; .* \(the last good checkpoint is .*state-0002\.pt\)"
+    message = r"the loss of epoch 3 is not finite; .* \(the last good state is .*state-0002\.pt\)"
     with pytest.raises(ValueError, match=message):
         t.fit(model, train, valid, state_folder=tmp_path, settings={}, epochs=5, batch_size=8)
     good = read_state(tmp_path / "state-0002.pt", settings={})
@@ -342,9 +343,10 @@ def test_a_learning_rate_that_explodes_is_stopped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "train_count, valid_count, batch_size, message",
     [
-        (0, 5, 8, "no image for training; add images"),
-        (5, 0, 8, "no image for validation"),
-        (5, 5, 1, "batch_size is 1; expected at"),
+        (0, 5, 8, "no image for training, which needs at least 2; add images"),
+        (1, 5, 8, "1 image for training, which needs at least 2; add images"),
+        (5, 0, 8, "no image for validation, which needs at least 1; add images"),
+        (5, 5, 1, "batch_size is 1; expected a whole number of at least 2"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(
@@ -361,7 +363,7 @@ def test_a_left_out_image_does_not_lower_the_accuracy(tmp_path: Path) -> None:
     nine = t.Examples(array, np.arange(9), labels)  # two batches of four, and one image that is left out
     model = TinyNet()
     fitted = t.fit(model, nine, nine, state_folder=tmp_path, settings={}, epochs=30, batch_size=4, learning_rate=0.05)
-    assert fitted.history["train_accuracy"].max() == 1
+    assert fitted.history["train_balanced_accuracy"].max() == 1
 
 
 def test_every_image_is_seen_once_an_epoch_in_an_order_of_its_own() -> None:
@@ -417,12 +419,42 @@ def test_the_published_grid_has_48_cells_that_fit_accepts() -> None:
     assert cells[0] == {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 1e-3, "gamma": 0.9, "step_size": 10}
 
 
-@pytest.mark.parametrize("patience", [0, -1])
-def test_no_patience_at_all_is_refused(tmp_path: Path, patience: int) -> None:
-    with pytest.raises(ValueError, match=f"patience is {patience}; expected at least 1 epoch, or None for all"):
-        train_tiny(tmp_path, patience=patience)
+@pytest.mark.parametrize(
+    "wrong, expected",
+    [
+        ({"patience": 0}, "a whole number of at least 1"),
+        ({"epochs": 0}, "a whole number of at least 1"),
+        ({"epochs": 1.5}, "a whole number of at least 1"),
+        ({"step_size": 0}, "a whole number of at least 1"),  # would divide by zero
+        ({"clip_norm": -1.0}, "a number above 0"),  # this and a gamma below zero would climb uphill
+        ({"gamma": -0.5}, "a number above 0"),
+        ({"learning_rate": 0.0}, "a number above 0"),
+        ({"learning_rate": float("nan")}, "a number above 0"),
+        ({"learning_rate": float("inf")}, "a number above 0"),
+        ({"weight_decay": -1e-3}, "a number from 0"),
+    ],
+)
+def test_a_setting_that_no_training_can_have_is_refused(tmp_path: Path, wrong: dict, expected: str) -> None:
+    ((name, value),) = wrong.items()
+    with pytest.raises(ValueError, match=f"^tiny: {name} is {value}; expected {expected}$"):
+        train_tiny(tmp_path, **wrong)
+    assert not list(tmp_path.iterdir())
 
 
-def test_no_epoch_is_no_training(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="epochs is 0; expected at least 1"):
-        train_tiny(tmp_path, epochs=0)
+def test_the_smallest_settings_train(tmp_path: Path) -> None:
+    train_tiny(tmp_path, epochs=1, batch_size=2, step_size=1, patience=1, weight_decay=0.0, learning_rate=1e-9)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images_as_in_validation(weighted: bool) -> None:
+    """Without a step that changes the model: training and validation then measure one thing, whatever the batches."""
+    array, labels = bright_and_dark(30)
+    examples = t.Examples(array, np.arange(10, 30), np.where(labels[10:] * np.arange(20) % 3 == 1, 1, 0))
+    model, weights = TinyNet().eval(), torch.tensor([0.1, 0.9]) if weighted else None
+    model.train = lambda mode=True: model  # BatchNorm and dropout stay as validation has them
+    batches = t._batches(examples, 7, seed=0, epoch=0, device=torch.device("cpu"), label="")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    loss, accuracy = t._train_epoch(model, batches, optimizer, weights=weights, clip_norm=None)
+    expected = t.validate(model, examples, loss_weights=weights)
+    assert loss == pytest.approx(expected["loss"], rel=1e-5)
+    assert accuracy == pytest.approx(expected["balanced_accuracy"])
