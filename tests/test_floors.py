@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "dfxlib"
 
 #: Floors from the ground up; modules of one floor do not know each other, unless they are listed in order.
 FLOORS = (
-    ("files", "names", "parallel", "residual", "traces", "engine", "pages"),
+    ("files", "names", "parallel", "residual", "traces", "signals", "engine", "pages"),
     ("style", "decode", "devices", "splits", "perturb", "stats", "store", "descriptions", "tables", "baselines")
     + ("demo", "zoo"),
     ("layouts", "sidecar", "augment", "heads"),
