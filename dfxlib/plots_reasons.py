@@ -12,7 +12,7 @@ from dfxlib.names import CLASSES
 from dfxlib.residual import BLOCK, luma_residual, residual_spectrum
 from dfxlib.style import NATURE_COLOURS, label_of
 
-_SHAPE, _DIFFERENCE = 15, 10  # dB, ends of the colours
+_SHAPE, _DIFFERENCE = 20, 10  # dB, ends of the colours
 
 
 def plot_scores(table: pd.DataFrame, calibration: dict) -> Figure:
