@@ -59,6 +59,8 @@ def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> 
     files = benchmark.plant(tmp_path / "images", 3, side=32)
     opened = benchmark.opened_of("resnet18", 32)
     assert benchmark.folder_rate(opened, files, 2) > 0
+    assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
+    assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()
 
 
 def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_it_goes(
@@ -79,5 +81,3 @@ def test_medians_of_numpy_are_kept_as_figures(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     assert not measure.report("some", {"seconds": (np.median([1.0, 4.0]), "<=", 2)})
     assert json.loads((tmp_path / "some.json").read_text())["figures"]["seconds"]["held"] is False
-    assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
-    assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()
