@@ -1,7 +1,7 @@
 """Detection of a folder against the bare model: speed, time to the first verdict, memory.
 
     python benchmarks/detect_folder.py
-    python benchmarks/detect_folder.py --images 64 --files 1000 --rounds 1   # a look
+    python benchmarks/detect_folder.py --images 16 --images-densenet 4 --files 100 --rounds 1   # a look
 
 Speed: images per second of `detect` over PNG of 256 px (reading, three backbones, head, distance,
 row), without delivery test, as a share of the bare model on pictures in memory at its best batch
@@ -47,6 +47,11 @@ from dfxlib.models import BaseModel, DeepFeatureXNet
 net = DeepFeatureXNet([BaseModel({backbone!r}, weights="none", image_size={side}) for _ in range(3)]).eval()
 print(time.perf_counter() - started)
 """
+
+
+def tell(what: object) -> None:
+    """A line as soon as something is known: on a busy machine the whole takes long."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", flush=True)
 
 
 def plant(folder: Path, count: int, *, side: int) -> list[ImageFile]:
@@ -96,9 +101,11 @@ def folder_rate(opened: Opened, files: list[ImageFile], batch_size: int) -> floa
 
 def speed(backbone: str, files: list[ImageFile], rounds: int) -> dict:
     opened = opened_of(backbone, SIDE)
+    tell(f"{backbone} is built")
     squares = torch.from_numpy(np.stack([np.asarray(Image.open(file.path)) for file in files[:64]])).permute(0, 3, 1, 2)
-    rates = {size: bare_rate(opened.model, squares, size) for size in BATCHES}
+    rates = {size: bare_rate(opened.model, squares, size) for size in BATCHES if size <= len(squares)}
     best = max(rates, key=rates.get)
+    tell(f"{backbone}: {rates[best]:.2f} images a second by itself, in batches of {best}")
     pairs = [(bare_rate(opened.model, squares, best), folder_rate(opened, files, best)) for _ in range(rounds)]
     bare, ours = np.median(pairs, axis=0)
     share = float(np.median([own / alone for alone, own in pairs]))
@@ -167,10 +174,16 @@ def main() -> None:
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         files = plant(Path(folder, "images"), args.images, side=SIDE)
-        found = {"resnet18": speed("resnet18", files, args.rounds)}
-        found["densenet121"] = speed("densenet121", files[: args.images_densenet], args.rounds)
-        found["first verdict"] = first_verdict("resnet18", Path(folder), files, args.rounds)
-        found["memory"] = memory(Path(folder), args.files)
+        stages = {
+            "resnet18": lambda: speed("resnet18", files, args.rounds),
+            "densenet121": lambda: speed("densenet121", files[: args.images_densenet], args.rounds),
+            "first verdict": lambda: first_verdict("resnet18", Path(folder), files, args.rounds),
+            "memory": lambda: memory(Path(folder), args.files),
+        }
+        found = {}
+        for name, measure in stages.items():
+            found[name] = measure()
+            tell(f"{name}: {json.dumps(found[name])}")
     first = found["first verdict"]
     figures = {
         f"{name}: share of the bare model": (found[name]["share"], ">=", 0.9) for name in ("resnet18", "densenet121")

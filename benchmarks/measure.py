@@ -17,7 +17,7 @@ def report(name: str, figures: dict[str, tuple[float, str, float]], **details: o
     """Print figures given as name: (value, "<=" or ">=", limit), keep them, say whether all limits are held."""
     rows = {}
     for title, (value, relation, limit) in figures.items():
-        held = value <= limit if relation == "<=" else value >= limit
+        held = bool(value <= limit if relation == "<=" else value >= limit)  # JSON knows no bool of numpy
         rows[title] = {"value": round(value, 4), "limit": f"{relation} {limit}", "held": held}
         verdict = "held" if held else "MISSED"
         print(f"{title:<58} {value:10.3f}   {relation} {limit:<6} {value / limit:7.1%} of the limit   {verdict}")

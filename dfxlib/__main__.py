@@ -1,19 +1,20 @@
 """The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance`, `publish`, `export` and
 `detect`.
 
-Exit codes: 0 done, 1 a notebook's cell failed or its kernel died or --strict or --verify found something, 2 unusable
-arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 143 stopped by SIGTERM.
+Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, or detect could
+judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 141
+whoever read the lines has enough, 143 stopped by SIGTERM.
 """
 
 import argparse
+import os
 import sys
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from dfxlib.decode import PIXEL_LIMIT
+from dfxlib.signals import EXIT_CODES, stoppable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.handle(options)
-    except KeyboardInterrupt as stop:  # by a signal or the limit of a run, before the notebook's first cell
-        from dfxlib.engine import EXIT_CODES
-
-        print(f"dfxlib {options.command}: {stop or 'interrupted'}", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # by a signal, or by the limit of a run before the notebook's first cell
+        print(f"dfxlib {options.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
         return EXIT_CODES[type(stop).__name__]
+    except BrokenPipeError:  # as in `| head`; Python would complain once more when it closes the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, MemoryError) as error:
         print(f"dfxlib {options.command}: {error}", file=sys.stderr)
         return 2
@@ -37,7 +39,6 @@ def _execute(options: argparse.Namespace) -> int:
     # Imported here: publishing needs no papermill, and a wrong option is told at once.
     from papermill.exceptions import PapermillExecutionError
 
-    from dfxlib.engine import EXIT_CODES
     from dfxlib.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
 
     parameters = {}
@@ -160,23 +161,19 @@ def _detect(options: argparse.Namespace) -> int:
 
     _require_place("--out", options.out)
     _require_place("--html", options.html)
+    if options.out and options.html and options.out.resolve() == options.html.resolve():
+        raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
     files, problems = d.find_images(options.path, root=options.root)
     opened, device = open_model(options.model, backbone=options.backbone), resolve_device(options.device)
     how = {"batch_size": options.batch_size, "workers": options.workers, "device": device}
     how |= {"delivery": not options.no_delivery, "thumbnails": bool(options.html)}
     rows = chain(d.detect(opened, files, **how), d.problem_rows(problems))
-    told = rows if options.out or options.html else map(_tell, rows)
-    counts = d.save_rows(told, table=options.out, page=options.html)
-    written = " and ".join(str(path) for path in (options.out, options.html) if path)
-    print(d.summary(counts) + (f"; see {written}" if written else ""))
-    return 0
-
-
-def _tell(row: dict) -> dict:
-    from dfxlib.detect import describe
-
-    tqdm.write(describe(row))  # above the progress bar
-    return row
+    model = f"{options.model.resolve().name}: {opened.settings['backbone']}"
+    model += f", trained on manifest {opened.settings['manifest_hash'][:12] or 'unknown'}"
+    with stoppable(None):
+        counts = d.save_rows(rows, table=options.out, page=options.html, model=model)
+    print(d.summary(counts), *filter(None, (options.out, options.html)), sep="; see ")
+    return int(counts.keys() <= {"problem", "other"})
 
 
 def _guidance(options: argparse.Namespace) -> int:
@@ -193,14 +190,10 @@ def _harmonise(options: argparse.Namespace) -> int:
     from dfxlib.harmonise import RECORD, Recipe, harmonise
 
     jpeg = options.format == "jpeg"
-    recipe = Recipe(
-        format=options.format,
-        quality=95 if jpeg and options.quality is None else options.quality or 0,
-        subsampling="4:4:4" if jpeg and options.subsampling is None else options.subsampling or "",
-        resize=options.resize,
-        crop=options.crop,
-    )
-    table = harmonise(options.manifest, options.root, options.out, recipe=recipe, workers=options.workers)
+    how = {name: getattr(options, name) for name in ("format", "resize", "crop")}
+    how["quality"] = 95 if jpeg and options.quality is None else options.quality or 0
+    how["subsampling"] = "4:4:4" if jpeg and options.subsampling is None else options.subsampling or ""
+    table = harmonise(options.manifest, options.root, options.out, recipe=Recipe(**how), workers=options.workers)
     print(f"{len(table)} images in {options.out}, recorded in {RECORD}")
     return 0
 
@@ -211,11 +204,10 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("execute", help="run a notebook with papermill, with an honest outcome")
     execute.add_argument("notebook", type=Path)
     execute.add_argument("out", type=Path, help="executed notebook; its folder is the run's folder")
-    execute.add_argument("-f", "--file", type=Path, action="append", default=[], help="parameters, YAML or JSON")
-    execute.add_argument("-y", "--yaml", action="append", default=[], help="parameters, as YAML text")
-    execute.add_argument(
-        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
-    )
+    many = {"action": "append", "default": []}
+    execute.add_argument("-f", "--file", type=Path, help="parameters, YAML or JSON", **many)
+    execute.add_argument("-y", "--yaml", help="parameters, as YAML text", **many)
+    execute.add_argument("-p", "--parameter", nargs=2, metavar=("NAME", "VALUE"), help="one parameter", **many)
     execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
     execute.add_argument("--no-input", action="store_true", help="leave the code out of the HTML beside OUT")
     execute.add_argument("--gpus", type=int, choices=(0, 1), default=0, help="1: take a GPU that no other job has")
@@ -253,7 +245,7 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--verify", type=Path, metavar="FILE", help="manifest to compare the files with, by checksum")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when any file has a problem")
     parser.add_argument(
-        "--column", nargs=2, action="append", default=[], metavar=("COLUMN", "HEADER"), help="of a table of images"
+        "--column", nargs=2, action="append", default=[], metavar=("COLUMN", "HEADER"), help="of a table"
     )
     parser.add_argument("--group-pattern", default="", help="regular expression; equal matches in paths share a group")
     parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")

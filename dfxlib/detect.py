@@ -5,15 +5,18 @@ import csv
 import glob
 import html
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from datetime import date
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from dfxlib.decode import ImageFile, image_files
 from dfxlib.evaluate import unsure_band
@@ -29,12 +32,13 @@ from dfxlib.perturb import CONDITIONS, keep
 from dfxlib.tables import read_table
 from dfxlib.train import memory_advice, to_input
 
-COLUMNS = ("path", "verdict", "nature", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds")
+COLUMNS = ("path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds")
 COLUMNS += ("distance", "unlike", "format", "width", "height", "problem")
 
 #: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
 DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
 
+_OTHER = "is no image's"
 _PAGE_ROWS = 1000  # pictures that a page shows; a table takes all
 
 
@@ -59,13 +63,12 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
 
 
 def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:
-    names, here = [], {}
-    for below, own in walk(folder, set(), here):
-        names += [os.path.join(below, name) for name in own]
+    here: dict[str, str] = {}
+    names = [os.path.join(below, name) for below, own in walk(folder, set(), here) for name in own]
     images = sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
-    here |= {name: f"suffix {Path(name).suffix!r} is no image's" for name in set(names) - set(images)}
+    here |= {name: f"suffix {Path(name).suffix!r} {_OTHER}" for name in set(names) - set(images)}
     problems |= {str(folder / name): here[name] for name in sorted(here)}
     return [ImageFile(folder / name) for name in images]
 
@@ -90,13 +93,14 @@ def detect(
 ) -> Iterator[dict]:  # COLUMNS and thumbnail
     """One row a file, in order, as soon as it is judged; a file that cannot be judged is a row with its problem.
 
-    Probabilities are calibrated, `verdict` is one of `verdict`, `nature` the likeliest of the three.
+    Probabilities are calibrated, `verdict` is one of `verdict`, `likeliest` one of the three natures.
     `p_fake_low` and `p_fake_high` bound the fake score with and without delivery, and `holds`
     says whether all verdicts agree. `distance` above 1 and `unlike` warn of a picture that is
     unlike the training data.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+    for name, count in {"batch_size": batch_size, "workers": workers}.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; expected at least 1")
     how = {name: opened.settings[name] for name in ("image_size", "resize_mode")}
     versions = (keep, *DELIVERY) if delivery else (keep,)
     read = partial(read_picture, versions=versions, thumbnail=thumbnails, **how)
@@ -135,7 +139,7 @@ def _score(opened: Opened, squares: np.ndarray, device: torch.device) -> tuple[n
 def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> dict:  # p: [versions, 3]
     p_fake = 1 - p[:, CLASSES.index("real")]
     verdicts = [verdict(score, opened.calibration) for score in p_fake]
-    row = {"verdict": verdicts[0], "nature": CLASSES[p[0].argmax()], "p_fake": p_fake[0]}
+    row = {"verdict": verdicts[0], "likeliest": CLASSES[p[0].argmax()], "p_fake": p_fake[0]}
     row |= dict(zip(("p_dm", "p_gan", "p_real"), p[0]))
     row |= {"format": picture.format, "width": picture.width, "height": picture.height}
     if len(p) > 1:
@@ -170,10 +174,12 @@ def describe(row: dict) -> str:
     return line + (f"; unlike the training data: {row['unlike']}" if row["unlike"] else "")
 
 
-def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | None = None) -> Counter:
-    """Write rows as they come, as a CSV, a page or both, and count the verdicts.
+def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | None = None, model: str = "") -> Counter:
+    """Write rows as they come, as a CSV, a page under the name of the `model`, or both, and count the verdicts.
 
-    The files appear whole when the last row is written, or not at all.
+    With neither they are lines on the screen. The files appear whole when the last row is
+    written, or not at all. Of a table that is interrupted the finished rows stay, as
+    NAME.partial.csv, which the exception then names.
     """
     counts: Counter = Counter()
     with ExitStack() as stack:
@@ -181,21 +187,30 @@ def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | N
         handles = [stack.enter_context(open(p, "w", encoding="utf-8", newline="")) for p in partials]
         writer = csv.DictWriter(handles[0], COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        handles[1].write(_PAGE_HEAD)
-        for row in rows:
-            writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
-            if page and counts.total() < _PAGE_ROWS:
-                handles[1].write(_page_row(row))
-            counts["problem" if row["problem"] else row["verdict"]] += 1
+        handles[1].write(f"{_PAGE_HEAD}<p>{html.escape(model)}; {date.today()}</p><table>\n")
+        try:
+            for row in rows:
+                writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
+                if not (table or page):
+                    tqdm.write(describe(row))  # above the progress bar
+                if page and counts.total() < _PAGE_ROWS:
+                    handles[1].write(_page_row(row))
+                counts[row["verdict"] or ("other" if row["problem"].endswith(_OTHER) else "problem")] += 1
+        except KeyboardInterrupt as stop:
+            told = f"{str(stop) or 'interrupted'} after {summary(counts)}"
+            told += f"; see {partials[0].rename(table.with_suffix(f'.partial{table.suffix}'))}" if table else ""
+            raise type(stop)(told) from stop
         more = max(0, counts.total() - _PAGE_ROWS)
         handles[1].write(_PAGE_END.format(summary=summary(counts), more=f"; {more} more" if more else ""))
     return counts
 
 
 def summary(counts: Counter) -> str:
-    """How many images got each verdict, as a sentence's part."""
+    """How many images got each verdict, and how many files are none, as a sentence's part."""
     named = [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
-    return ", ".join([f"{counts.total()} files", *named, f"{counts['problem']} with a problem"])
+    images = counts.total() - counts["other"]
+    told = [f"{images} image{'s' * (images != 1)}", *named, f"{counts['problem']} with a problem"]
+    return ", ".join(told + [f"{counts['other']} other"] * bool(counts["other"]))
 
 
 def _text(path: Path | str) -> str:
@@ -206,17 +221,18 @@ def _text(path: Path | str) -> str:
 _PAGE_HEAD = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Verdicts</title><style>
 body { font: 0.9rem sans-serif; margin: 1rem auto; max-width: 70rem; padding: 0 1rem }
 td { border-top: 1px solid #ddd; padding: 0.4rem; vertical-align: top; overflow-wrap: anywhere }
-meter { width: 8rem } .problem { color: #666 } .warning { color: #a50f15 }
+meter { width: 8rem } .problem { color: #666 } .warning { color: #a50f15 } tfoot { display: table-header-group }
 </style><h1>Verdicts</h1>
-<p>Indications for a person to weigh, and no proof. The bar is the calibrated fake score.</p><table>
-"""
-_PAGE_END = "</table><p>{summary}{more}</p></html>\n"
+<p>Indications for a person to weigh, and no proof. The bar is the calibrated fake score.</p>"""
+# The style shows it above the rows, before which it is not known.
+_PAGE_END = '<tfoot><tr><td colspan="3">{summary}{more}</td></tr></tfoot></table></html>\n'
 
 
 def _page_row(row: dict) -> str:
     picture = base64.b64encode(row["thumbnail"]).decode()
     image = f'<img alt="" src="data:image/jpeg;base64,{picture}">' if picture else ""
     path, told = html.escape(row["path"]), html.escape(describe(row).removeprefix(f"{row['path']}: "))
-    kind = "problem" if row["problem"] else "warning" if row["unlike"] or row["holds"] == "no" else ""
+    told = f"<strong>{row['verdict']}</strong>{told.removeprefix(row['verdict'])}"
+    told = re.sub("does not hold|unlike the training data: .*", r'<span class="warning">\g<0></span>', told)
     bar = "" if row["problem"] else f'<meter min="0" max="1" value="{row["p_fake"]:.4f}"></meter>'
-    return f'<tr class="{kind}"><td>{image}</td><td>{path}<br>{told}</td><td>{bar}</td></tr>\n'
+    return f'<tr class="{"problem" * (not bar)}"><td>{image}</td><td>{path}<br>{told}</td><td>{bar}</td></tr>\n'

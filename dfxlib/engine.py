@@ -32,14 +32,6 @@ STARTS = 3
 PATIENCE = 10.0
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: from a scheduler, `scancel` or `kill`. Like Ctrl-C it passes through every `except Exception`."""
-
-
-class RunLimitExceeded(KeyboardInterrupt):
-    """The whole run took longer than it was allowed to."""
-
-
 def run_notebook(
     notebook: Path,
     out: Path,
@@ -65,25 +57,6 @@ def run_notebook(
             )
         except OSError as error:
             raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
-
-
-@contextmanager
-def stoppable(limit: int | None) -> Iterator[None]:  # seconds for the whole block
-    """Inside, SIGTERM raises Terminated, and RunLimitExceeded comes after `limit` seconds."""
-    late = RunLimitExceeded(f"the run took longer than its limit of {limit} s")
-    reasons = {signal.SIGTERM: Terminated("stopped by SIGTERM"), signal.SIGALRM: late}
-
-    def stop(number: int, _: object) -> None:
-        raise reasons[number]
-
-    before = {number: signal.signal(number, stop) for number in reasons}
-    signal.alarm(limit or 0)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Client(PapermillNotebookClient):
@@ -142,9 +115,6 @@ _SENTENCES = {
     DeadKernelError: "the kernel died, killed from outside, often for lack of memory",
     KeyboardInterrupt: "interrupted from the keyboard",
 }
-
-#: Exit codes of `dfxlib execute` by what ended the run; anything else is a failing cell, 1.
-EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124, "KeyboardInterrupt": 130, "Terminated": 143}
 
 
 def mark_failed(notebook: NotebookNode, error: BaseException) -> bool:  # whether a cell had started

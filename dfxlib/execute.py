@@ -15,10 +15,11 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from dfxlib.devices import own_device
-from dfxlib.engine import run_notebook, stoppable
+from dfxlib.engine import run_notebook
 from dfxlib.files import code_hash, hold, project_path, sha256_file, write_text_atomic
 from dfxlib.pages import to_html
 from dfxlib.parallel import BATCH_VARIABLE
+from dfxlib.signals import stoppable
 
 DONE = ".done"
 

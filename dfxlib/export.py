@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.checkpoint import load_complete_model
-from dfxlib.files import safe_name, sha256_file, vouched_sha256, write_text_atomic, write_vouched
+from dfxlib.files import checksum_path, safe_name, sha256_file, write_text_atomic, write_vouched
 from dfxlib.models import REFERENCE_INPUT, DeepFeatureXNet, load_reference_checkpoint
 from dfxlib.names import CLASSES
 from dfxlib.novelty import load_reference
@@ -18,6 +18,7 @@ from dfxlib.novelty import load_reference
 FORMAT = 1
 
 WEIGHTS, DESCRIPTION, REFERENCE, CARD = "model.safetensors", "model.json", "reference.npz", "MODEL_CARD.md"
+_CURE = "copy the folder again, or export it again"
 _INPUT = ("image_size", "resize_mode", "front_end", "stem")
 _UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
 
@@ -55,26 +56,29 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
 
 def _open_folder(folder: Path) -> Opened:
     if not (folder / DESCRIPTION).is_file():
-        raise FileNotFoundError(
-            f"model folder {folder} holds no {DESCRIPTION}; make one with `python -m dfxlib export RUN FOLDER`"
-        )
-    cure = "copy the folder again, or export it again"
-    if not vouched_sha256(folder / DESCRIPTION):
-        raise ValueError(f"model folder {folder} is damaged: {DESCRIPTION} does not match its checksum; {cure}")
-    stated = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    if stated["format"] != FORMAT:
-        age = "an older" if stated["format"] < FORMAT else "a newer"
-        raise ValueError(
-            f"model folder {folder} has format {stated['format']}, of {age} version of dfxlib; this one reads format "
-            f"{FORMAT}; export the run again with this version"
-        )
-    for name, digest in stated["files"].items():
-        if not (folder / name).is_file():
-            raise FileNotFoundError(f"model folder {folder} lacks {name}; {cure}")
-        if sha256_file(folder / name) != digest:
-            raise ValueError(f"model folder {folder} is damaged: {name} does not match its checksum; {cure}")
+        raise FileNotFoundError(f"{folder} holds no {DESCRIPTION}; make one with `python -m dfxlib export RUN FOLDER`")
+    checksum = checksum_path(folder / DESCRIPTION)
+    _require(folder, checksum.name)
+    _require(folder, DESCRIPTION, checksum.read_text(errors="replace")[:64])
+    try:
+        stated = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        version, digests = int(stated["format"]), stated.get("files", {})
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {_CURE}") from error
+    if version != FORMAT:
+        cure = "export the run again" if version < FORMAT else "update dfxlib"
+        raise ValueError(f"model folder {folder} has format {version}; this dfxlib reads format {FORMAT}; {cure}")
+    for name in (WEIGHTS, REFERENCE):
+        _require(folder, name, digests.get(name, ""))
     model, settings = load_complete_model(folder / WEIGHTS)
     return Opened(model, settings, stated["calibration"], load_reference(folder / REFERENCE))
+
+
+def _require(folder: Path, name: str, digest: str | None = None) -> None:
+    if not (folder / name).is_file():
+        raise FileNotFoundError(f"model folder {folder} lacks {name}; {_CURE}")
+    if digest is not None and sha256_file(folder / name) != digest:
+        raise ValueError(f"model folder {folder} is damaged: {name} does not match its checksum; {_CURE}")
 
 
 def export_model(run: Path, folder: Path) -> Path:
@@ -99,9 +103,8 @@ def export_model(run: Path, folder: Path) -> Path:
     stated |= {"classes": settings["classes"], "calibration": _read(run / "calibration.json")}
     stated |= {"manifest_hash": settings["manifest_hash"], "made": _read(run / "environment.json")}
     stated["metrics"] = json.loads(pd.read_csv(run / "tables" / "summary.csv").to_json(orient="records"))
-    stated["files"] = {name: sha256_file(partial / name) for name in (WEIGHTS, REFERENCE, CARD)}
-    text = json.dumps(stated, indent=1) + "\n"
-    write_vouched(partial / DESCRIPTION, lambda path: path.write_text(text, encoding="utf-8"))
+    stated["files"] = {name: sha256_file(partial / name) for name in (WEIGHTS, REFERENCE)}  # people add to the card
+    write_vouched(partial / DESCRIPTION, lambda path: path.write_text(json.dumps(stated, indent=1), encoding="utf-8"))
     shutil.rmtree(folder, ignore_errors=True)
     return partial.rename(folder)
 
@@ -112,28 +115,24 @@ def _require_run(run: Path) -> None:
     for name in (WEIGHTS, "calibration.json", "environment.json", "tables/summary.csv", REFERENCE):
         if not (run / name).is_file():
             raise FileNotFoundError(f"run {run} lacks {name}; expected a finished run of 20_train_complete_model")
-    problems = verify(run) if (run / DONE).is_file() else []  # stepped through by hand, nobody vouched for it
-    if problems:
+    if (run / DONE).is_file() and (problems := verify(run)):  # stepped through by hand, nobody vouched for it
         raise ValueError(f"run {run}: {problems[0]}; run 20_train_complete_model again")
 
 
 def model_card(run: Path, settings: dict) -> str:  # Markdown
     """What the model is, what it was trained on, what was measured, and what was not; text in model_card.md."""
     made, calibration = _read(run / "environment.json"), _read(run / "calibration.json")
-    versions = [f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")]
     bounded = ["value", "low", "high"]
-    beside = {  # other runs of the same study, backbone and seed
-        step: run.absolute().parents[2] / step / safe_name(settings["backbone"]) / f"seed{settings['seed']}" / "tables"
-        for step in ("generalization", "robustness")
-    }
+    # Other runs of the same study, backbone and seed.
+    study, place = run.absolute().parents[2], Path(safe_name(settings["backbone"]), f"seed{settings['seed']}", "tables")
     recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     words = {
         "natures": ", ".join(settings["classes"]),
         "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
-        "versions": ", ".join(versions),
+        "versions": ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
         "test": _markdown(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
-        "architectures": _markdown(beside["generalization"] / "by_architecture.csv", recall),
-        "robustness": _markdown(beside["robustness"] / "robustness.csv", ["condition", "metric", *bounded]),
+        "architectures": _markdown(study / "generalization" / place / "by_architecture.csv", recall),
+        "robustness": _markdown(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),
     }
     template = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
     return template.format(**settings, **{name: made[name] for name in ("date", "device", "commit")}, **words)
@@ -141,11 +140,10 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
 
 def _markdown(path: Path, columns: list[str]) -> str:
     if not path.is_file():
-        return "Not measured in this study."
-    table = pd.read_csv(path)[columns]
-    rows = [[f"{v:.3f}" if isinstance(v, float) else str(v) for v in row] for row in table.itertuples(index=False)]
-    rows = [["undefined" if value == "nan" else value for value in row] for row in rows]
-    return "\n".join(f"| {' | '.join(row)} |" for row in [columns, ["---"] * len(columns), *rows])
+        return "Not measured when this card was written."
+    how = {"sep": "|", "index": False, "float_format": "%.3f", "na_rep": "undefined"}
+    head, *rows = pd.read_csv(path)[columns].to_csv(**how).splitlines()
+    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in [head, "|".join(["---"] * len(columns)), *rows])
 
 
 def _read(path: Path) -> dict:

@@ -152,8 +152,9 @@ def read_picture(
         if thumbnail:
             image.thumbnail((_THUMBNAIL, _THUMBNAIL))
             image.save(small, "JPEG", quality=80)
-    except ImageProblem as problem:
-        return Picture(np.empty(0, np.uint8), problem=str(problem).removeprefix(f"{file.path}: "))
+    except ImageProblem as problem:  # without the path, which the row has, and the cure of a data set
+        reason = str(problem).removeprefix(str(file.path)).lstrip(": ").split("; ")[0]
+        return Picture(np.empty(0, np.uint8), problem=reason)
     except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
         return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
     return Picture(np.stack(made), kind, width, height, small.getvalue())

@@ -4,12 +4,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfxlib.evaluate import unsure_band
 from dfxlib.names import CLASSES
 from dfxlib.residual import BLOCK, luma_residual, residual_spectrum
 from dfxlib.style import NATURE_COLOURS, label_of
+
+_SHAPE, _DIFFERENCE = 20, 10  # dB, ends of the colours
 
 
 def plot_scores(table: pd.DataFrame, calibration: dict) -> Figure:
@@ -45,49 +48,55 @@ def plot_votes(said: np.ndarray, p: np.ndarray, labels: list[str]) -> Figure:
 
 def plot_maps(squares: np.ndarray, maps: np.ndarray, ignorant: np.ndarray, labels: list[str]) -> Figure:
     """Each picture, its map a nature ([N, 3, S, S]), and the same maps of shuffled weights beside them."""
-    columns = [("the model", maps, nature) for nature in range(3)]
-    columns += [("shuffled weights", ignorant, nature) for nature in range(3)]
-    size = (11, 1.55 * len(squares) + 0.5)
-    figure, axes = plt.subplots(len(squares), 7, figsize=size, layout="constrained", squeeze=False)
+    how = {"figsize": (11, 1.55 * len(squares) + 0.5), "subplot_kw": {"xticks": [], "yticks": []}}
+    figure, axes = plt.subplots(len(squares), 7, layout="constrained", squeeze=False, **how)
     for row, square, label in zip(axes, squares, labels):
         row[0].imshow(square, interpolation="nearest")
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-        row[0].set(xticks=[], yticks=[])
-    for column, (whose, values, nature) in enumerate(columns, 1):
-        for axis, own in zip(axes[:, column], values[:, nature]):
+    for column, below in enumerate(axes.T[1:]):
+        whose, values = (("the model", maps), ("shuffled weights", ignorant))[column // 3]
+        for axis, own in zip(below, values[:, column % 3]):
             axis.imshow(own, cmap="magma", vmin=0)
             axis.set_axis_off()
-        name = CLASSES[nature]
-        axes[0, column].set_title(f"{label_of(name)},\n{whose}", fontsize=8, color=NATURE_COLOURS[name])
+        name = CLASSES[column % 3]
+        below[0].set_title(f"{label_of(name)},\n{whose}", fontsize=8, color=NATURE_COLOURS[name])
     return figure
 
 
 def plot_residuals(pictures: list[np.ndarray], spectra: np.ndarray, labels: list[str]) -> Figure:
-    """Residual of each picture [H, W, 3], its spectrum, and that beside each nature's mean ([3, 32 * 32])."""
-    size = (10, 1.75 * len(pictures) + 0.7)
-    figure, axes = plt.subplots(len(pictures), 5, figsize=size, layout="constrained", squeeze=False)
-    frequencies = {"extent": (-0.5, 0.5, 0.5, -0.5)}  # cycles a pixel
-    for row, picture, label in zip(axes, pictures, labels):
-        own = residual_spectrum(picture)
-        middle = slice(max(0, picture.shape[0] // 2 - 64), picture.shape[0] // 2 + 64)
-        across = slice(max(0, picture.shape[1] // 2 - 64), picture.shape[1] // 2 + 64)
+    """Above, mean spectra of the natures [3, 32 * 32]; below, the residual and spectrum of each picture [H, W, 3].
+
+    Spectra are in dB about their own mean, with the power of the whole residual below them;
+    beside a picture's, what it has more or less than each nature's mean.
+    """
+    how = {"figsize": (10, 1.75 * len(pictures) + 3), "subplot_kw": {"xticks": [], "yticks": []}}
+    figure, axes = plt.subplots(1 + len(pictures), 5, layout="constrained", **how)
+    means = [_show_spectrum(axis, mean) for axis, mean in zip(axes[0, 2:], spectra)]
+    for row, picture, label in zip(axes[1:], pictures, labels):
+        middle, across = (slice(max(0, side // 2 - 64), side // 2 + 64) for side in picture.shape[:2])
         row[0].imshow(luma_residual(picture)[middle, across], cmap="grey", vmin=-10, vmax=10, interpolation="nearest")
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-        level = 10 * np.log10(own + 1e-3).reshape(BLOCK, BLOCK)
-        row[1].imshow(level, cmap="magma", vmin=-10, vmax=25, **frequencies)
-        for axis, mean in zip(row[2:], spectra):
-            ratio = 10 * np.log10((own + 1e-3) / (mean + 1e-3)).reshape(BLOCK, BLOCK)
-            shown = axis.imshow(np.nan_to_num(ratio), cmap="RdBu_r", vmin=-12, vmax=12, **frequencies)
-            if np.isnan(mean).any():
-                axis.text(0, 0, "not known", ha="center", va="center", fontsize=8)
-        for axis in row:
-            axis.set(xticks=[], yticks=[])
-    axes[0, 0].set_title("residual of the middle,\n-10 to 10 grey levels", fontsize=8)
-    axes[0, 1].set_title("its spectrum,\n-10 to 25 dB", fontsize=8)
-    for axis, name in zip(axes[0, 2:], CLASSES):
-        axis.set_title(f"against the mean\n{label_of(name)} image", fontsize=8, color=NATURE_COLOURS[name])
-    figure.colorbar(shown, ax=axes[:, -1], label="dB", extend="both")
+        own = _show_spectrum(row[1], residual_spectrum(picture))
+        for axis, mean in zip(row[2:], means):
+            axis.imshow(own - mean, cmap="RdBu_r", vmin=-_DIFFERENCE, vmax=_DIFFERENCE)
+    for axis in axes[0, :2]:
+        axis.set_axis_off()
+    axes[1, 0].set_title("residual of the middle,\n-10 to 10 grey levels", fontsize=8)
+    axes[1, 1].set_title("its spectrum", fontsize=8)
+    for above, below, name in zip(axes[0, 2:], axes[1, 2:], CLASSES):
+        above.set_title(f"mean spectrum,\n{label_of(name)} images", fontsize=8, color=NATURE_COLOURS[name])
+        below.set_title(f"difference from that,\n{label_of(name)}", fontsize=8, color=NATURE_COLOURS[name])
+    figure.colorbar(axes[1, 1].images[0], ax=axes[0, -1], label="dB about the mean", extend="both")
+    figure.colorbar(axes[1, 2].images[0], ax=axes[1:, -1], label="dB", extend="both")
     return figure
+
+
+def _show_spectrum(axis: Axes, spectrum: np.ndarray) -> np.ndarray:  # [32, 32] dB about its own mean
+    power = spectrum.mean() + 1e-3
+    decibels = 10 * np.log10(spectrum / power + 1e-3).reshape(BLOCK, BLOCK)  # the filter leaves nothing at frequency 0
+    axis.imshow(decibels - decibels.mean(), cmap="magma", vmin=-_SHAPE, vmax=_SHAPE)
+    axis.set_xlabel("not known" if np.isnan(power) else f"level {10 * np.log10(power):.0f} dB", fontsize=7)
+    return decibels - decibels.mean()
 
 
 def plot_neighbours(rows: list[tuple[np.ndarray, str, list[tuple[np.ndarray, str, str]]]]) -> Figure:

@@ -52,6 +52,12 @@ def agreement(maps: np.ndarray, others: np.ndarray) -> np.ndarray:  # [B, K, S, 
     return np.array([spearmanr(one, other).statistic for one, other in pairs]).reshape(maps.shape[:2])
 
 
+def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights
+    """How many maps show the picture rather than what was learned, as a sentence; a flat map has no agreement."""
+    told = f"Of {np.isfinite(alike).sum()} maps {(alike > 0.5).sum()} agree with those of shuffled weights above 0.5"
+    return f"{told}: these mostly show the picture, not what was learned."
+
+
 @torch.no_grad()
 def votes(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S] uint8 -> [B, 3]
     """What each base model says by itself: its probability of its own nature, uncalibrated.

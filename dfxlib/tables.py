@@ -42,7 +42,7 @@ def read_table(
     missing = sorted((needed or set()) - set(table.columns))
     if missing:
         columns = ", ".join(table.columns)
-        raise ValueError(f"table {file} lacks the columns {', '.join(missing)}; it has {columns}; check the layout")
+        raise ValueError(f"table {file} lacks the columns {', '.join(missing)}; it has {columns}; check its header")
     return table, ""
 
 

@@ -1,6 +1,7 @@
 """The measuring functions of benchmarks/ run on little, so that they keep up with what they measure."""
 
 import copy
+import json
 import sys
 from pathlib import Path
 
@@ -83,3 +84,23 @@ def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> 
     assert benchmark.folder_rate(opened, files, 2) > 0
     assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
     assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()
+
+
+def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import detect_folder as benchmark
+
+    monkeypatch.setattr(benchmark, "SIDE", 32)
+    tried, rate = [], benchmark.bare_rate
+    monkeypatch.setattr(benchmark, "bare_rate", lambda *given: tried.append(given[2]) or rate(*given))
+    benchmark.speed("resnet18", benchmark.plant(tmp_path / "images", 5, side=32), 1)
+    assert set(tried) == {1, 4} and "images a second by itself" in capsys.readouterr().out
+
+
+def test_medians_of_numpy_are_kept_as_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import measure
+
+    monkeypatch.setattr(measure, "RESULTS", tmp_path)
+    assert not measure.report("some", {"seconds": (np.median([1.0, 4.0]), "<=", 2)})
+    assert json.loads((tmp_path / "some.json").read_text())["figures"]["seconds"]["held"] is False

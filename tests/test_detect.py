@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from dfxlib.files import write_vouched
 from dfxlib.images import to_square
 from dfxlib.manifest import build_manifest, write_manifest
 from dfxlib.names import CLASSES
+from dfxlib.parallel import BATCH_VARIABLE
 from dfxlib.perturb import jpeg
 from dfxlib.train import to_input
 
@@ -91,7 +94,7 @@ def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, 
     assert row["p_fake"] == pytest.approx(p_fake[0], abs=1e-5)
     assert (row["p_fake_low"], row["p_fake_high"]) == pytest.approx((p_fake.min(), p_fake.max()), abs=1e-5)
     assert row["holds"] == ("yes" if len(set(p_fake >= CALIBRATION["threshold"])) == 1 else "no")
-    assert row["nature"] == CLASSES[p[0].argmax()] and (row["width"], row["height"]) == (50, 40)
+    assert row["likeliest"] == CLASSES[p[0].argmax()] and (row["width"], row["height"]) == (50, 40)
     assert "50 x 40 pixels, training had sides of 32" in row["unlike"]
 
 
@@ -204,7 +207,7 @@ def test_lines_on_the_screen_say_what_the_table_says(model: Path, folder: Path, 
         first,
     )
     assert second.endswith("empty.png: empty file")
-    assert re.fullmatch(r"2 files, 1 (fake|real), 1 with a problem", last)
+    assert re.fullmatch(r"2 images, 1 (fake|real), 1 with a problem", last)
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(model: Path, folder: Path, tmp_path: Path) -> None:
@@ -214,6 +217,10 @@ def test_the_page_needs_nothing_else_and_escapes_names(model: Path, folder: Path
     assert "&lt;b&gt;&amp;.png" in page and "<b>" not in page
     assert page.count('src="data:image/jpeg;base64,') == 5 and not re.search(r'(src|href)="(?!data:)', page)
     assert "empty file" in page and "no proof" in page
+    assert f"<p>{model.name}: timm:test_resnet, trained on manifest 000000000000; {date.today()}</p>" in page
+    assert re.search(r"<br><strong>(fake|real)</strong> [01]", page), "the verdict first"
+    tags = r'<span class="warning">(does not hold|unlike the training data: [^<]+)</span>'
+    assert len(re.findall(tags, page)) == page.count('class="warning"') and '<tr class="warning' not in page
     assert len(table_of(tmp_path / "scores.csv")) == 10
 
 
@@ -221,7 +228,7 @@ def test_a_long_page_ends_with_a_count(tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, "") | {"path": "a.png", "problem": "empty file", "thumbnail": b""}
     save_rows([row] * 1003, page=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<tr") == 1000 and "1003 files, 1003 with a problem; 3 more" in page
+    assert page.count("<tr class") == 1000 and "1003 images, 1003 with a problem; 3 more" in page
 
 
 def test_a_run_that_dies_leaves_the_earlier_table(tmp_path: Path) -> None:
@@ -231,10 +238,59 @@ def test_a_run_that_dies_leaves_the_earlier_table(tmp_path: Path) -> None:
         yield dict.fromkeys(COLUMNS, "") | {"path": "a.png", "problem": "empty file", "thumbnail": b""}
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(
+        KeyboardInterrupt, match=r"interrupted after 1 image, 1 with a problem; see .*scores\.partial\.csv"
+    ):
         save_rows(rows(), table=tmp_path / "scores.csv", page=tmp_path / "page.html")
-    assert [path.name for path in tmp_path.iterdir()] == ["scores.csv"]
+    assert {path.name for path in tmp_path.iterdir()} == {"scores.csv", "scores.partial.csv"}
     assert (tmp_path / "scores.csv").read_text() == "earlier\n"
+    assert list(table_of(tmp_path / "scores.partial.csv")["path"]) == ["a.png"]
+
+
+def start(*arguments: object) -> subprocess.Popen:
+    """`python -m dfxlib detect` in the background, without progress bars and with lines as they come."""
+    variables = environment(ROOT) | {"PYTHONUNBUFFERED": "1", BATCH_VARIABLE: "1"}
+    command = [sys.executable, "-m", "dfxlib", "detect", *map(str, arguments), "--workers", "1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=variables, **pipes)
+
+
+def test_a_terminated_detection_says_what_it_kept(model: Path, tmp_path: Path) -> None:
+    planted(tmp_path / "many", 3000)
+    with start(model, tmp_path / "many", "--out", tmp_path / "scores.csv", "--batch-size", 1) as process:
+        while not any(path.stat().st_size for path in tmp_path.glob(".scores.*")):  # the first rows are written
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        process.terminate()
+        told = process.communicate(timeout=60)[1].splitlines()[-1]
+    assert process.returncode == 143
+    kept = table_of(tmp_path / "scores.partial.csv")
+    assert re.search(rf"stopped by SIGTERM after {len(kept)} images, .*; see .*/scores\.partial\.csv$", told)
+    assert {path.name for path in tmp_path.iterdir()} == {"many", "scores.partial.csv"}
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(model: Path, tmp_path: Path) -> None:
+    files = planted(tmp_path / "many", 3000)
+    with start(model, files[0].path.parent) as process:
+        assert "000.png: " in process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_without_any_verdict_the_exit_code_says_so(model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+    assert call(model, folder / "words.png") == 1
+    assert capsys.readouterr().out.endswith("\n1 image, 1 with a problem\n")
+    (folder / "only").mkdir()
+    (folder / "notes.txt").rename(folder / "only" / "notes.txt")
+    (folder / "empty.png").rename(folder / "only" / "empty.png")
+    assert call(model, folder / "only") == 1
+    assert capsys.readouterr().out.endswith("\n1 image, 1 with a problem, 1 other\n")
+
+
+def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(opened: Opened, tmp_path: Path) -> None:
+    (row,) = detect(opened, [ImageFile(tmp_path / "gone.png")], workers=1)
+    assert row["problem"] == "cannot be read (No such file or directory)"
 
 
 class TestMistakes:
@@ -268,10 +324,23 @@ class TestMistakes:
         assert "is damaged: model.safetensors does not match its checksum" in self.told(capsys, copy, folder)
         older = (copy / "model.json").read_text().replace('"format": 1', '"format": 0')
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
-        assert "has format 0, of an older version of dfxlib" in self.told(capsys, copy, folder)
+        assert "has format 0; this dfxlib reads format 1; export the run again" in self.told(capsys, copy, folder)
 
     def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
         assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
+
+    @pytest.mark.parametrize("count", [-1, 0])
+    def test_no_processes(self, opened: Opened, folder: Path, count: int) -> None:
+        with pytest.raises(ValueError, match=f"workers is {count}; expected at least 1"):
+            next(detect(opened, [ImageFile(folder / "0.png")], workers=count))
+
+    def test_one_file_for_table_and_page(
+        self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        sentence = "--out and --html are both one.html; give each a file of its own"
+        told = self.told(capsys, tmp_path / "no model", folder, "--out", "one.html", "--html", tmp_path / "one.html")
+        assert sentence in told and not [*tmp_path.glob("*.html")]
 
     @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
     def test_a_place_that_cannot_be_written_is_told_first(

@@ -20,7 +20,7 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from samples import write_notebook
 
-from dfxlib import engine
+from dfxlib import engine, signals
 from dfxlib.__main__ import main
 from dfxlib.devices import own_device
 from dfxlib.execute import DONE, check_parameters, execute, read_parameters, verify
@@ -200,7 +200,7 @@ def test_a_limit_ends_a_run_with_a_failed_cell_and_code_124(
 
 
 def test_the_limit_of_a_run_counts_from_its_start() -> None:
-    with pytest.raises(engine.RunLimitExceeded, match="longer than its limit of 1 s"), engine.stoppable(1):
+    with pytest.raises(signals.RunLimitExceeded, match="longer than its limit of 1 s"), signals.stoppable(1):
         time.sleep(30)
 
 
@@ -245,7 +245,7 @@ def test_a_signal_stops_the_kernel_and_marks_the_run(
 
 
 @pytest.mark.parametrize(
-    "error, complains", [(engine.Terminated, False), (engine.DeadKernelError, False), (ValueError, True)]
+    "error, complains", [(signals.Terminated, False), (engine.DeadKernelError, False), (ValueError, True)]
 )
 def test_a_task_complains_after_its_end_of_a_fault_and_not_of_a_signal(
     error: type[BaseException], complains: bool, caplog: pytest.LogCaptureFixture

@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import papermill
 import pytest
@@ -113,3 +114,17 @@ def test_defaults_are_the_demonstration(stem: str, step: str) -> None:
 def test_the_demonstration_holds_out_what_the_set_names_as_unseen() -> None:
     demo = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())
     assert tuple(demo["unseen"]) == UNSEEN
+
+
+@pytest.mark.parametrize(
+    ("root", "own", "told"),
+    [("data", "1", "are not those that this model was trained on"), ("", "0", "of the study are not at hand")],
+)
+def test_neighbours_are_training_images_of_this_model_or_none(
+    root: str, own: str, told: str, capsys: pytest.CaptureFixture
+) -> None:
+    """A published model may come from elsewhere, while the study at hand has training images of its own."""
+    (cell,) = [cell for cell in cells(ROOT / "notebooks" / "60_detect_images.ipynb") if cell["id"] == "nearest"]
+    opened = SimpleNamespace(settings={"manifest_hash": own})
+    exec(source(cell), {"has_study": True, "data_root": root, "manifest_hash": "0", "opened": opened})
+    assert told in capsys.readouterr().out

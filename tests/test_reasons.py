@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dfxlib.models import DeepFeatureXNet
 from dfxlib.plots_reasons import plot_maps, plot_neighbours, plot_residuals, plot_scores, plot_votes
-from dfxlib.reasons import agreement, randomised, sensitivity_maps, smooth, votes
-from dfxlib.residual import BLOCK
+from dfxlib.reasons import agreement, judge, randomised, sensitivity_maps, smooth, votes
+from dfxlib.residual import BLOCK, residual_spectrum
 from dfxlib.train import to_input
 
 
@@ -79,6 +79,11 @@ def test_shuffled_weights_make_other_maps_and_leave_the_model_alone(
     assert agreement(maps, -maps) == pytest.approx(-np.ones((3, 3)))
 
 
+def test_maps_that_shuffled_weights_make_too_are_counted() -> None:
+    alike = np.array([[0.9, 0.51, 0.5], [-0.9, 0.2, np.nan]])
+    assert judge(alike).startswith("Of 5 maps 2 agree with those of shuffled weights above 0.5: these mostly show the ")
+
+
 def test_votes_are_those_of_the_base_models(trained_model: DeepFeatureXNet, images: Tensor) -> None:
     said = votes(trained_model, images)
     with torch.no_grad():
@@ -114,6 +119,20 @@ def test_figures_show_every_picture_and_survive_what_is_undefined(maps: np.ndarr
     assert all(bar.get_width() == 0 for bar in bars)
     assert len(drawn(lambda: plot_maps(pictures, maps, maps, labels)).axes) == 3 * 7
     unknown = np.full((3, BLOCK**2), np.nan)
-    assert len(drawn(lambda: plot_residuals(list(pictures), unknown, labels)).axes) == 3 * 5 + 1
+    assert len(drawn(lambda: plot_residuals(list(pictures), unknown, labels)).axes) == 4 * 5 + 2
     near = [(pictures[0], "a", [(pictures[1], "real", "x"), (pictures[2], "dm_generated", "y")])]
     assert len(drawn(lambda: plot_neighbours(near)).axes) == 3
+
+
+def test_spectra_of_a_picture_and_of_the_means_compare_in_shape_and_not_in_level() -> None:
+    """Ten times the power has the same shape; the means themselves are shown, with their levels."""
+    picture = squares(1)[0]
+    own = residual_spectrum(picture)
+    slope = np.exp(np.linspace(-1, 1, BLOCK**2))
+    axes = drawn(lambda: plot_residuals([picture], np.stack([own / 10, own * slope, own]), ["a"])).axes[:10]
+    shown = {number: np.asarray(axis.images[0].get_array()) for number, axis in enumerate(axes) if axis.images}
+    assert set(shown) == {2, 3, 4, 5, 6, 7, 8, 9}, "three means above; residual, spectrum and three differences below"
+    assert np.abs(shown[7]).max() < 0.01 and np.abs(shown[9]).max() < 1e-9 and np.abs(shown[8]).max() > 4
+    assert shown[2] == pytest.approx(shown[6], abs=0.01) and shown[6].mean() == pytest.approx(0, abs=1e-9)
+    levels = [int(axes[number].get_xlabel().removeprefix("level ").removesuffix(" dB")) for number in (2, 4, 6)]
+    assert levels[0] + 10 == pytest.approx(levels[1], abs=1) and levels[1] == levels[2]
