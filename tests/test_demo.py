@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from dfxlib.demo import (
@@ -18,6 +19,7 @@ from dfxlib.demo import (
     scenes,
     shown_by,
 )
+from dfxlib.demo.gan_like import StripConv2d
 from dfxlib.demo.render import undelivered
 
 SMALL = 24
@@ -189,3 +191,12 @@ def test_every_architecture_can_show_a_scene_and_what_the_set_shows_is_among_it(
     assert len(shown) == 3
     for key, pixels in shown.items():
         np.testing.assert_array_equal(everyone[key], pixels)
+
+
+@pytest.mark.parametrize("kernel, stride, side", [(3, 1, 19), (3, 1, 2), (4, 2, 18)])
+def test_a_convolution_by_strips_is_the_convolution(kernel: int, stride: int, side: int) -> None:
+    torch.manual_seed(0)
+    layer = StripConv2d(3, 5, kernel, stride=stride, padding=1).double()
+    images = torch.randn(2, 3, side, side + 1, dtype=torch.float64)
+    whole = torch.nn.functional.conv2d(images, layer.weight, layer.bias, stride, padding=1)
+    torch.testing.assert_close(layer(images), whole, rtol=0, atol=1e-12)

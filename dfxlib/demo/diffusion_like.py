@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dfxlib.demo.gan_like import GanLike, upsample
+from dfxlib.demo.gan_like import GanLike, StripConv2d, upsample
 
 SETTINGS = {
     "dmlike_epsilon_ddim": {"predicts": "epsilon", "sampler": "ddim", "upsampling": "nearest"},
@@ -39,11 +39,11 @@ class Denoiser(nn.Module):
     def __init__(self, *, channels: int, upsampling: str, width: int = 12) -> None:
         super().__init__()
         self.time = nn.Sequential(nn.Linear(2, 32), nn.SiLU(), nn.Linear(32, 5 * width))
-        self.first = nn.Conv2d(channels, width, 3, padding=1)
-        self.down = nn.Conv2d(width, 2 * width, 4, stride=2, padding=1)
-        self.middle = nn.ModuleList(nn.Conv2d(2 * width, 2 * width, 3, padding=1) for _ in "123")
+        self.first = StripConv2d(channels, width, 3, padding=1)
+        self.down = StripConv2d(width, 2 * width, 4, stride=2, padding=1)
+        self.middle = nn.ModuleList(StripConv2d(2 * width, 2 * width, 3, padding=1) for _ in "123")
         self.up = upsample(upsampling, 2 * width, width)
-        self.last = nn.Conv2d(width, channels, 3, padding=1)
+        self.last = StripConv2d(width, channels, 3, padding=1)
 
     def forward(self, noisy: Tensor, time: Tensor) -> Tensor:  # [B, C, H, W], [B] -> [B, C, H, W]
         width = self.first.out_channels
@@ -77,7 +77,7 @@ class DiffusionLike(nn.Module):
             width=20 if latent else 12,
         )
         # noise of the photograph's level, coloured by a learned filter: modelled after the camera
-        self.grain = nn.Conv2d(3, 3, 3, padding=1, bias=False)
+        self.grain = StripConv2d(3, 3, 3, padding=1, bias=False)
         self.register_buffer("spread", torch.ones(1))  # standard deviation of the latent code
 
     def coefficients(self, time: Tensor) -> tuple[Tensor, Tensor]:  # [B] -> signal, noise
