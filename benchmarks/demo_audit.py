@@ -15,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 from PIL import Image
 
 from dfxlib import baselines
-from dfxlib.demo import SCENES, UNSEEN, render_demo
+from dfxlib.demo import UNSEEN, render_demo
+
+STUDY = yaml.safe_load((Path(__file__).parents[1] / "studies" / "demo.yaml").read_text())
 
 LIMITS = {  # what the set must show; None: no bound
     "metadata": (None, 0.36),
@@ -84,7 +87,7 @@ def audit(rows: pd.DataFrame, pixels: list[np.ndarray]) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("root", type=Path)
-    parser.add_argument("--scenes", type=int, default=SCENES)
+    parser.add_argument("--scenes", type=int, default=STUDY["demo_scenes"])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)
     parser.add_argument("--unseen", action="store_true", help="with unseen architectures")

@@ -15,7 +15,7 @@ _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem
 _LOOP = ("epochs", "augment", "patience", "clip_norm")
 _BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
 _COMPLETE = ("head", "without", *_LOOP)
-_RISKS = ("decided", "real called fake", "fake called real")
+_RISKS = ("decided", "wrong among the decided", "real called fake", "fake called real")
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
 #: Figures above this size stay in the run's folder and out of the repository.
@@ -271,8 +271,9 @@ def readme_table(results: Path) -> str:  # Markdown
         area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
         sizes = "{main_images} + {other_images}".format(**facts)
         lines.append(f"| {folder.parent.name} | {facts['main_share']} | {area} | {sizes} |")
-    lines += ["", "| images | decided at the frozen band | real called fake | fake called real | promised |"]
-    lines.append("|---|---|---|---|---|")
+    heads = ("images", "decided at the frozen band", "of these wrong", "of all real called fake")
+    lines += ["", f"| {' | '.join((*heads, 'of all fakes called real', 'promised'))} |"]
+    lines.append("|---|---|---|---|---|---|")
     for path in sorted(results.glob("generalization/*/seed*/tables/unsure.csv")):
         for split, rows in pd.read_csv(path).groupby("split", sort=False):
             risk = rows.set_index("metric")

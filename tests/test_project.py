@@ -51,6 +51,17 @@ def test_the_readme_repeats_the_published_numbers(results: Path) -> None:
     assert block.group(1) == readme_table(results)
 
 
+def test_the_readme_repeats_the_base_models_at_the_papers_main_share() -> None:
+    block = re.search(r"<!-- share09 -->\n(.*?)\n<!-- /share09 -->", README, re.S).group(1)
+    measured = pd.read_csv(ROOT / "benchmarks" / "results" / "demo_images.csv").query("main_share == 0.9")
+    for nature, rows in measured.groupby("base_model"):
+        areas = [
+            "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**row)
+            for row in rows.sort_values("scenes").to_dict("records")
+        ]
+        assert f"| {nature} | {' | '.join(areas)} |" in block
+
+
 def test_every_file_that_the_readme_names_exists() -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
     assert links
