@@ -19,7 +19,7 @@ _RISKS = ("decided", "wrong among the decided", "real called fake", "fake called
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
 #: Figures above this size stay in the run's folder and out of the repository.
-LARGEST_FIGURE = 200_000  # bytes
+LARGEST_FIGURE = 350_000  # bytes
 
 #: Suffixes of what is published. A target that holds other files is not replaced.
 MARK = ".published"
