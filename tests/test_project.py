@@ -68,6 +68,15 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_published_audit_of_the_demonstration_lies_where_the_set_was_made_to_lie() -> None:
+    audit = pd.read_csv(ROOT / "results" / "demo" / "manifest" / "tables" / "baselines.csv").set_index("method")[
+        "value"
+    ]
+    assert audit["metadata"] == pytest.approx(1 / 3), "nothing but chance in mode, size and format"
+    assert audit["bytes"] <= 0.5 and audit["scalars"] <= 0.5, "or noise and sharpness tell natures apart"
+    assert 0.6 <= audit["spectrum"] <= 0.9, "neither without traces nor solved by them"
+
+
 def test_published_results_name_their_environment_and_manifest() -> None:
     for metrics in (ROOT / "results" / "demo").rglob("metrics.json"):
         assert (metrics.parent / "environment.json").is_file()
