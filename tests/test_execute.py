@@ -323,7 +323,7 @@ def test_two_jobs_inside_one_allocation_of_slurm_have_a_gpu_each_and_the_next_sa
                 monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
             assert seen == ["0", "1"]
         assert capsys.readouterr().err == ""
-        with pytest.raises(engine.RunLimitExceeded), engine.stoppable(1), own_device():
+        with pytest.raises(signals.RunLimitExceeded), signals.stoppable(1), own_device():
             pass
         assert capsys.readouterr().err == "waiting for a GPU: other jobs have 0, 1\n"
 
