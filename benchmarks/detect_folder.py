@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 from feature_extraction import PeakRssAnon, net_of
-from measure import report
+from measure import noisy_picture, report
 from PIL import Image
 
 from dfxlib.checkpoint import save_model
@@ -61,9 +61,7 @@ def plant(folder: Path, count: int, *, side: int) -> list[ImageFile]:
     for number in range(count):
         path = folder / f"{number:06d}.png"
         if number < 100:
-            coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
-            pixels = np.asarray(coarse) + random.normal(0, 4, (side, side, 3))
-            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+            noisy_picture(random, side).save(path)
         else:
             os.link(files[number % 100].path, path)
         files.append(ImageFile(path))

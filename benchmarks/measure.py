@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from dfxlib.files import write_text_atomic
 from dfxlib.record import describe_environment
 
 RESULTS = Path(__file__).parent / "results"
+
+
+def noisy_picture(random: np.random.Generator, side: int) -> Image.Image:
+    """Between smooth and noisy, so that it takes as long to decode and encode as a photograph."""
+    smooth = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
+    noisy = np.asarray(smooth) + random.normal(scale=4, size=(side, side, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
 def report(name: str, figures: dict[str, tuple[float, str, float]], **details: object) -> bool:

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from measure import report
-from PIL import Image
+from measure import noisy_picture, report
 
 from dfxlib.features import perturbed_features
 from dfxlib.images import perturbed_squares
@@ -31,10 +30,8 @@ def pictures(folder: Path, images: int, side: int) -> pd.DataFrame:  # manifest 
     """Smooth pictures with noise, as PNG."""
     random, names = np.random.default_rng(0), []
     for number in range(images):
-        smooth = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((side, side))
-        noisy = np.asarray(smooth) + random.normal(scale=3, size=(side, side, 3))
         names.append(f"{number:05d}.png")
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(folder / names[-1])
+        noisy_picture(random, side).save(folder / names[-1])
     return pd.DataFrame({"path": names, "problem": "", "container": "", "row": -1})
 
 

@@ -94,9 +94,10 @@ def plot_residuals(pictures: list[np.ndarray], spectra: np.ndarray, labels: list
 def _show_spectrum(axis: Axes, spectrum: np.ndarray) -> np.ndarray:  # [32, 32] dB about its own mean
     power = spectrum.mean() + 1e-3
     decibels = 10 * np.log10(spectrum / power + 1e-3).reshape(BLOCK, BLOCK)  # the filter leaves nothing at frequency 0
-    axis.imshow(decibels - decibels.mean(), cmap="magma", vmin=-_SHAPE, vmax=_SHAPE)
+    decibels -= decibels.mean()
+    axis.imshow(decibels, cmap="magma", vmin=-_SHAPE, vmax=_SHAPE)
     axis.set_xlabel("not known" if np.isnan(power) else f"level {10 * np.log10(power):.0f} dB", fontsize=7)
-    return decibels - decibels.mean()
+    return decibels
 
 
 def plot_neighbours(rows: list[tuple[np.ndarray, str, list[tuple[np.ndarray, str, str]]]]) -> Figure:

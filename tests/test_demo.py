@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 
 from dfxlib.demo import (
     ARCHITECTURES,
     MARKER,
-    SCENES,
     UNFINISHED,
     UNSEEN,
     expected_files,
@@ -90,7 +90,8 @@ def test_architectures_are_as_many_as_promised() -> None:
     assert all("like" in a for a, n in ARCHITECTURES.items() if n != "real")
     shown = {a for scene in range(SMALL) for a in shown_by(scene).values()}
     assert shown == set(ARCHITECTURES)
-    assert 5000 <= len(expected_files(SCENES)) <= 8000
+    study = yaml.safe_load((Path(__file__).parents[1] / "studies" / "demo.yaml").read_text())
+    assert 5000 <= len(expected_files(study["demo_scenes"])) <= 8000
 
 
 def test_files_do_not_tell_the_nature(small_set: Path) -> None:
@@ -181,7 +182,7 @@ def test_weights_are_small_and_complete() -> None:
 @pytest.mark.parametrize("wrong", [{"scenes": 0}, {"seed": -1}])
 def test_wrong_settings_are_refused(tmp_path: Path, wrong: dict) -> None:
     with pytest.raises(ValueError, match="expected at least"):
-        render_demo(tmp_path / "set", **wrong)
+        render_demo(tmp_path / "set", **{"scenes": 1} | wrong)
 
 
 def test_every_architecture_can_show_a_scene_and_what_the_set_shows_is_among_it() -> None:

@@ -77,8 +77,10 @@ def test_usable_cores_are_those_of_this_process() -> None:
 
 
 def test_workers_do_not_outlive_a_parent_that_was_killed() -> None:
-    script = "from test_parallel import *\nfor p in map_processes(process_of, range(4), workers=2, chunk=1):"
-    script += "\n    print(p, flush=True)\ntime.sleep(600)"
+    script = "import time\nfrom test_parallel import map_processes, process_of\n"
+    script += (
+        "for p in map_processes(process_of, range(4), workers=2, chunk=1):\n    print(p, flush=True)\ntime.sleep(600)"
+    )
     folders = os.pathsep.join(str(folder) for folder in (Path(__file__).parent, Path(__file__).parents[1]))
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": folders}

@@ -38,14 +38,13 @@ UNSEEN: tuple[str, ...] = (
     "ganlike_pixelshuffle_lsgan",
     "dmlike_flow_euler",
 )
-SCENES = 2000  # three images each
 SCENES_OF_UNSEEN = 5  # every fifth scene is shown by unseen architectures only
 VERSION = 2  # raise it when code changes what is rendered
 MARKER, UNFINISHED = "demo.json", "demo.unfinished.json"
 CHUNK = 20  # scenes that a worker renders at a time
 
 
-def render_demo(root: Path | str, *, scenes: int = SCENES, seed: int = 0, workers: int | None = None) -> None:
+def render_demo(root: Path | str, *, scenes: int, seed: int = 0, workers: int | None = None) -> None:
     """Write root/<nature>/<architecture>/scene000123.png: 64 x 64 RGB, three files a scene.
 
     Scene numbers stand for content: each scene is shown once by an architecture of each nature.
