@@ -172,11 +172,11 @@ def main() -> None:
     load = os.getloadavg()
     with tempfile.TemporaryDirectory() as folder:
         files = plant(Path(folder, "images"), args.images, side=SIDE)
-        stages = {
+        stages = {  # memory first: what the others leave behind is not its own
+            "memory": lambda: memory(Path(folder), args.files),
             "resnet18": lambda: speed("resnet18", files, args.rounds),
             "densenet121": lambda: speed("densenet121", files[: args.images_densenet], args.rounds),
             "first verdict": lambda: first_verdict("resnet18", Path(folder), files, args.rounds),
-            "memory": lambda: memory(Path(folder), args.files),
         }
         found = {}
         for name, measure in stages.items():
