@@ -342,6 +342,18 @@ class TestMistakes:
         told = self.told(capsys, tmp_path / "no model", folder, "--out", "one.html", "--html", tmp_path / "one.html")
         assert sentence in told and not [*tmp_path.glob("*.html")]
 
+    @pytest.mark.parametrize("place", ["list.csv", "0.png"])
+    def test_results_never_take_the_place_of_what_is_read(
+        self, model: Path, folder: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture
+    ) -> None:
+        shutil.copy(folder / "0.png", tmp_path / "0.png")
+        (tmp_path / "list.csv").write_text("path\n0.png\n")
+        before = (tmp_path / place).read_bytes()
+        for option in ("--out", "--html"):
+            told = self.told(capsys, model, tmp_path / "list.csv", option, tmp_path / place)
+            assert f"{option} {tmp_path / place} is among what is read, and would be lost" in told
+        assert (tmp_path / place).read_bytes() == before
+
     @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
     def test_a_place_that_cannot_be_written_is_told_first(
         self, model: Path, folder: Path, place: str, capsys: pytest.CaptureFixture
