@@ -13,6 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from dfxlib.names import CLASSES, NATURES
 from dfxlib.style import NATURE_COLOURS, label_of
 
+_METRIC_LABELS = {
+    "auc": "AUC",
+    "ap": "average\nprecision",
+    "recall_fa1": "recall at 1%\nfalse alarms",
+    "recall_fa5": "recall at 5%\nfalse alarms",
+}
 _MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
 
 
@@ -42,9 +48,12 @@ def plot_perturbations(table: pd.DataFrame) -> Figure:
     """What is no JPEG: metrics by condition as points with intervals; from `evaluate.robustness_table`."""
     others = table[~table["condition"].str.startswith("jpeg")]
     names, metrics = list(pd.unique(others["condition"])), list(pd.unique(others["metric"]))
-    size = (2.1 * len(metrics) + 1.2, 0.3 * len(names) + 1.2)
-    figure, axes = plt.subplots(1, len(metrics), figsize=size, layout="constrained", sharey=True, sharex=True)
-    for axis, metric in zip(axes, metrics):
+    lines = -(-len(metrics) // 4)
+    size = (10, lines * (0.3 * len(names) + 1.3))
+    figure, axes = plt.subplots(lines, 4, figsize=size, layout="constrained", sharey=True)
+    for axis in axes.flat[len(metrics) :]:
+        axis.set_axis_off()
+    for axis, metric in zip(axes.flat, metrics):
         for row in others[others["metric"] == metric].itertuples():
             place = names.index(row.condition)
             colour = "grey" if row.condition == "raw" else "black"
@@ -56,8 +65,8 @@ def plot_perturbations(table: pd.DataFrame) -> Figure:
             if row.condition == "raw":
                 axis.axvline(row.value, color="grey", linestyle="--", linewidth=1)
         axis.set(title=metric.replace("three-way ", "three-way\n"), xlim=(-0.02, 1.02))
-    axes[0].set_yticks(range(len(names)), names)
-    axes[0].invert_yaxis()
+    axes.flat[0].set_yticks(range(len(names)), names)
+    axes.flat[0].invert_yaxis()
     figure.supxlabel("value (95% interval); dashed: raw", fontsize=10)
     sns.despine(figure)
     return figure
@@ -83,7 +92,7 @@ def plot_heat(table: pd.DataFrame, metrics: list[str]) -> Figure:
     """Architectures against metrics; from `architectures.by_architecture`. A dash is undefined."""
     names = table["architecture"] + np.where(table["split"] == "unseen", " (unseen)", "")
     values = table.set_index(names).reindex(columns=metrics).astype(float)
-    size = (0.85 * len(metrics) + 3.5, 0.3 * len(table) + 1.8)
+    size = (0.95 * len(metrics) + 3.5, 0.3 * len(table) + 1.8)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     axis.set_facecolor("#EEEEEE")
     bar = {"label": "value; a dash is undefined"}
@@ -91,7 +100,7 @@ def plot_heat(table: pd.DataFrame, metrics: list[str]) -> Figure:
     for (line, column), value in np.ndenumerate(values.to_numpy()):
         said, colour = ("-", "black") if np.isnan(value) else (f"{value:.2f}", "white" if value < 0.6 else "black")
         axis.text(column + 0.5, line + 0.5, said, ha="center", va="center", color=colour, fontsize=9)
-    axis.set_xticklabels([name.replace("_", "\n") for name in metrics], rotation=0)
+    axis.set_xticklabels([_METRIC_LABELS.get(name, name.replace("_", "\n")) for name in metrics], rotation=0)
     for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
         tick.set_color(NATURE_COLOURS[nature])
     axis.set(xlabel="metric", ylabel="")

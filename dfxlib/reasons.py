@@ -54,8 +54,8 @@ def agreement(maps: np.ndarray, others: np.ndarray) -> np.ndarray:  # [B, K, S, 
 
 def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights
     """How many maps show the picture rather than what was learned, as a sentence; a flat map has no agreement."""
-    told = f"Of {np.isfinite(alike).sum()} maps {(alike > 0.5).sum()} agree with those of shuffled weights above 0.5"
-    return f"{told}: these mostly show the picture, not what was learned."
+    told = f"{(alike > 0.5).sum()} of {np.isfinite(alike).sum()} maps agree with those of shuffled weights above 0.5"
+    return f"{told}; such a map mostly shows the picture, not what was learned."
 
 
 @torch.no_grad()
