@@ -138,12 +138,12 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _publish(options: argparse.Namespace) -> int:
     from dfxlib.files import project_root
-    from dfxlib.report import publish, update_readme
+    from dfxlib.publish import publish, update_readme
 
     copied = publish(options.run, options.results)
     print(f"{len(copied)} files copied to {options.results}")
     if update_readme(project_root() / "README.md", options.results):
-        print("README.md: table of results renewed")
+        print("README.md: tables of results renewed")
     return 0
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import t
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, PROBABILITIES, balanced_accuracy, read_scores, said_natures, same_images
+from dfxlib.evaluate import LOGITS, PROBABILITIES, balanced_accuracy, read_scores, said_natures
 
 OURS = "DeepFeatureX Net"
 
@@ -140,11 +140,11 @@ def compare(
 
 def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list, list]:
     """Both cut to the images that both have: some baselines look at a sample of each architecture."""
-    mine, others = ([same_images(t, other[0])[0] for t in own] for own, other in ((ours, theirs), (theirs, ours)))
-    if mine[0].empty:
+    common = sorted(set(ours[0]["path"]) & set(theirs[0]["path"]))
+    if not common:
         names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
         raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
-    return mine, others
+    return tuple([table.set_index("path", drop=False).loc[common] for table in side] for side in (ours, theirs))
 
 
 def _sizes(draws: stats.Resamples) -> dict:

@@ -224,12 +224,6 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     )
 
 
-def same_images(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables cut to the images that both have, in one order."""
-    common = sorted(set(ours["path"]) & set(theirs["path"]))
-    return tuple(table.set_index("path", drop=False).loc[common].reset_index(drop=True) for table in (ours, theirs))
-
-
 def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts
     said = pd.Categorical(said_natures(scores), CLASSES)
     table = pd.crosstab(pd.Categorical(scores["nature"], CLASSES), said, dropna=False)
@@ -243,16 +237,6 @@ def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 
     before, after = said_natures(clean), said_natures(perturbed)
     draws = stats.resample_clusters(clean["group"].to_numpy(), resamples=resamples)
     return stats.rate_interval(before != after, np.ones(len(clean), dtype=bool), draws)
-
-
-def paired_difference(
-    ours: pd.DataFrame, theirs: pd.DataFrame, *, resamples: int = 2000
-) -> tuple[float, float, float]:  # estimate, low, high
-    """Three-way balanced accuracy of `ours` minus `theirs` on the same images, paired by cluster."""
-    if list(ours["path"]) != list(theirs["path"]):
-        raise ValueError("a paired difference needs the same images in the same order")
-    draws = stats.resample_clusters(ours["group"].to_numpy(), resamples=resamples)
-    return stats.interval(balanced_accuracy(ours, draws) - balanced_accuracy(theirs, draws))
 
 
 def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:

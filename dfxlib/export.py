@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.checkpoint import load_complete_model
-from dfxlib.files import checksum_path, safe_name, sha256_file, write_text_atomic, write_vouched
+from dfxlib.files import checksum_path, require_own, safe_name, sha256_file, write_text_atomic, write_vouched
 from dfxlib.models import REFERENCE_INPUT, DeepFeatureXNet, load_reference_checkpoint
 from dfxlib.names import CLASSES
 from dfxlib.novelty import load_reference
+from dfxlib.tables import markdown
 
 #: Version of the folder's format. Others are refused, never guessed at.
 FORMAT = 1
@@ -90,8 +91,7 @@ def export_model(run: Path, folder: Path) -> Path:
     """
     run, folder = Path(run), Path(folder)
     _require_run(run)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file()):
-        raise ValueError(f"{folder} is not what export wrote before; give a new folder, or remove it yourself")
+    require_own(folder, DESCRIPTION)
     _, settings = load_complete_model(run / WEIGHTS)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -130,20 +130,16 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
         "natures": ", ".join(settings["classes"]),
         "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
         "versions": ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
-        "test": _markdown(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
-        "architectures": _markdown(study / "generalization" / place / "by_architecture.csv", recall),
-        "robustness": _markdown(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),
+        "test": _table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
+        "architectures": _table(study / "generalization" / place / "by_architecture.csv", recall),
+        "robustness": _table(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),
     }
     template = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
     return template.format(**settings, **{name: made[name] for name in ("date", "device", "commit")}, **words)
 
 
-def _markdown(path: Path, columns: list[str]) -> str:
-    if not path.is_file():
-        return "Not measured when this card was written."
-    how = {"sep": "|", "index": False, "float_format": "%.3f", "na_rep": "undefined"}
-    head, *rows = pd.read_csv(path)[columns].to_csv(**how).splitlines()
-    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in [head, "|".join(["---"] * len(columns)), *rows])
+def _table(path: Path, columns: list[str]) -> str:
+    return markdown(pd.read_csv(path)[columns]) if path.is_file() else "Not measured when this card was written."
 
 
 def _read(path: Path) -> dict:

@@ -126,6 +126,12 @@ def require_space(folder: Path, size: int) -> None:  # bytes
         raise OSError(errno.ENOSPC, f"{folder} has {there} free and {needed} are needed; make room or set another")
 
 
+def require_own(folder: Path, mark: str) -> None:
+    """Refuse to replace a folder that others filled: what we write holds a file called `mark`."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file()):
+        raise ValueError(f"{folder} was not written by this command; give a new folder, or remove it yourself")
+
+
 def safe_name(name: str) -> str:
     """`name` as one path component: `timm:x/y` becomes `timm.x_y`."""
     return re.sub(r"[^\w.+-]", "_", name.replace(":", "."))

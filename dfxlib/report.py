@@ -1,28 +1,20 @@
-"""What stands in a study's folder: the runs, whether they are whole, and what is published of them."""
+"""What stands in a study's folder: the runs, whether they are whole, and what they say together."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from dfxlib.compare import OURS, describe
 from dfxlib.execute import DONE, verify
-from dfxlib.files import project_path, safe_name, write_text_atomic
+from dfxlib.files import project_path, safe_name
 from dfxlib.names import CLASSES
 
 _MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
 _LOOP = ("epochs", "augment", "patience", "clip_norm")
 _BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
 _COMPLETE = ("head", "without", *_LOOP)
-_RISKS = ("decided", "wrong among the decided", "real called fake", "fake called real")
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
-
-#: Figures above this size stay in the run's folder and out of the repository.
-LARGEST_FIGURE = 350_000  # bytes
-
-#: Suffixes of what is published. A target that holds other files is not replaced.
-MARK = ".published"
 
 
 def collect_runs(
@@ -221,79 +213,3 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
         if shown not in columns.values():
             columns[f"{backbone}, from seed {seed}"] = shown
     return pd.DataFrame(columns)
-
-
-def publish(run_root: Path, target: Path) -> list[Path]:
-    """Copy tables, small figures, settings and environments of the runs that the report names, for review."""
-    report = Path(run_root, "report")
-    if not (report / DONE).is_file():
-        raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
-    named = json.loads((report / "settings.json").read_text())["runs"]
-    folders = [*(Path(run_root, name) for name in named), report]
-    for folder in folders:
-        problems = verify(folder)
-        if problems:
-            raise ValueError(f"{folder}: {problems[0]}; run its notebook again before publishing")
-    _require_own(target)
-    shutil.rmtree(target, ignore_errors=True)
-    copied = []
-    for folder in folders:
-        wanted = [folder / name for name in ("settings.json", "environment.json", "metrics.json", "calibration.json")]
-        wanted += [*folder.glob("tables/*.csv"), *folder.glob("figures/*.png")]
-        for path in sorted(wanted):
-            too_large = path.suffix == ".png" and path.is_file() and path.stat().st_size > LARGEST_FIGURE
-            if path.is_file() and not too_large:
-                copy = target / path.relative_to(run_root)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copied.append(Path(shutil.copy(path, copy)))
-    write_text_atomic(target / MARK, "written by dfxlib publish, which may replace this folder\n")
-    return copied
-
-
-def _require_own(target: Path) -> None:
-    """Refuse to replace anything but an earlier result of `publish`, which carries its mark."""
-    if target.is_file() or (target.is_dir() and any(target.iterdir()) and not (target / MARK).is_file()):
-        raise ValueError(f"{target} is not what publish wrote before; give results/STUDY, or remove it yourself")
-
-
-def readme_table(results: Path) -> str:  # Markdown
-    """The README's tables of results, from published files only: methods, base models, and what is left unsure."""
-    lines = ["| method | three-way balanced accuracy (95% interval) | images |", "|---|---|---|"]
-    for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
-        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if row.seeds > 1 else ""
-        lines.append(f"| {row.method} | {row.value:.3f} ({row.low:.3f} to {row.high:.3f}){spread} | {row.images} |")
-    lines += ["", "| base model | main share | validation AUC (95% interval) | images: own + other |"]
-    lines.append("|---|---|---|---|")
-    for folder in sorted(results.glob("base/*/*/seed*")):
-        facts = {}
-        for name in ("settings.json", "metrics.json"):
-            facts |= json.loads((folder / name).read_text())
-        area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
-        sizes = "{main_images} + {other_images}".format(**facts)
-        lines.append(f"| {folder.parent.name} | {facts['main_share']} | {area} | {sizes} |")
-    heads = ("images", "decided at the frozen band", "of these wrong", "of all real called fake")
-    lines += ["", f"| {' | '.join((*heads, 'of all fakes called real', 'promised'))} |"]
-    lines.append("|---|---|---|---|---|---|")
-    for path in sorted(results.glob("generalization/*/seed*/tables/unsure.csv")):
-        for split, rows in pd.read_csv(path).groupby("split", sort=False):
-            risk = rows.set_index("metric")
-            facts = risk.loc[list(_RISKS)].to_dict("records")
-            shares = " | ".join("{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**fact) for fact in facts)
-            promised = risk["promised"].max()
-            lines.append(f"| {split} ({risk.loc['decided', 'images']}) | {shares} | {promised:.0%} |")
-    return "\n".join(lines)
-
-
-def update_readme(readme: Path, results: Path) -> bool:  # whether the text changed
-    """Put the table between the README's marks for these results."""
-    opening, closing = f"<!-- results:{results.name} -->", "<!-- /results -->"
-    text = readme.read_text(encoding="utf-8")
-    if opening not in text:
-        return False
-    if closing not in text.split(opening, 1)[1]:
-        raise ValueError(f"{readme} has {opening} without {closing} after it; add the closing mark")
-    before, rest = text.split(opening, 1)
-    after = rest.split(closing, 1)[1]
-    renewed = f"{before}{opening}\n{readme_table(results)}\n{closing}{after}"
-    write_text_atomic(readme, renewed)
-    return renewed != text

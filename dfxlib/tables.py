@@ -1,4 +1,4 @@
-"""Tables that come with images: CSV and Parquet as text, and guidance.csv, the reference's own split."""
+"""Tables as text: those that come with images, guidance.csv with the reference's own split, and Markdown."""
 
 import json
 import re
@@ -123,3 +123,9 @@ def write_guidance(manifest: pd.DataFrame, path: Path) -> int:  # rows written
         raise ValueError("the manifest holds no image in base, complete or test; prepare the data set first")
     write_atomic(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
     return len(table)
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """A table for the README and the model card: three digits, and a word where the data define nothing."""
+    head, *rows = table.to_csv(sep="|", index=False, float_format="%.3f", na_rep="undefined").splitlines()
+    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in [head, "|".join(["---"] * table.shape[1]), *rows])

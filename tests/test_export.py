@@ -69,7 +69,7 @@ def test_the_command_publishes_and_replaces_its_own_and_nothing_else(
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").touch()
     assert main(["export", str(trained_run), str(tmp_path / "mine")]) == 2
-    assert "mine is not what export wrote before; give a new folder" in capsys.readouterr().err
+    assert "mine was not written by this command; give a new folder" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.tex").is_file()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from dfxlib import publish
 from dfxlib import report as r
 from dfxlib.__main__ import main
 from dfxlib.execute import vouch
@@ -45,7 +46,7 @@ def study(tmp_path: Path) -> Path:
         folder = plant_run(root / "complete" / "resnet18" / f"seed{seed}", done=False)
         methods(0.7 + seed / 10).to_csv(folder / "tables" / "methods.csv", index=False)
         (folder / "figures" / "small.png").write_bytes(b"x" * 100)
-        (folder / "figures" / "large.png").write_bytes(b"x" * (r.LARGEST_FIGURE + 1))
+        (folder / "figures" / "large.png").write_bytes(b"x" * (publish.LARGEST_FIGURE + 1))
         (folder / "model.safetensors").write_bytes(b"weights")
         vouch(folder, WHAT, seconds=12.3)
     for nature in ("real", "dm_generated"):
@@ -192,7 +193,7 @@ def test_base_models_stand_with_their_intervals(study: Path) -> None:
 
 
 def test_publishing_copies_tables_small_figures_and_records_only(study: Path, tmp_path: Path) -> None:
-    copied = r.publish(study, tmp_path / "results" / "s")
+    copied = publish.publish(study, tmp_path / "results" / "s")
     names = {path.relative_to(tmp_path / "results" / "s").as_posix() for path in copied}
     own = {name for name in names if name.startswith("complete/resnet18/seed0/")}
     kept = {"settings.json", "environment.json", "metrics.json", "tables/methods.csv", "figures/small.png"}
@@ -200,19 +201,25 @@ def test_publishing_copies_tables_small_figures_and_records_only(study: Path, tm
     assert all(path.is_file() for path in copied)
 
 
+def test_publishing_copies_the_figures_of_one_seed_and_the_tables_of_all(study: Path, tmp_path: Path) -> None:
+    copied = [path.relative_to(tmp_path / "s").as_posix() for path in publish.publish(study, tmp_path / "s")]
+    assert {name for name in copied if name.endswith(".png")} == {"complete/resnet18/seed0/figures/small.png"}
+    assert {f"complete/resnet18/seed{seed}/tables/methods.csv" for seed in (0, 1)} < set(copied)
+
+
 def test_publishing_again_removes_what_a_run_no_longer_has(study: Path, tmp_path: Path) -> None:
     target = tmp_path / "results" / "s"
-    r.publish(study, target)
+    publish.publish(study, target)
     (target / "old.csv").write_text("gone")
-    r.publish(study, target)
+    publish.publish(study, target)
     assert not (target / "old.csv").exists()
 
 
 def test_publishing_refuses_to_replace_a_folder_that_is_not_its_own(study: Path, tmp_path: Path) -> None:
     (tmp_path / "clone").mkdir()
     (tmp_path / "clone" / "thesis.py").write_text("work")
-    with pytest.raises(ValueError, match="clone is not what publish wrote before; give results/STUDY"):
-        r.publish(study, tmp_path / "clone")
+    with pytest.raises(ValueError, match="clone was not written by this command; give a new folder"):
+        publish.publish(study, tmp_path / "clone")
     assert (tmp_path / "clone" / "thesis.py").read_text() == "work"
 
 
@@ -221,7 +228,7 @@ def test_publishing_refuses_a_run_that_was_changed(study: Path, tmp_path: Path) 
     with pytest.raises(
         ValueError, match=r"report: tables/main\.csv was changed; run its notebook again before publishing"
     ):
-        r.publish(study, tmp_path / "results")
+        publish.publish(study, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
@@ -231,7 +238,7 @@ def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_path: Path) -> None:
-    r.publish(study, tmp_path / "s")
+    publish.publish(study, tmp_path / "s")
     risk = {
         "metric": ["decided", "wrong among the decided", "real called fake", "fake called real"],
         "value": [0.4, 0.03, 0.01, 0.02],
@@ -244,7 +251,7 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     )
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results:s -->\nold\n<!-- /results -->\nafter\n<!-- /results -->\n")
-    assert r.update_readme(readme, tmp_path / "s")
+    assert publish.update_readme(readme, tmp_path / "s")
     text = readme.read_text()
     assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |" in text
     assert "| spectrum | 0.500 (0.400 to 0.600) | 90 |" in text and "old" not in text
@@ -254,14 +261,26 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
         "<!-- /results -->\nafter\n<!-- /results -->\n"
     )
-    assert not r.update_readme(readme, tmp_path / "s")  # nothing more to do
+    assert not publish.update_readme(readme, tmp_path / "s")  # nothing more to do
+
+
+def test_the_readme_gets_the_differences_with_both_intervals_and_the_verdict(study: Path, tmp_path: Path) -> None:
+    row = {"method": "spectrum", "seeds": 5, "value": 0.1, "low": 0.05, "high": 0.15, "seed_low": 0.02}
+    table = pd.DataFrame([row | {"seed_high": 0.18, "verdict": "better"}])
+    (tmp_path / "s" / "baselines" / "tables").mkdir(parents=True)
+    table.to_csv(tmp_path / "s" / "baselines" / "tables" / "differences.csv", index=False)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- differences:s -->\n<!-- /differences -->\n<!-- results:other -->\n")
+    assert publish.update_readme(readme, tmp_path / "s")
+    assert "| spectrum | +0.100 (images +0.050 to +0.150; seeds +0.020 to +0.180), better |" in readme.read_text()
+    assert readme.read_text().endswith("<!-- /differences -->\n<!-- results:other -->\n")
 
 
 def test_a_readme_without_marks_stays_and_a_half_mark_is_told(study: Path, tmp_path: Path) -> None:
-    r.publish(study, tmp_path / "s")
+    publish.publish(study, tmp_path / "s")
     readme = tmp_path / "README.md"
     readme.write_text("no marks\n")
-    assert not r.update_readme(readme, tmp_path / "s") and readme.read_text() == "no marks\n"
+    assert not publish.update_readme(readme, tmp_path / "s") and readme.read_text() == "no marks\n"
     readme.write_text("<!-- results:s -->\nopen\n")
     with pytest.raises(ValueError, match="without <!-- /results --> after it; add the closing mark"):
-        r.update_readme(readme, tmp_path / "s")
+        publish.update_readme(readme, tmp_path / "s")

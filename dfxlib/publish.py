@@ -1,0 +1,121 @@
+"""What of a study is published for review, and the README's tables of it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from dfxlib.compare import describe
+from dfxlib.execute import DONE, verify
+from dfxlib.files import require_own, write_text_atomic
+from dfxlib.tables import markdown
+
+_RECORDS = ("settings.json", "environment.json", "metrics.json", "calibration.json")
+_RISKS = {
+    "decided": "decided at the frozen band",
+    "wrong among the decided": "of these wrong",
+    "real called fake": "of all real called fake",
+    "fake called real": "of all fakes called real",
+}
+
+#: Figures above this size stay in the run's folder and out of the repository.
+LARGEST_FIGURE = 350_000  # bytes
+
+#: The mark of what is published. A target without it is not replaced.
+MARK = ".published"
+
+
+def publish(run_root: Path, target: Path) -> list[Path]:
+    """Copy tables, settings, environments and small figures of the runs that the report names, for review.
+
+    Of several seeds the figures of the first one are copied, and the tables of all.
+    """
+    report = Path(run_root, "report")
+    if not (report / DONE).is_file():
+        raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
+    named = json.loads((report / "settings.json").read_text())["runs"]
+    folders = [*(Path(run_root, name) for name in named), report]
+    for folder in folders:
+        problems = verify(folder)
+        if problems:
+            raise ValueError(f"{folder}: {problems[0]}; run its notebook again before publishing")
+    require_own(target, MARK)
+    shutil.rmtree(target, ignore_errors=True)
+    wanted, drawn = [], set()
+    for folder in folders:
+        wanted += [folder / name for name in _RECORDS if (folder / name).is_file()] + [*folder.glob("tables/*.csv")]
+        model = folder.parent if folder.name.startswith("seed") else folder
+        if model not in drawn:
+            wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
+        drawn.add(model)
+    copied = []
+    for path in wanted:
+        copied.append(target / path.relative_to(run_root))
+        copied[-1].parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copied[-1])
+    write_text_atomic(target / MARK, "written by dfxlib publish, which may replace this folder\n")
+    return copied
+
+
+def update_readme(readme: Path, results: Path) -> bool:  # whether the text changed
+    """Put the tables of published results between the README's marks for them."""
+    text = before = readme.read_text(encoding="utf-8")
+    for mark, table in README_TABLES.items():
+        opening, closing = f"<!-- {mark}:{results.name} -->", f"<!-- /{mark} -->"
+        if opening in text:
+            head, rest = text.split(opening, 1)
+            if closing not in rest:
+                raise ValueError(f"{readme} has {opening} without {closing} after it; add the closing mark")
+            text = f"{head}{opening}\n{table(results)}\n{closing}{rest.split(closing, 1)[1]}"
+    write_text_atomic(readme, text)
+    return text != before
+
+
+def results_table(results: Path) -> str:  # Markdown
+    """Methods, base models, and what is left unsure."""
+    tables = (_methods(results), _base_models(results), _unsure(results))
+    return "\n\n".join(markdown(pd.DataFrame(rows)) for rows in tables if rows)
+
+
+def differences_table(results: Path) -> str:  # Markdown
+    """DeepFeatureX Net minus every other method on the same images, with the verdict."""
+    table = pd.read_csv(results / "baselines" / "tables" / "differences.csv")
+    said = {"DeepFeatureX Net minus": table["method"], "three-way balanced accuracy": table.apply(describe, axis=1)}
+    return markdown(pd.DataFrame(said))
+
+
+#: Kinds of tables in the README, by the name in their marks.
+README_TABLES = {"results": results_table, "differences": differences_table}
+
+
+def _methods(results: Path) -> list[dict]:
+    rows = []
+    for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
+        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if row.seeds > 1 else ""
+        said = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f}){spread}"
+        rows.append({"method": row.method, "three-way balanced accuracy (95% interval)": said, "images": row.images})
+    return rows
+
+
+def _base_models(results: Path) -> list[dict]:
+    rows = []
+    for folder in sorted(results.glob("base/*/*/seed*")):
+        facts = json.loads((folder / "settings.json").read_text()) | json.loads((folder / "metrics.json").read_text())
+        area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
+        row = {"base model": folder.parent.name, "main share": f"{facts['main_share']:g}"}
+        sizes = {"images: own + other": "{main_images} + {other_images}".format(**facts)}
+        rows.append(row | {"validation AUC (95% interval)": area} | sizes)
+    return rows
+
+
+def _unsure(results: Path) -> list[dict]:
+    rows = []
+    for path in sorted(results.glob("generalization/*/seed*/tables/unsure.csv")):
+        for split, part in pd.read_csv(path).groupby("split", sort=False):
+            risk = part.set_index("metric")
+            row = {"images": f"{split} ({risk.loc['decided', 'images']})"}
+            for metric, title in _RISKS.items():
+                row[title] = "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**risk.loc[metric])
+            rows.append(row | {"promised": f"{risk['promised'].max():.0%}"})
+    return rows
