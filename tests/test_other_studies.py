@@ -1,13 +1,17 @@
 """Studies of other data than the smoke study's: planned, refused in one sentence, and run on real pictures."""
 
+import json
 import re
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from pipeline import ROOT, call, snakemake
+from torchvision.models import resnet18
 
+from dfxlib.files import sha256_file
 from dfxlib.manifest import read_manifest
 
 REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
@@ -73,12 +77,16 @@ def test_real_photographs_gans_and_diffusion_models_end_in_a_report(clone: Path,
         "image_size: 32\nstem: imagenet\nconditions: [raw, jpeg444_q90]\nresamples: 200\n"
     )
     unseen = "cifar10_wgan_gp,cifar10_gan_r1,cifar10_edm"
-    config = ["study=cifar3", f"data_root={REAL_IMAGES}", f"unseen={unseen}"]
+    pretrained = tmp_path / "resnet18.pth"
+    torch.save(resnet18().state_dict(), pretrained)
+    config = ["study=cifar3", f"data_root={REAL_IMAGES}", f"unseen={unseen}", f"weights={pretrained}"]
     files = ["--configfile", "studies/folders.yaml", str(small)]
     result = snakemake(clone, *files, "--config", *config)
     assert result.returncode == 0, result.stdout + result.stderr
     run = clone / "runs" / "cifar3"
     assert (run / "report" / "index.html").is_file()
+    settings = json.loads((run / "base" / "resnet18" / "real" / "seed0" / "settings.json").read_text())
+    assert settings["weights_sha256"] == sha256_file(pretrained), "a run says what it started from"
     manifest, _ = read_manifest(run / "manifest" / "manifest.csv")
     assert len(manifest) == 2154 and (manifest["problem"] == "").all()
     main = pd.read_csv(run / "report" / "tables" / "main.csv").set_index("method")
