@@ -29,7 +29,7 @@ MARK = ".published"
 def publish(run_root: Path, target: Path) -> list[Path]:
     """Copy tables, settings, environments and small figures of the runs that the report names, for review.
 
-    Of several seeds the figures of the first one are copied, and the tables of all.
+    Tables are copied of all, figures of the first of several seeds and of no variant.
     """
     report = Path(run_root, "report")
     if not (report / DONE).is_file():
@@ -43,10 +43,10 @@ def publish(run_root: Path, target: Path) -> list[Path]:
     require_own(target, MARK)
     shutil.rmtree(target, ignore_errors=True)
     wanted, drawn = [], set()
-    for folder in folders:
-        wanted += [folder / name for name in _RECORDS if (folder / name).is_file()] + [*folder.glob("tables/*.csv")]
+    for name, folder in zip([*named, "report"], folders):
+        wanted += [folder / own for own in _RECORDS if (folder / own).is_file()] + [*folder.glob("tables/*.csv")]
         model = folder.parent if folder.name.startswith("seed") else folder
-        if model not in drawn:
+        if model not in drawn and not name.startswith("variant/"):
             wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
         drawn.add(model)
     copied = []

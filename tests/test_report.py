@@ -201,10 +201,17 @@ def test_publishing_copies_tables_small_figures_and_records_only(study: Path, tm
     assert all(path.is_file() for path in copied)
 
 
-def test_publishing_copies_the_figures_of_one_seed_and_the_tables_of_all(study: Path, tmp_path: Path) -> None:
+def test_publishing_copies_figures_of_one_seed_and_no_variant_and_all_tables(study: Path, tmp_path: Path) -> None:
+    variant = plant_run(study / "variant" / "linear" / "resnet18" / "seed0", done=False)
+    (variant / "figures" / "small.png").write_bytes(b"x")
+    (variant / "tables" / "summary.csv").write_text("value\n0.5\n")
+    vouch(variant, WHAT, seconds=1)
+    (study / "report" / "settings.json").write_text(json.dumps({"runs": collect(study)[0]["run"].tolist()}))
+    vouch(study / "report", WHAT | {"notebook": "90_report.ipynb"}, seconds=1)
     copied = [path.relative_to(tmp_path / "s").as_posix() for path in publish.publish(study, tmp_path / "s")]
     assert {name for name in copied if name.endswith(".png")} == {"complete/resnet18/seed0/figures/small.png"}
     assert {f"complete/resnet18/seed{seed}/tables/methods.csv" for seed in (0, 1)} < set(copied)
+    assert "variant/linear/resnet18/seed0/tables/summary.csv" in copied
 
 
 def test_publishing_again_removes_what_a_run_no_longer_has(study: Path, tmp_path: Path) -> None:
