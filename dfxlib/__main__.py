@@ -165,9 +165,9 @@ def _detect(options: argparse.Namespace) -> int:
         raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
     files, problems = d.find_images(options.path, root=options.root)
     read = {Path(path).resolve() for path in options.path} | {file.path.resolve() for file in files}
-    for option, place in (("--out", options.out), ("--html", options.html)):
-        if place and place.resolve() in read:
-            raise ValueError(f"{option} {place} is among what is read, and would be lost; name another file")
+    for place in filter(None, (options.out, options.html)):
+        if place.resolve() in read:
+            raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
     opened, device = open_model(options.model, backbone=options.backbone), resolve_device(options.device)
     how = {"batch_size": options.batch_size, "workers": options.workers, "device": device}
     how |= {"delivery": not options.no_delivery, "thumbnails": bool(options.html)}

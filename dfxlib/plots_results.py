@@ -11,14 +11,11 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from dfxlib.names import CLASSES, NATURES
+from dfxlib.stats import FALSE_ALARMS
 from dfxlib.style import NATURE_COLOURS, label_of
 
-_METRIC_LABELS = {
-    "auc": "AUC",
-    "ap": "average\nprecision",
-    "recall_fa1": "recall at 1%\nfalse alarms",
-    "recall_fa5": "recall at 5%\nfalse alarms",
-}
+_METRIC_LABELS = {"auc": "AUC", "ap": "average\nprecision"}
+_METRIC_LABELS |= {f"recall_fa{percent}": f"recall at {percent}%\nfalse alarms" for percent in FALSE_ALARMS}
 _MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
 
 

@@ -18,6 +18,12 @@ _RISKS = {
     "real called fake": "of all real called fake",
     "fake called real": "of all fakes called real",
 }
+_ACCURACY = "three-way balanced accuracy (95% interval)"
+_BASE = {
+    "main share": "{main_share:g}",
+    "validation AUC (95% interval)": "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})",
+    "images: own + other": "{main_images} + {other_images}",
+}
 
 #: Figures above this size stay in the run's folder and out of the repository.
 LARGEST_FIGURE = 350_000  # bytes
@@ -34,26 +40,23 @@ def publish(run_root: Path, target: Path) -> list[Path]:
     report = Path(run_root, "report")
     if not (report / DONE).is_file():
         raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
-    named = json.loads((report / "settings.json").read_text())["runs"]
-    folders = [*(Path(run_root, name) for name in named), report]
-    for folder in folders:
-        problems = verify(folder)
-        if problems:
-            raise ValueError(f"{folder}: {problems[0]}; run its notebook again before publishing")
+    names = [*json.loads((report / "settings.json").read_text())["runs"], "report"]
+    for name in names:
+        if problems := verify(Path(run_root, name)):
+            raise ValueError(f"{run_root}/{name}: {problems[0]}; run its notebook again before publishing")
     require_own(target, MARK)
     shutil.rmtree(target, ignore_errors=True)
-    wanted, drawn = [], set()
-    for name, folder in zip([*named, "report"], folders):
-        wanted += [folder / own for own in _RECORDS if (folder / own).is_file()] + [*folder.glob("tables/*.csv")]
-        model = folder.parent if folder.name.startswith("seed") else folder
+    copied, drawn = [], set()
+    for name in names:
+        folder, model = Path(run_root, name), name.rpartition("/seed")[0] or name
+        wanted = [folder / own for own in _RECORDS if (folder / own).is_file()] + [*folder.glob("tables/*.csv")]
         if model not in drawn and not name.startswith("variant/"):
             wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
         drawn.add(model)
-    copied = []
-    for path in wanted:
-        copied.append(target / path.relative_to(run_root))
-        copied[-1].parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, copied[-1])
+        for path in wanted:
+            copied.append(target / path.relative_to(run_root))
+            copied[-1].parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, copied[-1])
     write_text_atomic(target / MARK, "written by dfxlib publish, which may replace this folder\n")
     return copied
 
@@ -91,10 +94,10 @@ README_TABLES = {"results": results_table, "differences": differences_table}
 
 def _methods(results: Path) -> list[dict]:
     rows = []
-    for row in pd.read_csv(results / "report" / "tables" / "main.csv").itertuples():
-        spread = f", {row.seeds} seeds, sd {row.seed_sd:.3f}" if row.seeds > 1 else ""
-        said = f"{row.value:.3f} ({row.low:.3f} to {row.high:.3f}){spread}"
-        rows.append({"method": row.method, "three-way balanced accuracy (95% interval)": said, "images": row.images})
+    for row in pd.read_csv(results / "report" / "tables" / "main.csv").to_dict("records"):
+        spread = ", {seeds} seeds, sd {seed_sd:.3f}" if row["seeds"] > 1 else ""
+        said = ("{value:.3f} ({low:.3f} to {high:.3f})" + spread).format(**row)
+        rows.append({"method": row["method"], _ACCURACY: said, "images": row["images"]})
     return rows
 
 
@@ -102,10 +105,8 @@ def _base_models(results: Path) -> list[dict]:
     rows = []
     for folder in sorted(results.glob("base/*/*/seed*")):
         facts = json.loads((folder / "settings.json").read_text()) | json.loads((folder / "metrics.json").read_text())
-        area = "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**facts)
-        row = {"base model": folder.parent.name, "main share": f"{facts['main_share']:g}"}
-        sizes = {"images: own + other": "{main_images} + {other_images}".format(**facts)}
-        rows.append(row | {"validation AUC (95% interval)": area} | sizes)
+        told = {title: text.format(**facts) for title, text in _BASE.items()}
+        rows.append({"base model": folder.parent.name} | told)
     return rows
 
 

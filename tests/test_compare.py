@@ -54,9 +54,16 @@ def test_with_one_seed_the_image_interval_is_that_of_the_paired_bootstrap_and_th
     draws = stats.resample_clusters(own[c.OURS][0]["group"].to_numpy(), resamples=300)
     ours, other = (evaluate.balanced_accuracy(tables[0], draws) for tables in own.values())
     assert tuple(row[["value", "low", "high"]]) == pytest.approx(stats.interval(ours - other))
-    widths = [high - low for _, low, high in (stats.interval(ours), stats.interval(other))]
-    assert row["high"] - row["low"] < sum(widths)
     assert row[["seed_sd", "seed_low", "seed_high"]].isna().all()
+
+
+def test_a_paired_difference_has_a_narrower_interval_than_the_two_apart() -> None:
+    tables = {c.OURS: [scores(0.7, seed=0, images=600)], "other": [scores(0.6, seed=0, images=600)]}  # the same luck
+    table, differences = c.compare(tables | {"itself": [*tables[c.OURS]]}, resamples=400)
+    row, itself = (differences.iloc[number] for number in (0, 1))
+    assert row["low"] < row["value"] < row["high"]
+    assert row["high"] - row["low"] < (table["high"] - table["low"])[:2].sum() / 2
+    assert itself[["value", "low", "high"]].tolist() == [0, 0, 0]
 
 
 def test_the_image_interval_resamples_groups_of_the_mean_over_seeds() -> None:
