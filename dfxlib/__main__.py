@@ -140,7 +140,7 @@ def _publish(options: argparse.Namespace) -> int:
     from dfxlib.files import project_root
     from dfxlib.publish import publish, update_readme
 
-    copied = publish(options.run, options.results)
+    copied = publish(options.run, options.results, figures=not options.no_figures)
     print(f"{len(copied)} files copied to {options.results}")
     if update_readme(project_root() / "README.md", options.results):
         print("README.md: tables of results renewed")
@@ -228,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
     publish.add_argument("run", type=Path, help="runs/STUDY")
     publish.add_argument("results", type=Path, help="results/STUDY")
+    publish.add_argument("--no-figures", action="store_true", help="where its pictures must not be passed on")
     publish.set_defaults(handle=_publish)
     export = commands.add_parser("export", help="publish a trained model as a folder that opens anywhere")
     export.add_argument("run", type=Path, help="runs/STUDY/complete/BACKBONE/seedN")

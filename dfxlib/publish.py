@@ -32,10 +32,11 @@ LARGEST_FIGURE = 350_000  # bytes
 MARK = ".published"
 
 
-def publish(run_root: Path, target: Path) -> list[Path]:
+def publish(run_root: Path, target: Path, *, figures: bool = True) -> list[Path]:
     """Copy tables, settings, environments and small figures of the runs that the report names, for review.
 
-    Tables are copied of all, figures of the first of several seeds and of no variant.
+    Tables are copied of all, figures of the first of several seeds and of no variant. Some figures show pictures of
+    the data set: where those must not be passed on, leave figures out.
     """
     report = Path(run_root, "report")
     if not (report / DONE).is_file():
@@ -50,7 +51,7 @@ def publish(run_root: Path, target: Path) -> list[Path]:
     for name in names:
         folder, model = Path(run_root, name), name.rpartition("/seed")[0] or name
         wanted = [folder / own for own in _RECORDS if (folder / own).is_file()] + [*folder.glob("tables/*.csv")]
-        if model not in drawn and not name.startswith("variant/"):
+        if figures and model not in drawn and not name.startswith("variant/"):
             wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
         drawn.add(model)
         for path in wanted:

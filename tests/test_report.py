@@ -214,6 +214,13 @@ def test_publishing_copies_figures_of_one_seed_and_no_variant_and_all_tables(stu
     assert "variant/linear/resnet18/seed0/tables/summary.csv" in copied
 
 
+def test_publishing_without_figures_shows_no_picture_of_the_data(study: Path, tmp_path: Path) -> None:
+    assert main(["publish", str(study), str(tmp_path / "s"), "--no-figures"]) == 0
+    kept = [path for path in (tmp_path / "s").rglob("*") if path.is_file()]
+    assert tmp_path / "s" / "complete" / "resnet18" / "seed0" / "tables" / "methods.csv" in kept
+    assert not [path for path in kept if path.suffix == ".png"]
+
+
 def test_publishing_again_removes_what_a_run_no_longer_has(study: Path, tmp_path: Path) -> None:
     target = tmp_path / "results" / "s"
     publish.publish(study, target)
