@@ -53,7 +53,7 @@ def base_models(wildcards):
     """The base models that a variant of the complete model reads: its own, or the study's."""
     own = study_file.base_variant(STUDY, wildcards.variant)
     root = f"{RUN}/variant/{own}" if own else f"{RUN}/base"
-    return expand(f"{root}/{wildcards.backbone}/{{nature}}/seed{wildcards.seed}/.done", nature=CLASSES)
+    return expand(f"{root}/{wildcards.backbone}/{{nature}}/seed{wildcards.seed}/.stamp", nature=CLASSES)
 
 
 # A variant is a backbone that learns the three natures at once, or a complete model made otherwise.
@@ -79,9 +79,11 @@ onstart:
         sys.exit(f"study {STUDY['study']}: another call is at work on it in this folder; wait for it to end")
 
 
+# Snakemake deletes a job's outputs before it starts it. Its own mark is therefore not the `.done` that vouches for a
+# result, but a stamp beside it: where a run fails, the earlier result stays finished.
 rule all:
     input:
-        f"{RUN}/report/.done",
+        f"{RUN}/report/.stamp",
     default_target: True
 
 
@@ -89,7 +91,7 @@ checkpoint manifest:
     input:
         nb=ancient("notebooks/00_prepare_dataset.ipynb"),
     output:
-        f"{RUN}/manifest/.done",
+        f"{RUN}/manifest/.stamp",
     params:
         science=science("manifest"),
         # Another data root means other data, so it counts as science in this one rule.
@@ -97,7 +99,7 @@ checkpoint manifest:
         code=code_hash("notebooks/00_prepare_dataset.ipynb"),
     threads: STUDY["threads"]
     shell:
-        "{EXECUTE} {input.nb} {RUN}/manifest/notebook.ipynb -y {PLACE[manifest]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {RUN}/manifest/notebook.ipynb -y {PLACE[manifest]} -y {params.science:q} && touch {output}"
 
 
 rule base:
@@ -105,7 +107,7 @@ rule base:
         nb=ancient("notebooks/10_train_base_model.ipynb"),
         manifest=data_of_the_study,
     output:
-        f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.done",
+        f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.stamp",
     params:
         science=science("base"),
         code=code_hash("notebooks/10_train_base_model.ipynb"),
@@ -114,16 +116,16 @@ rule base:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/base/{wildcards.backbone}/{wildcards.nature}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
 
 
 rule complete:
     input:
         nb=ancient("notebooks/20_train_complete_model.ipynb"),
         manifest=data_of_the_study,
-        base=expand(f"{RUN}/base/{{{{backbone}}}}/{{nature}}/seed{{{{seed}}}}/.done", nature=CLASSES),
+        base=expand(f"{RUN}/base/{{{{backbone}}}}/{{nature}}/seed{{{{seed}}}}/.stamp", nature=CLASSES),
     output:
-        f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
     params:
         science=science("complete"),
         code=code_hash("notebooks/20_train_complete_model.ipynb"),
@@ -132,7 +134,7 @@ rule complete:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/complete/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q} && touch {output}"
 
 
 rule variant_base:
@@ -140,7 +142,7 @@ rule variant_base:
         nb=ancient("notebooks/10_train_base_model.ipynb"),
         manifest=data_of_the_study,
     output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}/.done",
+        f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}/.stamp",
     params:
         science=science("base"),
         code=code_hash("notebooks/10_train_base_model.ipynb"),
@@ -149,7 +151,7 @@ rule variant_base:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
 
 
 rule variant_three_way:
@@ -157,7 +159,7 @@ rule variant_three_way:
         nb=ancient("notebooks/10_train_base_model.ipynb"),
         manifest=data_of_the_study,
     output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.stamp",
     wildcard_constraints:
         variant="|".join(map(re.escape, THREE_WAY)) or "-",
     params:
@@ -168,7 +170,7 @@ rule variant_three_way:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
 
 
 rule variant_complete:
@@ -177,7 +179,7 @@ rule variant_complete:
         manifest=data_of_the_study,
         base=base_models,
     output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.stamp",
     wildcard_constraints:
         variant="|".join(map(re.escape, COMPLETE)) or "-",
     params:
@@ -188,16 +190,16 @@ rule variant_complete:
     resources:
         gpu=STUDY["gpus_per_job"],
     shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q} && touch {output}"
 
 
 rule robustness:
     input:
         nb=ancient("notebooks/30_jpeg_robustness.ipynb"),
         manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
     output:
-        f"{RUN}/robustness/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/robustness/{{backbone}}/seed{{seed}}/.stamp",
     params:
         science=science("robustness"),
         code=code_hash("notebooks/30_jpeg_robustness.ipynb"),
@@ -206,16 +208,16 @@ rule robustness:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/robustness/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[robustness]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[robustness]} -y {params.science:q} && touch {output}"
 
 
 rule generalization:
     input:
         nb=ancient("notebooks/40_generalization.ipynb"),
         manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
     output:
-        f"{RUN}/generalization/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/generalization/{{backbone}}/seed{{seed}}/.stamp",
     params:
         science=science("generalization"),
         code=code_hash("notebooks/40_generalization.ipynb"),
@@ -224,16 +226,16 @@ rule generalization:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/generalization/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[generalization]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[generalization]} -y {params.science:q} && touch {output}"
 
 
 rule detection:
     input:
         nb=ancient("notebooks/60_detect_images.ipynb"),
         manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.done",
+        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
     output:
-        f"{RUN}/detection/{{backbone}}/seed{{seed}}/.done",
+        f"{RUN}/detection/{{backbone}}/seed{{seed}}/.stamp",
     params:
         science=science("detection"),
         code=code_hash("notebooks/60_detect_images.ipynb"),
@@ -242,7 +244,7 @@ rule detection:
         gpu=STUDY["gpus_per_job"],
     shell:
         "{EXECUTE} {input.nb} {RUN}/detection/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[detection]} -y {params.science:q}"
+        "--gpus {resources.gpu} -y {PLACE[detection]} -y {params.science:q} && touch {output}"
 
 
 rule baselines:
@@ -250,38 +252,38 @@ rule baselines:
         nb=ancient("notebooks/50_baselines_and_ablations.ipynb"),
         manifest=data_of_the_study,
         runs=expand(
-            f"{RUN}/{{model}}/{{backbone}}/seed{{seed}}/.done",
+            f"{RUN}/{{model}}/{{backbone}}/seed{{seed}}/.stamp",
             model=["complete", *(f"variant/{variant}" for variant in STUDY["variants"])],
             backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),
     output:
-        f"{RUN}/baselines/.done",
+        f"{RUN}/baselines/.stamp",
     params:
         science=science("baselines"),
         code=code_hash("notebooks/50_baselines_and_ablations.ipynb"),
     threads: STUDY["threads"]
     shell:
-        "{EXECUTE} {input.nb} {RUN}/baselines/notebook.ipynb -p run_root {RUN} -y {params.science:q}"
+        "{EXECUTE} {input.nb} {RUN}/baselines/notebook.ipynb -p run_root {RUN} -y {params.science:q} && touch {output}"
 
 
 rule report:
     input:
         nb=ancient("notebooks/90_report.ipynb"),
         manifest=data_of_the_study,
-        baselines=f"{RUN}/baselines/.done",
+        baselines=f"{RUN}/baselines/.stamp",
         runs=expand(
-            f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.done",
+            f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.stamp",
             step=["robustness", "generalization", "detection"],
             backbone=BACKBONES,
             seed=STUDY["seeds"],
         ),
     output:
-        f"{RUN}/report/.done",
+        f"{RUN}/report/.stamp",
     params:
         science=science("report"),
         code=code_hash("notebooks/90_report.ipynb"),
     threads: STUDY["threads"]
     shell:
         "{EXECUTE} {input.nb} {RUN}/report/notebook.ipynb --page index.html "
-        "-p run_root {RUN} -y {params.science:q}"
+        "-p run_root {RUN} -y {params.science:q} && touch {output}"

@@ -2,8 +2,8 @@
 `detect`.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, or detect could
-judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 130 interrupted from the keyboard, 141
-whoever read the lines has enough, 143 stopped by SIGTERM.
+judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 129 the terminal was closed, 130
+interrupted from the keyboard, 141 whoever read the lines has enough, 143 stopped by SIGTERM.
 """
 
 import argparse

@@ -107,9 +107,8 @@ papermill_engines.register("dfxlib", _Engine)
 # A signal passes through whatever task of nbclient's loop is at work, and the task that waits for a cell then finds its
 # kernel dead. asyncio would later complain, with a traceback, that nobody asked a task for its exception. What ended
 # the run is told already, in the notebook and in one line.
-getLogger("asyncio").addFilter(
-    lambda record: not (record.exc_info and isinstance(record.exc_info[1], KeyboardInterrupt | DeadKernelError))
-)
+_AFTER_A_SIGNAL = (KeyboardInterrupt, DeadKernelError, AssertionError)  # the last: its client has gone as well
+getLogger("asyncio").addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], _AFTER_A_SIGNAL)))
 
 _SENTENCES = {
     DeadKernelError: "the kernel died, killed from outside, often for lack of memory",

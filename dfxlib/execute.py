@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -16,7 +17,16 @@ from papermill.exceptions import PapermillExecutionError
 
 from dfxlib.devices import own_device
 from dfxlib.engine import run_notebook
-from dfxlib.files import code_hash, hold, project_path, sha256_file, write_text_atomic
+from dfxlib.files import (
+    code_hash,
+    hold,
+    project_path,
+    replace_folder,
+    restore_folder,
+    sha256_file,
+    staging_folder,
+    write_text_atomic,
+)
 from dfxlib.pages import to_html
 from dfxlib.parallel import BATCH_VARIABLE
 from dfxlib.signals import stoppable
@@ -40,11 +50,11 @@ def execute(
 ) -> float:  # seconds; 0 where another process finished the same run meanwhile
     """Run a notebook; `out`, its HTML and `.done` appear only when every cell succeeded.
 
-    `.done` comes last and holds the checksum of every file of the run. After a failure the
-    notebook with its error lies beside the run's folder as NAME.failed.ipynb, and an earlier
-    result is left as it was. Raises ValueError for arguments that no run can have and parameters that the
-    notebook does not have, PapermillExecutionError for whatever ended the run early, and KeyboardInterrupt for a signal
-    before its first cell.
+    What `Run` filled, the notebook, its pages and `.done` with the checksum of every file move to the run's folder
+    together. After a failure, also of what comes after the last cell, the notebook lies beside the run's folder as
+    NAME.failed.ipynb, and an earlier result is left as it was. Raises ValueError for arguments that no run can have
+    and parameters that the notebook does not have, PapermillExecutionError for whatever ended the run early, and
+    KeyboardInterrupt for a signal before its first cell.
     """
     _check_arguments(notebook, out, page, cell_limit, run_limit)
     check_parameters(notebook, parameters)
@@ -59,16 +69,13 @@ def execute(
     with stoppable(run_limit), _locked(folder) as (lock, waited):
         if waited and _stated(folder) == what:
             return 0.0
-        with own_device() if gpu else nullcontext(()) as devices:
-            partial = _run_cells(notebook, out, parameters, keep_open=(lock, *devices), **limits)
-        folder.mkdir(parents=True, exist_ok=True)
-        os.replace(partial, out)
-        home = _home(out, parameters)
-        write_text_atomic(out.with_suffix(".html"), to_html(out, code=code, home=home))
-        if page:
-            write_text_atomic(folder / page, to_html(out, code=False))
-        seconds = time.monotonic() - started
-        vouch(folder, what, seconds=seconds)
+        restore_folder(folder)
+        with own_device() if gpu else nullcontext(()) as devices, _left_behind(out) as partial:
+            _run_cells(notebook, partial, folder, parameters, keep_open=(lock, *devices), **limits)
+            pages = {out.with_suffix(".html").name: to_html(partial, code=code, home=_home(out, parameters))}
+            pages |= {page: to_html(partial, code=False)} if page else {}
+            seconds = time.monotonic() - started
+            _complete(out, partial, pages, what, seconds=seconds)
     return seconds
 
 
@@ -87,18 +94,50 @@ def _locked(folder: Path) -> Iterator[tuple[int, bool]]:  # descriptor, and whet
         os.close(lock)
 
 
-def _run_cells(notebook: Path, out: Path, parameters: dict, **options: object) -> Path:
-    """Run into a neighbour of the run's folder; what fails becomes NAME.failed.ipynb."""
+@contextmanager
+def _left_behind(out: Path) -> Iterator[Path]:  # where the notebook is executed, a neighbour of the run's folder
+    """What does not come to its end becomes NAME.failed.ipynb."""
     partial, failed = out.parent.with_name(f".{out.parent.name}.partial.ipynb"), failed_notebook(out)
-    os.environ[BATCH_VARIABLE] = "1"
     try:
-        run_notebook(notebook, partial, parameters=parameters, **options)
+        yield partial
     except BaseException:
-        if partial.exists():
-            os.replace(partial, failed)
+        for executed in (partial, staging_folder(out.parent) / out.name):
+            if executed.exists():
+                os.replace(executed, failed)
         raise
     failed.unlink(missing_ok=True)
-    return partial
+
+
+def _run_cells(notebook: Path, partial: Path, folder: Path, parameters: dict, **options: object) -> None:
+    _metrics(folder).unlink(missing_ok=True)  # of a run that was killed after its last cell
+    os.environ[BATCH_VARIABLE] = str(folder.resolve())
+    run_notebook(notebook, partial, parameters=parameters, **options)
+
+
+def _metrics(folder: Path) -> Path:
+    """The file with which `Run.finish` says that the staging folder holds a whole run."""
+    return staging_folder(folder) / "metrics.json"
+
+
+def _complete(out: Path, partial: Path, pages: dict[str, str], what: dict, *, seconds: float) -> None:
+    """Bring everything together beside the run's folder, where a full disk or a signal harms no earlier result."""
+    folder, staging = out.parent, staging_folder(out.parent)
+    own = not _metrics(folder).is_file()  # such a notebook wrote into the folder itself, if anything
+    staging.mkdir(exist_ok=True)
+    for name, text in pages.items():
+        write_text_atomic(staging / name, text)
+    os.replace(partial, staging / out.name)
+    if own:
+        folder.mkdir(exist_ok=True)
+        (folder / DONE).unlink(missing_ok=True)
+        for name in (*pages, out.name):
+            os.replace(staging / name, folder / name)
+        vouch(folder, what, seconds=seconds)
+        shutil.rmtree(staging)
+    else:
+        shutil.rmtree(staging / "states", ignore_errors=True)
+        vouch(staging, what, seconds=seconds)
+        replace_folder(folder)
 
 
 def _stated(folder: Path) -> dict:
@@ -111,8 +150,8 @@ def _stated(folder: Path) -> dict:
 
 def _home(out: Path, parameters: dict) -> str:
     """Address of the study's report as seen from a run of that study, else nothing."""
-    root = project_path(parameters["run_root"]) if "run_root" in parameters else None
-    if root is None or not out.resolve().is_relative_to(root.resolve()):
+    root = project_path(str(parameters.get("run_root", "")))
+    if "run_root" not in parameters or not out.resolve().is_relative_to(root.resolve()):
         return ""
     return os.path.relpath(root.resolve() / "report" / "index.html", out.parent.resolve())
 
@@ -132,8 +171,8 @@ def _check_arguments(notebook: Path, out: Path, page: str, *limits: int | None) 
     for path in (notebook, out):
         if path.suffix != ".ipynb":
             raise ValueError(f"{path} is no notebook; expected a name that ends in .ipynb")
-    if page and (Path(page).name != page or not page.endswith(".html")):
-        raise ValueError(f"page {page!r} does not lie beside the notebook; expected a name such as index.html")
+    if page and (Path(page).name != page or not page.endswith(".html") or page == out.with_suffix(".html").name):
+        raise ValueError(f"page {page!r} does not lie beside the notebook and its own page; expected index.html")
     if any(limit is not None and limit < 1 for limit in limits):
         raise ValueError(f"limits of {limits} s for a cell and the run; expected at least 1 s, or none")
 
@@ -152,7 +191,11 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         kind = known[name]["inferred_type_name"]
         wrong_bool = isinstance(value, bool) and kind != "bool"
         if kind in _KINDS and (wrong_bool or not isinstance(value, _KINDS[kind])):
-            hint = "; in YAML write 1.0e-3, since 1e-3 is text" if kind == "float" else ""
+            hint = (
+                "; in YAML write 1.0e-3, since 1e-3 is text"
+                if kind == "float" and re.match(r"[-+.\d]", str(value))
+                else ""
+            )
             raise ValueError(f"{notebook.name}: {name} is {value!r}, expected {kind}{hint}")
         if kind == "list":
             _check_elements(notebook, name, value, default=ast.literal_eval(known[name]["default"]))

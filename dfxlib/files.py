@@ -118,6 +118,35 @@ def checksum_path(path: Path) -> Path:
     return Path(f"{path}.sha256")
 
 
+def staging_folder(folder: Path) -> Path:
+    """Where a folder is filled before it moves to its place as a whole."""
+    return folder.with_name(f".{folder.name}.partial")
+
+
+def replace_folder(folder: Path) -> None:
+    """Move the filled staging folder to its place; whatever interrupts that, the earlier folder is not lost."""
+    retired = _retired(folder)
+    shutil.rmtree(retired, ignore_errors=True)
+    try:
+        if folder.exists():
+            folder.rename(retired)
+        staging_folder(folder).rename(folder)
+    except BaseException:
+        restore_folder(folder)
+        raise
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Put an earlier folder back where `replace_folder` was killed between its two moves."""
+    if _retired(folder).exists() and not folder.exists():
+        _retired(folder).rename(folder)
+
+
+def _retired(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
 def require_space(folder: Path, size: int) -> None:  # bytes
     """Raise OSError before a file of `size` bytes is begun that the disk cannot hold."""
     free = shutil.disk_usage(folder).free

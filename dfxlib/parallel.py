@@ -15,7 +15,8 @@ from tqdm import tqdm
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Set by `dfxlib execute`: a batch log gets one line an epoch instead of moving bars.
+#: Set by `dfxlib execute`, to the folder that the run is to fill: a batch log gets one line an epoch instead of
+#: moving bars, and `execute` moves that folder to its place.
 BATCH_VARIABLE = "DFXLIB_BATCH"
 
 

@@ -15,14 +15,25 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from dfxlib.files import project_path, project_root, safe_name, write_atomic, write_text_atomic
+from dfxlib.files import (
+    project_path,
+    project_root,
+    replace_folder,
+    restore_folder,
+    safe_name,
+    staging_folder,
+    write_atomic,
+    write_text_atomic,
+)
 from dfxlib.models import resolve_device
+from dfxlib.parallel import BATCH_VARIABLE
 
 _PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "pillow", "papermill", "snakemake"]
 
 
 class Run:
-    """One run's folder. It is filled beside its final place and moves there whole, by `finish`.
+    """One run's folder. It is filled beside its final place and moves there whole: by `finish`, or in a batch run by
+    `execute`, which first adds the notebook, its pages and their checksums.
 
     So a folder under its final name is a finished run, and an earlier result stays until a new
     one is complete. Training states live in `states`, which survives a kill and is continued;
@@ -36,8 +47,7 @@ class Run:
         self.settings = settings
         self.device = resolve_device(device)
         self._started = time.monotonic()
-        if _retired(folder).exists() and not folder.exists():
-            _retired(folder).rename(folder)  # `finish` was killed between its two moves
+        restore_folder(folder)
         _clear(self.folder, keep=self.states)
         torch.manual_seed(seed)
         self.save_json("settings", settings)
@@ -69,22 +79,18 @@ class Run:
         return figure
 
     def finish(self, metrics: dict) -> None:
-        """Write metrics.json with the run's duration, and move the folder to its final name."""
+        """Write metrics.json with the run's duration, and move the folder to its final name.
+
+        In a batch run `execute` moves the folder that it was told to fill; until then it holds what goes on.
+        """
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
-        shutil.rmtree(self.states, ignore_errors=True)
-        if self.folder != self.final:  # a last cell that is run twice has nothing to move
-            self._move()
+        batch = os.environ.get(BATCH_VARIABLE, "")
+        if self.folder != self.final and Path(batch).resolve() != self.final.resolve():
+            shutil.rmtree(self.states, ignore_errors=True)
+            replace_folder(self.final)
+            self.folder = self.final  # a last cell that is run twice completes this run
         print(f"finished in {metrics['seconds']:.0f} s")
-
-    def _move(self) -> None:
-        retired = _retired(self.final)
-        shutil.rmtree(retired, ignore_errors=True)
-        if self.final.exists():
-            self.final.rename(retired)
-        self.folder.rename(self.final)
-        self.folder = self.final  # a cell that is run again after the end completes this run
-        shutil.rmtree(retired, ignore_errors=True)
 
 
 def describe_figure(name: str, figure: Figure) -> str:
@@ -119,14 +125,6 @@ def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> t
 def complete_parts(backbone: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
     """Parts of the folder of a model that tells the three natures apart: the complete model, or a variant of it."""
     return (*(("variant", variant) if variant else ("complete",)), backbone, f"seed{seed}")
-
-
-def staging_folder(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.partial")
-
-
-def _retired(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
 
 
 def read_json(path: Path, *, needs: str) -> dict:

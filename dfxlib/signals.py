@@ -5,11 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Exit codes by what ended the run; anything else is a failing cell, 1.
-EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124, "KeyboardInterrupt": 130, "Terminated": 143}
+EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124, "HungUp": 129, "KeyboardInterrupt": 130}
+EXIT_CODES["Terminated"] = 143
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM: from a scheduler, `scancel` or `kill`. Like Ctrl-C it passes through every `except Exception`."""
+
+
+class HungUp(KeyboardInterrupt):
+    """SIGHUP: the terminal was closed, or the connection to it lost."""
 
 
 class RunLimitExceeded(KeyboardInterrupt):
@@ -18,9 +23,13 @@ class RunLimitExceeded(KeyboardInterrupt):
 
 @contextmanager
 def stoppable(limit: int | None) -> Iterator[None]:  # seconds for the whole block
-    """Inside, SIGTERM raises Terminated, and RunLimitExceeded comes after `limit` seconds."""
+    """Inside, SIGTERM raises Terminated, SIGHUP (unless nohup has it ignored) HungUp, and RunLimitExceeded comes
+    after `limit` seconds.
+    """
     late = RunLimitExceeded(f"the run took longer than its limit of {limit} s")
     reasons = {signal.SIGTERM: Terminated("stopped by SIGTERM"), signal.SIGALRM: late}
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        reasons[signal.SIGHUP] = HungUp("stopped by SIGHUP, as its terminal was closed")
 
     def stop(number: int, _: object) -> None:
         raise reasons[number]

@@ -209,12 +209,13 @@ def start(*arguments: str | Path, **variables: str) -> subprocess.Popen:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | variables
     command = [sys.executable, "-m", "dfxlib", "execute", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    # Tests that run in the background of a shell inherit that Ctrl-C is ignored.
+    # Tests that run in the background of a shell inherit that Ctrl-C is ignored, and under nohup that SIGHUP is.
     return subprocess.Popen(command, env=environment, preexec_fn=allow_interrupts, **pipes)
 
 
 def allow_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def wait_for(condition: Callable[[], object], *, seconds: float = 300) -> None:
@@ -230,7 +231,12 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "sent, code, name", [(signal.SIGTERM, 143, "Terminated"), (signal.SIGINT, 130, "KeyboardInterrupt")]
+    "sent, code, name",
+    [
+        (signal.SIGTERM, 143, "Terminated"),
+        (signal.SIGINT, 130, "KeyboardInterrupt"),
+        (signal.SIGHUP, 129, "HungUp"),
+    ],
 )
 def test_a_signal_stops_the_kernel_and_marks_the_run(
     workshop: Path, tmp_path: Path, sent: signal.Signals, code: int, name: str
@@ -378,20 +384,56 @@ SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
     subprocess.run([*SMALL_DISK, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode != 0,
     reason="needs the right to mount a small disk in a namespace of its own",
 )
-def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(workshop: Path, tmp_path: Path) -> None:
-    """In a name space of its own, a disk of 2 MB fills up between a first and a second run."""
+@pytest.mark.parametrize(
+    "left, named", [(0, r"disk/\.run\.partial\.ipynb"), (120, r"disk/\.run\.partial/notebook\.html")]
+)
+def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(
+    workshop: Path, tmp_path: Path, left: int, named: str
+) -> None:
+    """In a name space of its own, a disk of 2 MB fills up between a first and a second run, but for some kB."""
     command = f"{sys.executable} -m dfxlib execute {workshop}/good.ipynb disk/run/notebook.ipynb -p folder disk/run"
     script = f"""
     mkdir disk && mount -t tmpfs -o size=2m tmpfs disk && {command} || exit 9
-    head -c 2m /dev/zero > disk/ballast 2>/dev/null
+    free=$(df -k --output=avail disk | tail -n 1)
+    head -c $((free - {left}))k /dev/zero > disk/ballast 2>/dev/null
     {command}; echo "code $?"
     {sys.executable} -c "from dfxlib.execute import verify; from pathlib import Path; print(verify(Path('disk/run')))"
     """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([*SMALL_DISK, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[1:] == ["code 2", "[]"], done.stdout + done.stderr
-    assert re.search(r"cannot write disk/\.run\.partial\.ipynb: No space left on device", done.stderr)
+    assert re.search(rf"cannot write {named}: No space left on device", done.stderr)
     assert "Traceback" not in done.stderr
+
+
+LAST = r"""
+import os, signal, time
+from dfxlib.record import open_run
+run = open_run(folder, "own", settings={"epochs": epochs}, device="cpu")
+if epochs == 3:
+    (run.folder / "notebook.html").mkdir()  # so that the page cannot be written
+run.finish({"epochs": epochs})
+if epochs == 4:
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("epochs, code, told", [(3, 2, "notebook.html: Is a directory"), (4, 143, "Terminated: ")])
+def test_what_fails_after_the_last_cell_leaves_the_earlier_result_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture, epochs: int, code: int, told: str
+) -> None:
+    write_notebook(tmp_path / "last.ipynb", LAST, parameters=PARAMETERS)
+    out = tmp_path / "own" / "notebook.ipynb"
+    command = ["execute", str(tmp_path / "last.ipynb"), str(out), "-p", "folder", str(tmp_path), "-p", "epochs"]
+    assert main([*command, "2"]) == 0
+    assert main([*command, str(epochs)]) == code
+    assert told in capsys.readouterr().err
+    assert verify(out.parent) == [] and json.loads((out.parent / "metrics.json").read_text())["epochs"] == 2
+    assert f"epochs = {epochs}" in (tmp_path / "own.failed.ipynb").read_text()
+    assert main([*command, "5"]) == 0
+    assert verify(out.parent) == [] and json.loads((out.parent / "metrics.json").read_text())["epochs"] == 5
+    assert {entry.name for entry in tmp_path.iterdir()} == {"last.ipynb", "own", ".own.lock"}, "nothing is left beside"
 
 
 def test_a_success_after_a_failure_takes_the_failed_notebook_away(
@@ -455,6 +497,7 @@ def test_right_parameters_are_accepted(workshop: Path) -> None:
             "page '../../evil.html' does not lie be",
         ),
         (["good.ipynb", "run/notebook.ipynb", "--page", ".."], r"page '\.\.' does not lie beside the notebook"),
+        (["good.ipynb", "run/notebook.ipynb", "--page", "notebook.html"], "and its own page; expected index"),
         (
             ["good.ipynb", "run/notebook.ipynb", "--cell-limit", "-3"],
             r"limits of \(-3, None\) s .*; expected at",

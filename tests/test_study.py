@@ -54,11 +54,11 @@ def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:
 
 def test_a_second_study_at_once_is_refused_in_one_sentence(smoke: Path, clone: Path) -> None:
     """Whoever holds the lock: make, snakemake called by hand, or this test."""
-    (smoke / "report" / ".done").unlink()
+    (smoke / "report" / ".stamp").unlink()
     lock = hold(clone / "runs" / ".smoke.lock")
     second = make_study(clone)
     os.close(lock)
-    assert second.returncode != 0 and not (smoke / "report" / ".done").exists()
+    assert second.returncode != 0 and not (smoke / "report" / ".stamp").exists()
     assert "study smoke: another call is at work on it in this folder; wait for it to end" in second.stderr
     assert "Traceback" not in second.stderr
     assert make_study(clone).returncode == 0 and verify(smoke / "report") == []
@@ -77,7 +77,7 @@ def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Pa
     copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
     (copy / "data" / "smoke").rename(copy / "data" / "moved")
     before = (smoke / "manifest" / ".done").read_text()
-    base, complete = (f"runs/smoke/{run}/seed0/.done" for run in ("base/resnet18/real", "complete/resnet18"))
+    base, complete = (f"runs/smoke/{run}/seed0/.stamp" for run in ("base/resnet18/real", "complete/resnet18"))
     trained = {run: (copy / run).stat().st_mtime_ns for run in (base, complete)}
     change = ["--configfile", "studies/smoke.yaml", "--config", "data_root=data/moved"]
     result = snakemake(copy, *change, "--", complete)
@@ -87,6 +87,20 @@ def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Pa
     other = snakemake(copy, *change, "split_seed=1", "--", base)
     assert other.returncode == 0, other.stderr
     assert (copy / base).stat().st_mtime_ns > trained[base], "other splits are other data"
+
+
+def test_a_failed_rerun_leaves_the_earlier_result_finished(smoke: Path, clone: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
+    run = copy / "runs" / "smoke"
+    (run / "baselines" / "tables").rename(run / "baselines" / "away")
+    study = ("--configfile", "studies/smoke.yaml")
+    failed = snakemake(copy, *study, "--forcerun", "report")
+    assert failed.returncode != 0 and "tables" in failed.stderr
+    assert verify(run / "report") == [] and (run / "report.failed.ipynb").is_file()
+    (run / "baselines" / "away").rename(run / "baselines" / "tables")
+    before = (run / "report" / ".done").stat().st_mtime_ns
+    assert snakemake(copy, *study).returncode == 0, "what failed is still to be done"
+    assert (run / "report" / ".done").stat().st_mtime_ns > before and not (run / "report.failed.ipynb").exists()
 
 
 def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
