@@ -52,10 +52,12 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     """Means over architectures, each counted once: a row a nature, split and metric, with interval.
 
     The nature `generated` stands for all fakes. Its `balanced_accuracy` is the mean of their
-    binary recall and of that of the sources of the shared real images, at argmax.
+    binary recall and of that of the sources of the shared real images, at argmax. Average precision
+    has no mean: it depends on the prevalence, which is another one for every architecture.
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     found, reals, rows = _measured(scores, calibration, draws), shared_reals(scores), []
+    real_clusters = len(np.unique(draws.cluster[reals]))
     sources = [entry.values["binary_recall"] for entry in found if (entry.here & reals).any()]
     for nature in (*NATURES, "generated"):
         for split in sorted({entry.split for entry in found}):
@@ -64,13 +66,18 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
             if not own:
                 continue
             images = np.any([entry.here for entry in own], axis=0)
-            values = {metric: np.mean([entry.values[metric] for entry in own], axis=0) for metric in own[0].values}
+            metrics = [metric for metric in own[0].values if metric != "ap"]
+            values = {metric: np.mean([entry.values[metric] for entry in own], axis=0) for metric in metrics}
             if nature == "generated" and sources:
                 values["balanced_accuracy"] = (values["binary_recall"] + np.mean(sources, axis=0)) / 2
             counts = {"architectures": len(own), "images": int(images.sum())}
-            clusters = len(np.unique(draws.cluster[images]))
+            # Each counts as much as the smallest, and shared real images stand behind all that needs them.
+            smallest = min(len(np.unique(draws.cluster[entry.here])) for entry in own)
+            clusters = min(len(np.unique(draws.cluster[images])), len(own) * smallest)
             for metric, drawn in values.items():
-                value = named("value", stats.interval(drawn, clusters=clusters))
+                shared = metric in (*RANKED, "balanced_accuracy")
+                behind = min(clusters, real_clusters) if shared else clusters
+                value = named("value", stats.interval(drawn, clusters=behind))
                 rows.append({"nature": nature, "split": split, "metric": metric, **value, **counts})
     return pd.DataFrame(rows)
 

@@ -18,8 +18,8 @@ from dfxlib.evaluate import LOGITS, PROBABILITIES, balanced_accuracy, read_score
 
 OURS = "DeepFeatureX Net"
 
-#: Seeds below which no difference is decided.
-SEEDS = 5
+#: Seeds, and groups of images, below which no difference is decided: intervals of fewer are too narrow.
+SEEDS, GROUPS = 5, 10
 
 #: What the protocol wants beside the model (experiment 4), and what a variant changes to be it; None: to any value.
 WANTED = {
@@ -125,6 +125,8 @@ def compare(
     ours, *_ = methods.values()
     for name, tables in methods.items():
         require_same_images(tables)
+        if len(tables) not in (1, len(ours)):
+            raise ValueError(f"{name} has {len(tables)} seeds, {OURS} has {len(ours)}; run both with the same seeds")
         draws = stats.resample_clusters(tables[0]["group"].to_numpy(), resamples=resamples)
         clusters = stats.smallest_class(draws.cluster, tables[0]["nature"].to_numpy())
         table.append(_row(name, accuracies(tables, draws), clusters=clusters) | _sizes(draws))
@@ -166,6 +168,8 @@ def verdict(row: dict) -> str:
         return "undefined: a nature has no test image"
     if row["seeds"] < SEEDS:
         return "not decided: fewer than five seeds"
+    if row["clusters"] < GROUPS:
+        return "not decided: fewer than ten groups of images"
     if min(ends) > 0:
         return "better"
     return "worse" if max(ends) < 0 else "not decided: an interval includes 0"

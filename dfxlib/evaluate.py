@@ -187,6 +187,7 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
         ("three-way", "balanced accuracy"): "three-way balanced accuracy",
         ("three-way", "dm_generated recall"): "diffusion recall",
         ("three-way", "gan_generated recall"): "GAN recall",
+        ("argmax", "balanced accuracy"): "binary balanced accuracy",
         ("argmax", "real recall"): "real recall",
         ("argmax", "fake recall"): "fake recall",
         ("fake score", "AUC"): "AUC",
@@ -242,9 +243,10 @@ def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 
 def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:
     scores = []
     for n in CLASSES:
-        hit = stats.rate((said == n) & (nature == n), known, draws)
-        either = stats.rate(said == n, known, draws) + stats.rate(nature == n, known, draws)
-        scores.append(np.divide(2 * hit, either, out=np.full(len(hit), np.nan), where=either > 0))
+        hit, own = stats.rate((said == n) & (nature == n), known, draws), stats.rate(nature == n, known, draws)
+        either = stats.rate(said == n, known, draws) + own
+        # Of a nature without an image precision would be 0 or undefined, as false verdicts happen to fall.
+        scores.append(np.divide(2 * hit, either, out=np.full(len(hit), np.nan), where=own > 0))
     return np.mean(scores, axis=0)
 
 

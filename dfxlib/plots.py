@@ -93,6 +93,8 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
     position = np.arange(len(table))
     errors = [table["value"] - table["low"], table["high"] - table["value"]]
     axis.errorbar(table["value"], position, xerr=np.abs(errors), fmt="o", color="black", capsize=3)
+    for place in np.flatnonzero(table["value"].isna()):
+        axis.text(0, place, " undefined", va="center", fontsize=8)
     if table.get("seed_sd", pd.Series(dtype=float)).notna().any():
         ends = table["value"] - table["seed_sd"], table["value"] + table["seed_sd"]
         axis.hlines(position + 0.2, *ends, color="#D55E00", linewidth=2, label="standard deviation over seeds")
@@ -131,7 +133,7 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     names = table["condition"].str.extract(r"jpeg(?P<subsampling>\d+)_q(?P<quality>\d+)")
     table = table.assign(quality=names["quality"].astype(float), subsampling=names["subsampling"])
     metrics = list(pd.unique(table["metric"]))
-    figure, axes = plt.subplots(2, 4, figsize=(12, 5.8), layout="constrained", sharex=True, sharey=True)
+    figure, axes = plt.subplots(3, 3, figsize=(9.5, 8.4), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
         defined = table[table["metric"] == metric].dropna(subset="value")
         for subsampling, line in defined.dropna(subset="subsampling").groupby("subsampling"):
@@ -140,6 +142,7 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
             axis.fill_between(line["quality"], line["low"], line["high"], color=colour, alpha=0.15, linewidth=0)
+            axis.vlines(line["quality"], line["low"], line["high"], color=colour, alpha=0.4, linewidth=1)
         for row in defined[defined["condition"] == "raw"].itertuples():
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
         if defined.empty:

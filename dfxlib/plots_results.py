@@ -61,7 +61,7 @@ def plot_perturbations(table: pd.DataFrame) -> Figure:
             axis.plot(row.value, place, "o", color=colour, markersize=5)
             if row.condition == "raw":
                 axis.axvline(row.value, color="grey", linestyle="--", linewidth=1)
-        axis.set(title=metric.replace("three-way ", "three-way\n"), xlim=(-0.02, 1.02))
+        axis.set(title=metric.replace(" balanced", "\nbalanced"), xlim=(-0.02, 1.02))
     axes.flat[0].set_yticks(range(len(names)), names)
     axes.flat[0].invert_yaxis()
     figure.supxlabel("value (95% interval); dashed: raw", fontsize=10)

@@ -19,11 +19,16 @@ class Resamples(NamedTuple):
 
 
 def resample_clusters(groups: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Resamples:
-    """Draw clusters (duplicates, pairs, scenes) with replacement; row 0 holds the data as they are."""
+    """Draw clusters (duplicates, pairs, scenes) with replacement; row 0 holds the data as they are.
+
+    One cluster alone knows no spread: its resamples are NaN, and so are the ends of its intervals.
+    """
     names, cluster = np.unique(np.asarray(groups), return_inverse=True)
     random, counts = np.random.default_rng(seed), np.ones((resamples + 1, len(names)), dtype=np.float32)
     for row in counts[1:]:
         row[:] = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
+    if len(names) == 1:
+        counts[1:] = np.nan
     return Resamples(cluster, np.asfortranarray(counts))  # the resamples of one cluster lie side by side
 
 
@@ -58,12 +63,16 @@ def ranking(
     `auc` counts ties half. `ap` is the average precision at the prevalence that the part and the
     negatives have together. `recall_faX` is the recall at the smallest threshold with at most X%
     false alarms, chosen anew on the negatives of each resample; fewer than 100 / X clusters of
-    negatives cannot show X%, and it is undefined. The negatives are summed once for all parts.
+    negatives cannot show X%, and it is undefined. Chosen on the same n negatives, the threshold flatters:
+    on others it gives some (floor(n X%) + 1) / (n + 1) false alarms, which for 1% is 2.0% at n = 100 and
+    1.3% at n = 300, and its 95% interval covers the recall at a true 1% in about 90% (200 clusters,
+    2,000 simulations). The negatives are summed once for all parts.
     """
     order = np.flatnonzero(negatives)[np.argsort(score[negatives], kind="stable")]
     parts = [np.flatnonzero(part)[np.argsort(score[part], kind="stable")] for part in parts]
     clusters = len(np.unique(draws.cluster[order]))
-    blocks = np.array_split(draws.counts, max(1, len(draws.counts) * (len(order) + 1) // 1_000_000))
+    longest = max(map(len, (order, *parts)))
+    blocks = np.array_split(draws.counts, max(1, len(draws.counts) * (longest + 1) // 1_000_000))
     found = [[] for _ in parts]
     for block in blocks:
         below = _cumulative(block, draws.cluster[order])
@@ -117,7 +126,7 @@ def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, fl
     Measured coverage of the nominal 95% for a rate of 0.6 over clusters of four images (2,000
     simulations): 88% with 5 clusters, 92% with 10, 94% with 20 and 95% from 50 on;
     a paired difference of 0.06 is at 68% with 5 and near the others from 10 on. Percentile
-    intervals of few clusters are too narrow; tables show the number of clusters beside them.
+    intervals of few clusters are too narrow; tables of architectures and methods show how many there are.
     """
     estimate, tail = float(values[0]), (1 - LEVEL) / 2
     if not np.isfinite(estimate):
@@ -125,9 +134,9 @@ def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, fl
     drawn = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(drawn, [100 * tail, 100 * (1 - tail)]) if len(drawn) else (np.nan, np.nan)
     if clusters and estimate == 1:
-        low = beta.ppf(tail, clusters, 1)
+        low, high = beta.ppf(tail, clusters, 1), 1
     if clusters and estimate == 0:
-        high = beta.ppf(1 - tail, 1, clusters)
+        low, high = 0, beta.ppf(1 - tail, 1, clusters)
     return estimate, float(low), float(high)
 
 

@@ -1,5 +1,6 @@
 """The look of all figures: one colour for a nature everywhere (Okabe and Ito, 2008), short labels."""
 
+import pandas as pd
 import seaborn as sns
 
 from dfxlib.names import SPLITS
@@ -18,6 +19,7 @@ SPLIT_COLOURS = dict(
 )
 CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
 
+pd.set_option("display.max_colwidth", None)  # what a variant changes is read to its end
 sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
 
 

@@ -112,7 +112,7 @@ def test_averages_count_each_architecture_once() -> None:
     by = by_architecture(table, CALIBRATION, resamples=FEW)
     mean = averages(table, CALIBRATION, resamples=FEW).set_index(["nature", "split", "metric"])
     seen = by[(by["nature"] != "real") & (by["split"] == "test")]
-    for metric in ("recall", "binary_recall", "auc", "ap", "recall_fa5"):
+    for metric in ("recall", "binary_recall", "auc", "recall_fa5"):
         assert mean.loc[("generated", "test", metric), "value"] == pytest.approx(seen[metric].mean())
         own = by.set_index("architecture").loc["gan_generated_2", [metric, f"{metric}_low"]].tolist()
         assert mean.loc[("gan_generated", "unseen", metric), ["value", "value_low"]].tolist() == pytest.approx(own)
@@ -120,6 +120,27 @@ def test_averages_count_each_architecture_once() -> None:
     expected = (sources + by.set_index("architecture").loc["gan_generated_2", "binary_recall"]) / 2
     assert mean.loc[("generated", "unseen", "balanced_accuracy"), "value"] == pytest.approx(expected)
     assert mean.loc[("generated", "test", "recall"), "architectures"] == 5
+
+
+def test_average_precision_has_no_mean_since_every_architecture_has_its_own_prevalence() -> None:
+    assert "ap" not in set(averages(scores(300), CALIBRATION, resamples=FEW)["metric"])
+
+
+def test_a_perfect_mean_claims_no_more_than_its_smallest_part_allows() -> None:
+    """Three real images stand behind every area, and an architecture of three images counts as much as any other."""
+    table = scores(900, skill=99)
+    real = np.flatnonzero(table["nature"] == "real")
+    few = np.flatnonzero(table["architecture"] == "gan_generated_2")
+    kept = table.drop(index=[*real[3:], *few[3:]]).reset_index(drop=True)
+    by = by_architecture(kept, CALIBRATION, resamples=FEW).set_index("architecture")
+    mean = averages(kept, CALIBRATION, resamples=FEW).set_index(["nature", "metric"])
+    for metric in ("auc", "balanced_accuracy"):
+        row = mean.loc[("generated", metric)]
+        assert row["value"] == 1 and row["value_low"] <= by.loc["gan_generated_1", "auc_low"] < 0.4
+    recall = mean.loc[("gan_generated", "recall")]
+    architectures = recall["architectures"]
+    assert recall["value"] == 1
+    assert recall["value_low"] == pytest.approx(0.025 ** (1 / (3 * architectures))), "as if all had three images"
 
 
 def test_the_shared_reals_are_those_of_the_test_part_where_there_are_any() -> None:

@@ -94,10 +94,30 @@ def test_a_verdict_takes_five_seeds_and_both_intervals(ours: float, theirs: floa
 
 @pytest.mark.parametrize("kind", ["low", "seed_low"])
 def test_either_interval_alone_keeps_a_difference_undecided(kind: str) -> None:
-    row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
+    row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5, "clusters": 10}
     assert c.verdict(row) == "better"
     assert c.verdict(row | {kind: -0.01}) == "not decided: an interval includes 0"
     assert c.verdict(row | {kind: 1e-17}) == "not decided: an interval includes 0", "the last bit of a sum is no sign"
+
+
+@pytest.mark.parametrize(("groups", "expected"), [(9, "not decided: fewer than ten groups of images"), (10, "better")])
+def test_few_groups_decide_nothing(groups: int, expected: str) -> None:
+    own = methods(0.9, 0.3, seeds=5)
+    own = {name: [t.assign(group=np.arange(len(t)) % groups) for t in tables] for name, tables in own.items()}
+    assert c.compare(own, resamples=200)[1]["verdict"].item() == expected
+
+
+def test_a_single_group_knows_no_spread() -> None:
+    own = {name: [t.assign(group="one") for t in tables] for name, tables in methods(0.9, 0.3, seeds=5).items()}
+    table, differences = c.compare(own, resamples=200)
+    assert table["value"].notna().all() and table[["low", "high"]].isna().all(axis=None)
+    assert differences["verdict"].item() == "not decided: fewer than ten groups of images"
+
+
+def test_other_numbers_of_seeds_are_no_pairs() -> None:
+    own = methods(0.9, 0.5, seeds=5)
+    with pytest.raises(ValueError, match="other has 4 seeds, DeepFeatureX Net has 5; run both with the same seeds"):
+        c.compare(own | {"other": own["other"][:4]}, resamples=200)
 
 
 def test_a_method_without_seeds_stands_against_every_seed() -> None:

@@ -83,6 +83,14 @@ def test_metrics_of_an_absent_class_are_nan_and_the_others_stay() -> None:
     assert 0 < value(summary, "argmax", "fake recall") < 1
 
 
+def test_macro_f1_is_nan_where_a_nature_has_no_image_whatever_was_said() -> None:
+    table = scores(300, skill=0.5)
+    part = table[table["nature"] != "gan_generated"].reset_index(drop=True)
+    assert (said(part) == "gan_generated").any(), "which would count as a score of 0"
+    row = e.summarise(part, CALIBRATION, resamples=FEW).set_index(["verdict", "metric"]).loc[("three-way", "macro F1")]
+    assert row[["value", "low", "high"]].isna().all()
+
+
 def test_a_perfect_score_on_few_images_keeps_a_wide_interval() -> None:
     summary = e.summarise(scores(12, skill=99), CALIBRATION, resamples=FEW)
     argmax = summary[(summary["verdict"].isin(["three-way", "argmax"])) | (summary["metric"] == "AUC")]
@@ -140,7 +148,7 @@ def test_robustness_has_a_row_for_every_condition_and_metric() -> None:
     table = scores(90)
     result = e.robustness_table({"raw": table, "jpeg444_q50": scores(90, seed=4)}, CALIBRATION, resamples=FEW)
     wide = result.pivot(index="condition", columns="metric", values="value")
-    assert wide.shape == (2, 7) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
+    assert wide.shape == (2, 8) and wide.loc["raw", "flip rate"] == 0 < wide.loc["jpeg444_q50", "flip rate"]
     raw = result[(result["condition"] == "raw") & (result["metric"] == "flip rate")]
     assert raw[["low", "high"]].to_numpy().tolist() == [[0, 0]], "zero by definition has no interval"
     assert wide.loc["raw", "three-way balanced accuracy"] == pytest.approx(
