@@ -55,6 +55,11 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
     return Opened(model, settings | {"base_models": dict.fromkeys(CLASSES, sha256_file(path))}, _UNCALIBRATED, None)
 
 
+def model_name(path: Path) -> str:
+    """What results of a published model are called: two models of one name must not replace each other's."""
+    return f"{path.stem}-{sha256_file(path / WEIGHTS if path.is_dir() else path)[:8]}"
+
+
 def _open_folder(folder: Path) -> Opened:
     if not (folder / DESCRIPTION).is_file():
         raise FileNotFoundError(f"{folder} holds no {DESCRIPTION}; make one with `python -m dfxlib export RUN FOLDER`")
