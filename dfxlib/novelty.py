@@ -74,8 +74,10 @@ def load_reference(path: Path) -> dict[str, np.ndarray]:
 def distances(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:  # [B, 3, D] -> [B]
     """Mahalanobis distance from the training images, in units of the limit: above 1 is unlike them."""
     centred = np.asarray(features, dtype=np.float64).reshape(len(features), -1) - known["mean"]
-    along = centred @ known["directions"].astype(np.float64).T  # [B, rank]
-    across = np.maximum((centred**2).sum(axis=1) - (along**2).sum(axis=1), 0)
+    directions = known["directions"].astype(np.float64)
+    along = centred @ directions.T  # [B, rank]
+    # Of what is left over, and not as a difference of squares: directions are rounded, and that would feel it.
+    across = ((centred - along @ directions) ** 2).sum(axis=1)
     squared = (along**2 / known["variances"]).sum(axis=1) + across / known["other_variance"]
     return np.sqrt(squared) / known["limit"]
 
