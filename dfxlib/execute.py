@@ -32,6 +32,7 @@ from dfxlib.parallel import BATCH_VARIABLE
 from dfxlib.signals import stoppable
 
 DONE = ".done"
+_WHOLE = "metrics.json"  # with it `Run.finish` says that the staging folder holds a whole run
 
 _KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
 
@@ -109,20 +110,16 @@ def _left_behind(out: Path) -> Iterator[Path]:  # where the notebook is executed
 
 
 def _run_cells(notebook: Path, partial: Path, folder: Path, parameters: dict, **options: object) -> None:
-    _metrics(folder).unlink(missing_ok=True)  # of a run that was killed after its last cell
+    for name in (DONE, _WHOLE):  # of a run that was killed after its last cell
+        (staging_folder(folder) / name).unlink(missing_ok=True)
     os.environ[BATCH_VARIABLE] = str(folder.resolve())
     run_notebook(notebook, partial, parameters=parameters, **options)
-
-
-def _metrics(folder: Path) -> Path:
-    """The file with which `Run.finish` says that the staging folder holds a whole run."""
-    return staging_folder(folder) / "metrics.json"
 
 
 def _complete(out: Path, partial: Path, pages: dict[str, str], what: dict, *, seconds: float) -> None:
     """Bring everything together beside the run's folder, where a full disk or a signal harms no earlier result."""
     folder, staging = out.parent, staging_folder(out.parent)
-    own = not _metrics(folder).is_file()  # such a notebook wrote into the folder itself, if anything
+    own = not (staging / _WHOLE).is_file()  # such a notebook wrote into the folder itself, if anything
     staging.mkdir(exist_ok=True)
     for name, text in pages.items():
         write_text_atomic(staging / name, text)

@@ -82,6 +82,11 @@ def results_table(results: Path) -> str:  # Markdown
     return "\n\n".join(markdown(pd.DataFrame(rows)) for rows in tables if rows)
 
 
+def methods_table(results: Path) -> str:  # Markdown
+    """Every method with its interval, and its spread over seeds."""
+    return markdown(pd.DataFrame(_methods(results)))
+
+
 def differences_table(results: Path) -> str:  # Markdown
     """DeepFeatureX Net minus every other method on the same images, with the verdict."""
     table = pd.read_csv(results / "baselines" / "tables" / "differences.csv")
@@ -90,7 +95,7 @@ def differences_table(results: Path) -> str:  # Markdown
 
 
 #: Kinds of tables in the README, by the name in their marks.
-README_TABLES = {"results": results_table, "differences": differences_table}
+README_TABLES = {"results": results_table, "methods": methods_table, "differences": differences_table}
 
 
 def _methods(results: Path) -> list[dict]:

@@ -290,6 +290,16 @@ def test_the_readme_gets_the_differences_with_both_intervals_and_the_verdict(stu
     assert readme.read_text().endswith("<!-- /differences -->\n<!-- results:other -->\n")
 
 
+def test_the_readme_gets_the_methods_alone_with_their_spread_over_seeds(study: Path, tmp_path: Path) -> None:
+    publish.publish(study, tmp_path / "s")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- methods:s -->\n<!-- /methods -->\n")
+    assert publish.update_readme(readme, tmp_path / "s")
+    *_, ours, spectrum, _ = readme.read_text().splitlines()
+    assert ours == "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |"
+    assert spectrum == "| spectrum | 0.500 (0.400 to 0.600) | 90 |"
+
+
 def test_a_readme_without_marks_stays_and_a_half_mark_is_told(study: Path, tmp_path: Path) -> None:
     publish.publish(study, tmp_path / "s")
     readme = tmp_path / "README.md"
