@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Exit codes by what ended the run; anything else is a failing cell, 1.
-EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124, "HungUp": 129, "KeyboardInterrupt": 130}
-EXIT_CODES["Terminated"] = 143
+EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124}
+EXIT_CODES |= {"HungUp": 129, "KeyboardInterrupt": 130, "Terminated": 143}
 
 
 class Terminated(KeyboardInterrupt):
