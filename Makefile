@@ -22,7 +22,7 @@ study: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
 
-# Kill -9 at twenty random moments (an hour). Needs nothing more than make test.
+# Kill -9 at twenty random moments (half an hour). Needs nothing more than make test.
 test-faults: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m faults
 
