@@ -156,6 +156,7 @@ def _export(options: argparse.Namespace) -> int:
 
 def _detect(options: argparse.Namespace) -> int:
     from dfxlib import detect as d
+    from dfxlib.evaluate import never_said
     from dfxlib.export import open_model
     from dfxlib.models import resolve_device
 
@@ -174,9 +175,11 @@ def _detect(options: argparse.Namespace) -> int:
     rows = chain(d.detect(opened, files, **how), d.problem_rows(problems))
     model = f"{options.model.resolve().name}: {opened.settings['backbone']}"
     model += f", trained on manifest {opened.settings['manifest_hash'][:12] or 'unknown'}"
+    never = ", ".join(never_said(opened.calibration))
+    limit = f"; it never says {never}: too few images in its calibration to promise few mistakes" if never else ""
     with stoppable(None):
-        counts = d.save_rows(rows, table=options.out, page=options.html, model=model)
-    print(d.summary(counts), *filter(None, (options.out, options.html)), sep="; see ")
+        counts = d.save_rows(rows, table=options.out, page=options.html, model=model + limit)
+    print(d.summary(counts) + limit, *filter(None, (options.out, options.html)), sep="; see ")
     return int(counts.keys() <= {"problem", "other"})
 
 

@@ -44,7 +44,7 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
         if nature != "real":
             row["prevalence"] = here.sum() / (here | reals).sum()
         row |= {f"said_{short}": float((said[here] == n).mean()) for n, short in SHORT.items()}
-        table.append(row | {"undefined": _why_undefined(nature, real_clusters)})
+        table.append(row | {"undefined": _why_undefined(nature, clusters, real_clusters)})
     return pd.DataFrame(table).sort_values(["nature", "split", "architecture"], ignore_index=True)
 
 
@@ -135,10 +135,11 @@ def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -
     return found
 
 
-def _why_undefined(nature: str, real_clusters: int) -> str:
+def _why_undefined(nature: str, clusters: int, real_clusters: int) -> str:
+    reasons = ["intervals: one cluster of images"] if clusters == 1 else []
     if nature == "real":
-        return "ranking: needs fakes"
-    reasons = [] if nature in CLASSES else ["recall: no class of the three-way task"]
+        return "; ".join([*reasons, "ranking: needs fakes"])
+    reasons += [] if nature in CLASSES else ["recall: no class of the three-way task"]
     if real_clusters == 0:
         return "; ".join([*reasons, "ranking: no real images"])
     few = [percent for percent in stats.FALSE_ALARMS if real_clusters * percent < 100]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, class_index, named
+from dfxlib.evaluate import LOGITS, class_index, named, never_said
 from dfxlib.names import CLASSES
 
 
@@ -49,11 +49,13 @@ def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 20
 
     Fake from `unsure_high` on, real below `unsure_low`. `real called fake` and `fake called real`
     are shares of all real images and of all fakes: the two that the band promises. All are
-    undefined for a model without a band.
+    undefined for a model without a band, and errors of a verdict that is never said: zero of them
+    would look like a promise kept. `never said` names it.
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     p_fake, is_fake = scores["p_fake"].to_numpy(), (scores["nature"] != "real").to_numpy()
     has_band = "unsure_low" in calibration
+    never = never_said(calibration)
     fake, real = p_fake >= calibration.get("unsure_high", np.inf), p_fake < calibration.get("unsure_low", -np.inf)
     decided, wrong = fake | real, (fake & ~is_fake) | (real & is_fake)
     rows = []
@@ -61,14 +63,15 @@ def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 20
         here = (scores["split"] == split).to_numpy() & has_band
         measures = {
             "decided": (decided, here),
-            "wrong among the decided": (wrong, here & decided),
-            "real called fake": (fake, here & ~is_fake),
-            "fake called real": (real, here & is_fake),
+            "wrong among the decided": (wrong, here & decided & (not never)),
+            "real called fake": (fake, here & ~is_fake & ("fake" not in never)),
+            "fake called real": (real, here & is_fake & ("real" not in never)),
         }
         for metric, (hit, among) in measures.items():
             promised = calibration.get("unsure_error", np.nan) if "called" in metric else np.nan
             value = named("value", stats.rate_interval(hit, among, draws))
-            rows.append({"split": split, "metric": metric, **value, "promised": promised, "images": int(among.sum())})
+            counts = {"images": int(among.sum()), "never said": ", ".join(never)}
+            rows.append({"split": split, "metric": metric, **value, "promised": promised, **counts})
     return pd.DataFrame(rows)
 
 

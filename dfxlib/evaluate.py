@@ -118,6 +118,16 @@ def unsure_band(calibration: dict) -> tuple[float, float]:  # p_fake: real below
     return low, high
 
 
+def never_said(calibration: dict) -> list[str]:
+    """Verdicts outside the band of "unsure" that no image can get.
+
+    Fewer than 1 / unsure_error - 1 groups of real images (of fakes) in complete_calibrate cannot
+    promise so few mistakes, and the band then reaches to the end of the scale.
+    """
+    beyond = {"fake": calibration.get("unsure_high", 1) > 1, "real": calibration.get("unsure_low", 1) <= 0}
+    return [verdict for verdict, never in beyond.items() if never]
+
+
 def says_fake(scores: pd.DataFrame, verdict: str, calibration: dict) -> np.ndarray:  # [N] bool
     if verdict == "argmax":
         return said_natures(scores) != "real"

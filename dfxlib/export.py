@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.checkpoint import load_complete_model
+from dfxlib.evaluate import never_said
 from dfxlib.files import checksum_path, require_own, safe_name, sha256_file, write_text_atomic, write_vouched
 from dfxlib.models import REFERENCE_INPUT, DeepFeatureXNet, load_reference_checkpoint
 from dfxlib.names import CLASSES
@@ -133,6 +134,7 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
     recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     words = {
         "natures": ", ".join(settings["classes"]),
+        "never": ", ".join(never_said(calibration)) or "none",
         "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
         "versions": ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
         "test": _table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),

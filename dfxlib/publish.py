@@ -123,6 +123,7 @@ def _unsure(results: Path) -> list[dict]:
             risk = part.set_index("metric")
             row = {"images": f"{split} ({risk.loc['decided', 'images']})"}
             for metric, title in _RISKS.items():
-                row[title] = "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**risk.loc[metric])
+                text = "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**risk.loc[metric])
+                row[title] = text if risk.loc[metric].notna()["value"] else "undefined"
             rows.append(row | {"promised": f"{risk['promised'].max():.0%}"})
     return rows

@@ -35,7 +35,7 @@ def resample_clusters(groups: np.ndarray, *, resamples: int = 2000, seed: int = 
 def rate(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> np.ndarray:  # [R + 1]
     """Share of `hit` [N] among the images marked in `among` [N], for the data and every resample.
 
-    Numbers instead of hits give their mean.
+    Numbers instead of hits give their mean. Marked images of one cluster alone know no spread: NaN.
     """
     clusters = draws.counts.shape[1]
     hits, total = (np.bincount(draws.cluster, weights=w, minlength=clusters) for w in (hit * among, among))
@@ -43,6 +43,7 @@ def rate(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> np.ndarray:  #
     counts = draws.counts if present.all() else draws.counts.T[present].T
     # float32 counts images exactly and in half the time; their quotient needs float64
     hits, total = (counts @ np.stack([hits, total], axis=1)[present].astype(np.float32)).T.astype(np.float64)
+    total[1:] *= np.count_nonzero(present) > 1
     return np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
@@ -66,7 +67,8 @@ def ranking(
     negatives cannot show X%, and it is undefined. Chosen on the same n negatives, the threshold flatters:
     on others it gives some (floor(n X%) + 1) / (n + 1) false alarms, which for 1% is 2.0% at n = 100 and
     1.3% at n = 300, and its 95% interval covers the recall at a true 1% in about 90% (200 clusters,
-    2,000 simulations). The negatives are summed once for all parts.
+    2,000 simulations). Where positives or negatives are one cluster alone, all resamples are NaN. The
+    negatives are summed once for all parts.
     """
     order = np.flatnonzero(negatives)[np.argsort(score[negatives], kind="stable")]
     parts = [np.flatnonzero(part)[np.argsort(score[part], kind="stable")] for part in parts]
@@ -79,10 +81,12 @@ def ranking(
         for part, values in zip(parts, found):
             values.append(_ranking_of_part(score[part], score[order], below, block, draws.cluster[part]))
     undefined = {f"recall_fa{percent}" for percent in FALSE_ALARMS if clusters * percent < 100}
-    return [
-        {name: np.concatenate([v[name] for v in values]) * (np.nan if name in undefined else 1) for name in values[0]}
-        for values in found
-    ]
+    whole = [{name: np.concatenate([v[name] for v in values]) for name in values[0]} for values in found]
+    for part, metrics in zip(parts, whole):
+        alone = min(clusters, len(np.unique(draws.cluster[part]))) == 1
+        for name, drawn in metrics.items():
+            drawn[0 if name in undefined else 1 if alone else len(drawn) :] = np.nan
+    return whole
 
 
 def _cumulative(counts: np.ndarray, cluster: np.ndarray) -> np.ndarray:  # [R, C], [n] -> [R, n + 1]

@@ -95,6 +95,20 @@ def test_an_architecture_of_three_images_keeps_a_wide_interval() -> None:
     assert row["images"] == 3 and row["recall"] == 1 and row["recall_low"] == pytest.approx(0.025 ** (1 / 3))
 
 
+def test_one_image_gives_no_interval_and_neither_does_a_mean_that_it_is_part_of() -> None:
+    """Resampling the real images alone would make its AUC look sure."""
+    table = scores(300)
+    others = table.index.isin(table.index[table["architecture"] == "gan_generated_0"][1:])
+    table = table[~others].reset_index(drop=True)
+    row = by_architecture(table, CALIBRATION, resamples=FEW).set_index("architecture").loc["gan_generated_0"]
+    assert row["clusters"] == 1 and 0 < row["auc"] < 1
+    assert row[["auc_low", "auc_high", "ap_low", "ap_high"]].isna().all()
+    assert row["undefined"].startswith("intervals: one cluster of images")
+    mean = averages(table, CALIBRATION, resamples=FEW).set_index(["nature", "metric"])
+    assert mean.loc[("gan_generated", "auc"), ["value_low", "value_high"]].isna().all()
+    assert mean.loc[("dm_generated", "auc"), ["value_low", "value_high"]].notna().all()
+
+
 @pytest.mark.parametrize("kind", ["real", "fake"])
 def test_folders_of_one_class_only_leave_ranking_undefined(kind: str) -> None:
     table = scores(90)
