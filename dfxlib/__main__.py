@@ -175,7 +175,7 @@ def _detect(options: argparse.Namespace) -> int:
     rows = chain(d.detect(opened, files, **how), d.problem_rows(problems))
     model = f"{options.model.resolve().name}: {opened.settings['backbone']}"
     model += f", trained on manifest {opened.settings['manifest_hash'][:12] or 'unknown'}"
-    never = ", ".join(never_said(opened.calibration))
+    never = never_said(opened.calibration)
     limit = f"; it never says {never}: too few images in its calibration to promise few mistakes" if never else ""
     with stoppable(None):
         counts = d.save_rows(rows, table=options.out, page=options.html, model=model + limit)

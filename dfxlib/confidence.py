@@ -70,9 +70,8 @@ def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 20
         for metric, (hit, among) in measures.items():
             promised = calibration.get("unsure_error", np.nan) if "called" in metric else np.nan
             value = named("value", stats.rate_interval(hit, among, draws))
-            counts = {"images": int(among.sum()), "never said": ", ".join(never)}
-            rows.append({"split": split, "metric": metric, **value, "promised": promised, **counts})
-    return pd.DataFrame(rows)
+            rows.append({"split": split, "metric": metric, **value, "promised": promised, "images": int(among.sum())})
+    return pd.DataFrame(rows).assign(**{"never said": never})
 
 
 def _readings(scores: pd.DataFrame, calibration: dict) -> list[tuple[str, str, np.ndarray, np.ndarray]]:

@@ -118,14 +118,14 @@ def unsure_band(calibration: dict) -> tuple[float, float]:  # p_fake: real below
     return low, high
 
 
-def never_said(calibration: dict) -> list[str]:
-    """Verdicts outside the band of "unsure" that no image can get.
+def never_said(calibration: dict) -> str:
+    """Verdicts outside the band of "unsure" that no image can get; empty where both are possible.
 
     Fewer than 1 / unsure_error - 1 groups of real images (of fakes) in complete_calibrate cannot
     promise so few mistakes, and the band then reaches to the end of the scale.
     """
     beyond = {"fake": calibration.get("unsure_high", 1) > 1, "real": calibration.get("unsure_low", 1) <= 0}
-    return [verdict for verdict, never in beyond.items() if never]
+    return ", ".join(verdict for verdict, never in beyond.items() if never)
 
 
 def says_fake(scores: pd.DataFrame, verdict: str, calibration: dict) -> np.ndarray:  # [N] bool
@@ -146,10 +146,8 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     known = np.isin(nature, CLASSES)  # fakes of another or of an unknown kind have a binary verdict only
     values = {("three-way", "balanced accuracy"): balanced_accuracy(scores, draws)}
     values[("three-way", "macro F1")] = _macro_f1(said, nature, known, draws)
-    three, two = (
-        stats.smallest_class(*labelled)
-        for labelled in ((draws.cluster[known], nature[known]), (draws.cluster, is_fake))
-    )
+    three = stats.smallest_class(draws.cluster[known], nature[known])
+    two = stats.smallest_class(draws.cluster, is_fake)
     intervals = {key: stats.interval(value, clusters=three) for key, value in values.items()}
     for n in CLASSES:
         intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
@@ -209,16 +207,8 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
         found["flip rate"] = (0.0, 0.0, 0.0)  # of the raw images against themselves: by definition
         if condition != "raw":
             found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
-        rows += [
-            {
-                "condition": condition,
-                "metric": name,
-                **dict(zip(("value", "low", "high"), values)),
-                "images": len(table),
-            }
-            for name, values in found.items()
-        ]
-    return pd.DataFrame(rows)
+        rows += [(condition, metric, *values, len(table)) for metric, values in found.items()]
+    return pd.DataFrame(rows, columns=["condition", "metric", "value", "low", "high", "images"])
 
 
 def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -229,10 +219,7 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
         for nature, row in shares.iterrows():
             said = {f"said_{short}": row[name] for name, short in SHORT.items()}
             rows.append({"nature": nature, "condition": condition, **said})
-    order = {nature: position for position, nature in enumerate(CLASSES)}
-    return pd.DataFrame(rows).sort_values(
-        "nature", key=lambda names: names.map(order), kind="stable", ignore_index=True
-    )
+    return pd.DataFrame(rows).sort_values("nature", key=class_index, kind="stable", ignore_index=True)
 
 
 def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts

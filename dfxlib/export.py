@@ -134,7 +134,7 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
     recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     words = {
         "natures": ", ".join(settings["classes"]),
-        "never": ", ".join(never_said(calibration)) or "none",
+        "never": never_said(calibration) or "none",
         "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
         "versions": ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
         "test": _table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),

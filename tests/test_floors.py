@@ -129,10 +129,10 @@ def test_models_and_loops_have_at_most_900_lines_of_code() -> None:
     assert lines_of_code(*(PACKAGE / f"{name}.py" for name in LEARNING)) <= 900
 
 
-def test_the_package_without_the_demonstration_set_has_at_most_5855_lines_of_code() -> None:
+def test_the_package_without_the_demonstration_set_has_at_most_5840_lines_of_code() -> None:
     # Planned for 3,500; strictly read data (layouts, sidecar, audit), honest batch runs, statistics and detection
     # took their own. Whoever adds here must take away first.
-    assert lines_of_code(PACKAGE / "__init__.py", *MODULES) <= 5855
+    assert lines_of_code(PACKAGE / "__init__.py", *MODULES) <= 5840
 
 
 def test_only_the_command_line_reads_study_or_parameter_files() -> None:
