@@ -200,13 +200,12 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
         ("argmax", "fake recall"): "fake recall",
         ("fake score", "AUC"): "AUC",
     }
-    rows = []
+    rows, raw = [], scores["raw"]
     for condition, table in scores.items():
         summary = summarise(table, calibration, resamples=resamples).set_index(["verdict", "metric"])
         found = {name: tuple(summary.loc[key, ["value", "low", "high"]]) for key, name in wanted.items()}
-        found["flip rate"] = (0.0, 0.0, 0.0)  # of the raw images against themselves: by definition
-        if condition != "raw":
-            found["flip rate"] = flip_rate(scores["raw"], table, resamples=resamples)
+        # Of the raw images against themselves it is 0 by definition, which needs no interval.
+        found["flip rate"] = (0.0,) * 3 if table is raw else flip_rate(raw, table, resamples=resamples)
         rows += [(condition, metric, *values, len(table)) for metric, values in found.items()]
     return pd.DataFrame(rows, columns=["condition", "metric", "value", "low", "high", "images"])
 

@@ -83,9 +83,11 @@ def ranking(
     undefined = {f"recall_fa{percent}" for percent in FALSE_ALARMS if clusters * percent < 100}
     whole = [{name: np.concatenate([v[name] for v in values]) for name in values[0]} for values in found]
     for part, metrics in zip(parts, whole):
-        alone = min(clusters, len(np.unique(draws.cluster[part]))) == 1
-        for name, drawn in metrics.items():
-            drawn[0 if name in undefined else 1 if alone else len(drawn) :] = np.nan
+        if min(clusters, len(np.unique(draws.cluster[part]))) == 1:
+            for drawn in metrics.values():
+                drawn[1:] = np.nan
+        for name in undefined:
+            metrics[name][:] = np.nan
     return whole
 
 
