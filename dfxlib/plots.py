@@ -147,7 +147,7 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
         if defined.empty:
             axis.text(0.5, 0.5, "undefined", transform=axis.transAxes, ha="center", color="grey")
-        axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02))
+        axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02), xticks=table["quality"].dropna().unique())
         axis.xaxis.set_tick_params(labelbottom=True)
     axes[0, 0].invert_xaxis()
     for axis in axes[:, 0]:

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +197,19 @@ def test_the_report_links_every_run_and_asks_the_network_for_nothing(smoke: Path
     assert all((smoke / "report" / link).resolve().is_file() for link in links)
     for html in smoke.rglob("*.html"):
         assert not re.search(r'(?:src|href)\s*=\s*["\']?(?:https?:)?//(?!doi|arxiv)', html.read_text()), html
+
+
+def test_no_page_shows_a_warning(smoke: Path) -> None:
+    """Progress may stand on stderr; a warning there is for us to mend, and the reader sees it in red."""
+    notebooks = {path: nbformat.read(path, as_version=4) for path in smoke.rglob("notebook.ipynb")}
+    told = [
+        f"{path.parent.relative_to(smoke)}: {output['text']}"
+        for path, notebook in notebooks.items()
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr" and "Warning" in output["text"]
+    ]
+    assert notebooks and not told
 
 
 def test_no_path_of_this_machine_is_published(smoke: Path, clone: Path) -> None:
