@@ -61,8 +61,7 @@ class Run:
 
     def save_json(self, name: str, content: dict) -> dict:
         """Write NAME.json and give its content back."""
-        text = json.dumps(content, indent=1, default=str) + "\n"
-        write_text_atomic(self.folder / f"{name}.json", text)
+        write_text_atomic(self.folder / f"{name}.json", json.dumps(content, indent=1, default=str) + "\n")
         return content
 
     def save_figure(self, name: str, figure: Figure) -> Figure:
@@ -142,6 +141,7 @@ def describe_environment(device: torch.device) -> dict:
         "commit": git_commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # vector kernels: sums, so weights, differ by them
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         "cores": os.cpu_count(),

@@ -82,6 +82,7 @@ def test_settings_and_environment_are_written_at_once(tmp_path: Path) -> None:
     assert read_json(run.folder / "settings.json", needs="") == {"epochs": 3, "manifest_hash": "abc"}
     environment = read_json(run.folder / "environment.json", needs="")
     assert environment["packages"]["torch"] == version("torch") and environment["device"] == "cpu"
+    assert environment["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert environment["threads"] == torch.get_num_threads() and re.match(r"\d{4}-\d\d-\d\dT", environment["date"])
 
 
