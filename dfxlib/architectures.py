@@ -33,10 +33,10 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     said, reals = said_natures(scores), shared_reals(scores)
-    real_clusters = len(np.unique(draws.cluster[reals]))
+    (real_clusters,) = stats.clusters_of([reals], draws)
     table = []
     for nature, name, split, here, values in _measured(scores, calibration, draws):
-        clusters = len(np.unique(draws.cluster[here]))
+        (clusters,) = stats.clusters_of([here], draws)
         row = {"nature": nature, "architecture": name, "split": split, "images": int(here.sum()), "clusters": clusters}
         for metric, drawn in values.items():
             behind = min(clusters, real_clusters) if metric in RANKED else clusters
@@ -44,12 +44,15 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
         if nature != "real":
             row["prevalence"] = here.sum() / (here | reals).sum()
         row |= {f"said_{short}": float((said[here] == n).mean()) for n, short in SHORT.items()}
-        table.append(row | {"undefined": _why_undefined(nature, clusters, real_clusters)})
+        table.append(row | {"undefined": _why_undefined(nature, real_clusters)})
     return pd.DataFrame(table).sort_values(["nature", "split", "architecture"], ignore_index=True)
 
 
 def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
     """Means over architectures, each counted once: a row a nature, split and metric, with interval.
+
+    So an architecture of few images weighs as much as the others, and widens the interval: `fewest_clusters`
+    is the number of clusters of the smallest.
 
     The nature `generated` stands for all fakes. Its `balanced_accuracy` is the mean of their
     binary recall and of that of the sources of the shared real images, at argmax. Average precision
@@ -57,28 +60,29 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     found, reals, rows = _measured(scores, calibration, draws), shared_reals(scores), []
-    real_clusters = len(np.unique(draws.cluster[reals]))
-    sources = [entry.values["binary_recall"] for entry in found if (entry.here & reals).any()]
+    sources = [entry for entry in found if (entry.here & reals).any()]
     for nature in (*NATURES, "generated"):
         for split in sorted({entry.split for entry in found}):
             members = (nature,) if nature != "generated" else tuple(set(NATURES) - {"real"})
             own = [entry for entry in found if entry.split == split and entry.nature in members]
             if not own:
                 continue
-            images = np.any([entry.here for entry in own], axis=0)
-            metrics = [metric for metric in own[0].values if metric != "ap"]
-            values = {metric: np.mean([entry.values[metric] for entry in own], axis=0) for metric in metrics}
+            clusters = stats.clusters_of([entry.here for entry in own], draws)
+            images = int(np.any([entry.here for entry in own], axis=0).sum())
+            counts = {"architectures": len(own), "images": images, "fewest_clusters": int(clusters.min())}
+            means = {}
+            for metric in [metric for metric in own[0].values if metric != "ap"]:
+                behind = clusters.clip(max=stats.clusters_of([reals], draws)) if metric in RANKED else clusters
+                means[metric] = stats.interval(np.stack([entry.values[metric] for entry in own]), clusters=behind)
             if nature == "generated" and sources:
-                values["balanced_accuracy"] = (values["binary_recall"] + np.mean(sources, axis=0)) / 2
-            counts = {"architectures": len(own), "images": int(images.sum())}
-            # Each counts as much as the smallest, and shared real images stand behind all that needs them.
-            smallest = min(len(np.unique(draws.cluster[entry.here])) for entry in own)
-            clusters = min(len(np.unique(draws.cluster[images])), len(own) * smallest)
-            for metric, drawn in values.items():
-                shared = metric in (*RANKED, "balanced_accuracy")
-                behind = min(clusters, real_clusters) if shared else clusters
-                value = named("value", stats.interval(drawn, clusters=behind))
-                rows.append({"nature": nature, "split": split, "metric": metric, **value, **counts})
+                sides = [*own, *sources]
+                means["balanced_accuracy"] = stats.interval(
+                    np.stack([entry.values["binary_recall"] for entry in sides]),
+                    clusters=stats.clusters_of([entry.here for entry in sides], draws),
+                    weights=np.repeat([0.5 / len(own), 0.5 / len(sources)], [len(own), len(sources)]),
+                )
+            for metric, values in means.items():
+                rows.append({"nature": nature, "split": split, "metric": metric, **named("value", values), **counts})
     return pd.DataFrame(rows)
 
 
@@ -135,11 +139,10 @@ def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -
     return found
 
 
-def _why_undefined(nature: str, clusters: int, real_clusters: int) -> str:
-    reasons = ["intervals: one cluster of images"] if clusters == 1 else []
+def _why_undefined(nature: str, real_clusters: int) -> str:
     if nature == "real":
-        return "; ".join([*reasons, "ranking: needs fakes"])
-    reasons += [] if nature in CLASSES else ["recall: no class of the three-way task"]
+        return "ranking: needs fakes"
+    reasons = [] if nature in CLASSES else ["recall: no class of the three-way task"]
     if real_clusters == 0:
         return "; ".join([*reasons, "ranking: no real images"])
     few = [percent for percent in stats.FALSE_ALARMS if real_clusters * percent < 100]

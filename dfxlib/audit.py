@@ -163,9 +163,9 @@ def real_or_fake(
     said = fit_baseline(features[trained], side[trained], groups=groups[trained]).predict(features[tested])
     is_fake, says_fake = side[tested] == "fake", said == "fake"
     draws = stats.resample_clusters(groups[tested], resamples=resamples)
-    both = stats.rate(says_fake, is_fake, draws) + stats.rate(~says_fake, ~is_fake, draws)
-    fewest = stats.smallest_class(draws.cluster, is_fake)
-    return stats.interval(both / 2, clusters=fewest)
+    sides = [(says_fake, is_fake), (~says_fake, ~is_fake)]
+    both = np.stack([stats.rate(hit, among, draws) for hit, among in sides])
+    return stats.interval(both, clusters=stats.clusters_of([is_fake, ~is_fake], draws))
 
 
 def shortcut_table(

@@ -18,22 +18,12 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 SPECTRUM_BINS = 32
-YCBCR = np.array(  # JFIF, without the offset of 128, which would only move the mean
-    [
-        [0.299, 0.587, 0.114],
-        [-0.168736, -0.331264, 0.5],
-        [0.5, -0.418688, -0.081312],
-    ]
-)
+# JFIF, without the offset of 128, which would only move the mean
+YCBCR = np.array([[0.299, 0.587, 0.114],
+                  [-0.168736, -0.331264, 0.5],
+                  [0.5, -0.418688, -0.081312]])  # fmt: skip
 REGULARISATION = (0.003, 0.03, 0.3, 3.0, 30.0)  # C of the logistic regression, small = strong
-SCALAR_NAMES = (
-    "mean_red",
-    "mean_green",
-    "mean_blue",
-    "laplacian_energy",
-    "wavelet_hh_noise",
-    "blockiness",
-)
+SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "blockiness")
 
 
 def radial_spectrum(

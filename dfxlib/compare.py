@@ -15,11 +15,12 @@ import pandas as pd
 from scipy.stats import t
 
 from dfxlib import stats
-from dfxlib.evaluate import LOGITS, PROBABILITIES, balanced_accuracy, read_scores, said_natures
+from dfxlib.evaluate import LOGITS, PROBABILITIES, read_scores, recalls, said_natures
+from dfxlib.names import CLASSES
 
 OURS = "DeepFeatureX Net"
 
-#: Seeds, and groups of images, below which no difference is decided: intervals of fewer are too narrow.
+#: Seeds, and groups of images of each class, below which no difference is decided: intervals of fewer are too narrow.
 SEEDS, GROUPS = 5, 10
 
 #: What the protocol wants beside the model (experiment 4), and what a variant changes to be it; None: what two methods
@@ -83,7 +84,7 @@ def ensemble(members: list[pd.DataFrame], *, name: str) -> pd.DataFrame:
     scores = members[0].assign(variant=name)
     scores[PROBABILITIES] = np.mean([member[PROBABILITIES].to_numpy() for member in members], axis=0)
     scores[LOGITS] = np.log(scores[PROBABILITIES].to_numpy().clip(np.finfo(np.float32).tiny))
-    scores["p_fake"] = scores["p_dm"] + scores["p_gan"]
+    scores["p_fake"] = 1 - scores["p_real"]
     return scores
 
 
@@ -98,9 +99,9 @@ def is_right(scores: pd.DataFrame) -> np.ndarray:  # [N] bool, argmax of the thr
     return said_natures(scores) == scores["nature"].to_numpy()
 
 
-def accuracies(tables: list[pd.DataFrame], draws: stats.Resamples) -> np.ndarray:  # [seeds, R + 1]
-    """Three-way balanced accuracy of every seed, for the data (column 0) and every resample of groups."""
-    return np.stack([balanced_accuracy(table, draws) for table in tables])
+def recalls_by_seed(tables: list[pd.DataFrame], draws: stats.Resamples) -> np.ndarray:  # [seeds, 3, R + 1]
+    """Three-way recalls of every seed, for the data (the first) and every resample of groups."""
+    return np.stack([recalls(table, draws) for table in tables])
 
 
 def seed_interval(values: np.ndarray) -> tuple[float, float]:
@@ -118,7 +119,8 @@ def compare(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # methods, differences of the first one minus each of the others
     """Every method's balanced accuracy, and the first method's paired difference from each of the others.
 
-    A method that scored fewer images is compared on those, and `images` says how many.
+    A method that scored fewer images is compared on those, and `images` says how many;
+    `fewest_clusters` is the number of groups that hold the class with fewest.
     `value` is the mean over seeds; `low` and `high` are its image interval, from the same resamples
     of groups for both sides; `seed_sd`, `seed_low` and `seed_high` speak of seeds only. Seeds are compared
     one by one with the other method's of the same place in the list. `mcnemar_p` describes the first
@@ -131,13 +133,15 @@ def compare(
         if len(tables) not in (1, len(ours)):
             raise ValueError(f"{name} has {len(tables)} seeds, {OURS} has {len(ours)}; run both with the same seeds")
         draws = stats.resample_clusters(tables[0]["group"].to_numpy(), resamples=resamples)
-        clusters = stats.smallest_class(draws.cluster, tables[0]["nature"].to_numpy())
-        table.append(_row(name, accuracies(tables, draws), clusters=clusters) | _sizes(draws))
+        found = recalls_by_seed(tables, draws)
+        table.append(_row(name, found.mean(axis=0), found[:, :, 0].mean(axis=1), tables[0], draws))
         if tables is ours:
             continue
         mine, theirs = _common_images(ours, tables)
         draws = stats.resample_clusters(mine[0]["group"].to_numpy(), resamples=resamples)
-        row = _row(name, accuracies(mine, draws) - accuracies(theirs, draws)) | _sizes(draws)
+        found, other = recalls_by_seed(mine, draws), recalls_by_seed(theirs, draws)
+        both = np.concatenate([found.mean(axis=0), other.mean(axis=0)])
+        row = _row(name, both, (found - other)[:, :, 0].mean(axis=1), mine[0], draws)
         row["mcnemar_p"] = stats.mcnemar(is_right(mine[0]), is_right(theirs[0]))
         differences.append(row | {"verdict": verdict(row)})
     return pd.DataFrame(table), pd.DataFrame(differences)
@@ -152,16 +156,15 @@ def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tupl
     return tuple([table.set_index("path", drop=False).loc[common] for table in side] for side in (ours, theirs))
 
 
-def _sizes(draws: stats.Resamples) -> dict:
-    return {"images": len(draws.cluster), "clusters": draws.counts.shape[1]}
-
-
-def _row(name: str, values: np.ndarray, *, clusters: int = 0) -> dict:
-    value, low, high = stats.interval(values.mean(axis=0), clusters=clusters)
-    by_seed = values[:, 0]
+def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame, draws: stats.Resamples) -> dict:
+    """From recalls [3, R + 1] of one method, or those of two below each other, and the value of every seed."""
+    clusters = stats.clusters_of([images["nature"].to_numpy() == n for n in CLASSES], draws)
+    sign = np.repeat([1, -1], 3)[: len(rates)]  # one method, or the first minus the second
+    value, low, high = stats.interval(rates, clusters=np.resize(clusters, len(rates)), weights=sign / 3)
     spread = by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan
     row = {"method": name, "seeds": len(by_seed), "value": value, "low": low, "high": high, "seed_sd": spread}
-    return row | dict(zip(("seed_low", "seed_high"), seed_interval(by_seed)))
+    row |= dict(zip(("seed_low", "seed_high"), seed_interval(by_seed)))
+    return row | {"images": len(images), "clusters": draws.counts.shape[1], "fewest_clusters": clusters.min()}
 
 
 def verdict(row: dict) -> str:
@@ -171,8 +174,8 @@ def verdict(row: dict) -> str:
         return "undefined: a nature has no test image"
     if row["seeds"] < SEEDS:
         return "not decided: fewer than five seeds"
-    if row["clusters"] < GROUPS:
-        return "not decided: fewer than ten groups of images"
+    if row["fewest_clusters"] < GROUPS:
+        return "not decided: fewer than ten groups of images of a class"
     if min(ends) > 0:
         return "better"
     return "worse" if max(ends) < 0 else "not decided: an interval includes 0"
@@ -180,6 +183,8 @@ def verdict(row: dict) -> str:
 
 def describe(row: dict) -> str:
     """A paired difference as a sentence's end, each interval named after its kind."""
+    if not np.isfinite(row["value"]):
+        return row["verdict"]
     seeds = f"seeds {row['seed_low']:+.3f} to {row['seed_high']:+.3f}" if row["seeds"] > 1 else "one seed"
     return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['verdict']}"
 

@@ -48,7 +48,7 @@ def score_table(
     scores = scores.assign(condition=condition, backbone=backbone, variant=variant, seed=seed)
     scores[LOGITS] = np.asarray(logits, dtype=np.float32)
     scores[PROBABILITIES] = stats.probabilities(np.asarray(logits, dtype=np.float64), temperature=temperature)
-    scores["p_fake"] = scores["p_dm"] + scores["p_gan"]
+    scores["p_fake"] = 1 - scores["p_real"]  # as `calibrate` has it, to the last bit
     return scores[SCORE_COLUMNS]
 
 
@@ -106,10 +106,10 @@ def said_natures(scores: pd.DataFrame) -> np.ndarray:  # [N] str, argmax of the 
     return np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
 
 
-def balanced_accuracy(scores: pd.DataFrame, draws: stats.Resamples) -> np.ndarray:  # [R + 1]
-    """Three-way balanced accuracy at argmax, for the data and every resample."""
+def recalls(scores: pd.DataFrame, draws: stats.Resamples) -> np.ndarray:  # [3, R + 1]
+    """Three-way recall of each class at argmax, for the data and every resample; balanced accuracy is their mean."""
     said, nature = said_natures(scores), scores["nature"].to_numpy()
-    return np.mean([stats.rate(said == n, nature == n, draws) for n in CLASSES], axis=0)
+    return np.stack([stats.rate(said == n, nature == n, draws) for n in CLASSES])
 
 
 def unsure_band(calibration: dict) -> tuple[float, float]:  # p_fake: real below the first, fake from the second on
@@ -144,21 +144,22 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     said = said_natures(scores)
     everything, is_fake = np.ones(len(scores), dtype=bool), nature != "real"
     known = np.isin(nature, CLASSES)  # fakes of another or of an unknown kind have a binary verdict only
-    values = {("three-way", "balanced accuracy"): balanced_accuracy(scores, draws)}
-    values[("three-way", "macro F1")] = _macro_f1(said, nature, known, draws)
-    three = stats.smallest_class(draws.cluster[known], nature[known])
-    two = stats.smallest_class(draws.cluster, is_fake)
-    intervals = {key: stats.interval(value, clusters=three) for key, value in values.items()}
+    three = stats.clusters_of([nature == n for n in CLASSES], draws)
+    two = stats.clusters_of([is_fake, ~is_fake], draws)
+    intervals = {
+        ("three-way", "balanced accuracy"): stats.interval(recalls(scores, draws), clusters=three),
+        ("three-way", "macro F1"): stats.interval(_macro_f1(said, nature, known, draws), clusters=three.min()),
+    }
     for n in CLASSES:
         intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
     for verdict in VERDICTS:
         fake = says_fake(scores, verdict, calibration)
-        both = stats.rate(fake, is_fake, draws) + stats.rate(~fake, ~is_fake, draws)
-        intervals[(verdict, "balanced accuracy")] = stats.interval(both / 2, clusters=two)
-        intervals[(verdict, "fake recall")] = stats.rate_interval(fake, is_fake, draws)
-        intervals[(verdict, "real recall")] = stats.rate_interval(~fake, ~is_fake, draws)
+        both = np.stack([stats.rate(fake, is_fake, draws), stats.rate(~fake, ~is_fake, draws)])
+        intervals[(verdict, "balanced accuracy")] = stats.interval(both, clusters=two)
+        intervals[(verdict, "fake recall")] = stats.interval(both[0], clusters=two[0])
+        intervals[(verdict, "real recall")] = stats.interval(both[1], clusters=two[1])
     areas = stats.auc(scores["p_fake"].to_numpy(), is_fake, everything, draws)
-    intervals[("fake score", "AUC")] = stats.interval(areas, clusters=two)
+    intervals[("fake score", "AUC")] = stats.interval(areas, clusters=two.min())
     table = pd.DataFrame(intervals, index=["value", "low", "high"]).T
     table.index.names = ["verdict", "metric"]
     return table.reset_index().assign(images=len(scores), clusters=draws.counts.shape[1])
@@ -182,7 +183,7 @@ def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
     is_main = scores["is_main"].to_numpy() == 1
     areas = stats.auc(scores["p_main"].to_numpy(), is_main, np.ones(len(scores), dtype=bool), draws)
     sizes = {"main_images": int(is_main.sum()), "other_images": int((~is_main).sum())}
-    clusters = stats.smallest_class(draws.cluster, is_main)
+    clusters = stats.clusters_of([is_main, ~is_main], draws).min()
     return named("valid_auc", stats.interval(areas, clusters=clusters)) | sizes
 
 
@@ -222,6 +223,7 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts
+    scores = scores[scores["nature"].isin(CLASSES)]
     said = pd.Categorical(said_natures(scores), CLASSES)
     table = pd.crosstab(pd.Categorical(scores["nature"], CLASSES), said, dropna=False)
     return table.rename_axis(index="nature", columns="verdict")
@@ -237,13 +239,10 @@ def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 
 
 
 def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:
-    scores = []
-    for n in CLASSES:
-        hit, own = stats.rate((said == n) & (nature == n), known, draws), stats.rate(nature == n, known, draws)
-        either = stats.rate(said == n, known, draws) + own
-        # Of a nature without an image precision would be 0 or undefined, as false verdicts happen to fall.
-        scores.append(np.divide(2 * hit, either, out=np.full(len(hit), np.nan), where=own > 0))
-    return np.mean(scores, axis=0)
+    masks = [((said == n) & (nature == n), nature == n, said == n) for n in CLASSES]
+    hit, own, other = (np.stack([stats.rate(mask, known, draws) for mask in kind]) for kind in zip(*masks))
+    # Of a nature without an image precision would be 0 or undefined, as false verdicts happen to fall.
+    return np.divide(2 * hit, own + other, out=np.full_like(hit, np.nan), where=own > 0).mean(axis=0)
 
 
 def named(metric: str, values: tuple[float, float, float]) -> dict:

@@ -188,11 +188,8 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         kind = known[name]["inferred_type_name"]
         wrong_bool = isinstance(value, bool) and kind != "bool"
         if kind in _KINDS and (wrong_bool or not isinstance(value, _KINDS[kind])):
-            hint = (
-                "; in YAML write 1.0e-3, since 1e-3 is text"
-                if kind == "float" and re.match(r"[-+.\d]", str(value))
-                else ""
-            )
+            is_number = kind == "float" and re.match(r"[-+.\d]", str(value))
+            hint = "; in YAML write 1.0e-3, since 1e-3 is text" if is_number else ""
             raise ValueError(f"{notebook.name}: {name} is {value!r}, expected {kind}{hint}")
         if kind == "list":
             _check_elements(notebook, name, value, default=ast.literal_eval(known[name]["default"]))

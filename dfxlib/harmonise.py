@@ -38,12 +38,7 @@ class Recipe(NamedTuple):
 
 
 def harmonise(
-    manifest_path: Path,
-    root: Path,
-    out: Path,
-    *,
-    recipe: Recipe,
-    workers: int | None = None,
+    manifest_path: Path, root: Path, out: Path, *, recipe: Recipe, workers: int | None = None
 ) -> pd.DataFrame:  # rows of images.csv
     """Write out/nature/architecture/NAME for every usable image of the manifest.
 

@@ -75,9 +75,8 @@ def plot_condition_verdicts(shares: pd.DataFrame) -> Figure:
     size = (9, 0.27 * len(names) + 1.4)
     figure, axes = plt.subplots(1, len(CLASSES), figsize=size, layout="constrained", sharey=True)
     for axis, nature in zip(axes, CLASSES):
-        said = (
-            shares[shares["nature"] == nature].set_index("condition").loc[names, ["said_dm", "said_gan", "said_real"]]
-        )
+        own = shares[shares["nature"] == nature].set_index("condition")
+        said = own.loc[names, ["said_dm", "said_gan", "said_real"]]
         said.columns = [label_of(name) for name in CLASSES]
         sns.heatmap(said, annot=True, fmt=".0%", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
         axis.set_title(f"{label_of(nature)} images", color=NATURE_COLOURS[nature])

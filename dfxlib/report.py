@@ -105,13 +105,8 @@ def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
 
 def links(runs: pd.DataFrame) -> str:  # Markdown
     """A list of the executed notebooks, linked from the report's folder, with the time each took."""
-    lines = []
-    for run in runs.itertuples():
-        if run.files == "as vouched":
-            lines.append(f"- [{run.run}](../{run.run}/notebook.html): {run.notebook}, {run.seconds:.0f} s")
-        else:
-            lines.append(f"- {run.run}: {run.notebook}")
-    return "\n".join(lines)
+    page, none = "- [{run}](../{run}/notebook.html): {notebook}, {seconds:.0f} s", "- {run}: {notebook}"
+    return "\n".join((page if r["files"] == "as vouched" else none).format(**r) for r in runs.to_dict("records"))
 
 
 def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, list[str]]]:

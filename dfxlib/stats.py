@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import beta, binomtest
+from scipy.stats import binomtest, t
 
 LEVEL = 0.95  # confidence of every interval
 FALSE_ALARMS = (1, 5)  # percent of the negatives, at which recall is reported
@@ -19,23 +19,18 @@ class Resamples(NamedTuple):
 
 
 def resample_clusters(groups: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> Resamples:
-    """Draw clusters (duplicates, pairs, scenes) with replacement; row 0 holds the data as they are.
-
-    One cluster alone knows no spread: its resamples are NaN, and so are the ends of its intervals.
-    """
+    """Draw clusters (duplicates, pairs, scenes) with replacement; row 0 holds the data as they are."""
     names, cluster = np.unique(np.asarray(groups), return_inverse=True)
     random, counts = np.random.default_rng(seed), np.ones((resamples + 1, len(names)), dtype=np.float32)
     for row in counts[1:]:
         row[:] = np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))
-    if len(names) == 1:
-        counts[1:] = np.nan
     return Resamples(cluster, np.asfortranarray(counts))  # the resamples of one cluster lie side by side
 
 
 def rate(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> np.ndarray:  # [R + 1]
     """Share of `hit` [N] among the images marked in `among` [N], for the data and every resample.
 
-    Numbers instead of hits give their mean. Marked images of one cluster alone know no spread: NaN.
+    Numbers instead of hits give their mean.
     """
     clusters = draws.counts.shape[1]
     hits, total = (np.bincount(draws.cluster, weights=w, minlength=clusters) for w in (hit * among, among))
@@ -43,7 +38,6 @@ def rate(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> np.ndarray:  #
     counts = draws.counts if present.all() else draws.counts.T[present].T
     # float32 counts images exactly and in half the time; their quotient needs float64
     hits, total = (counts @ np.stack([hits, total], axis=1)[present].astype(np.float32)).T.astype(np.float64)
-    total[1:] *= np.count_nonzero(present) > 1
     return np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
@@ -67,8 +61,7 @@ def ranking(
     negatives cannot show X%, and it is undefined. Chosen on the same n negatives, the threshold flatters:
     on others it gives some (floor(n X%) + 1) / (n + 1) false alarms, which for 1% is 2.0% at n = 100 and
     1.3% at n = 300, and its 95% interval covers the recall at a true 1% in about 90% (200 clusters,
-    2,000 simulations). Where positives or negatives are one cluster alone, all resamples are NaN. The
-    negatives are summed once for all parts.
+    2,000 simulations). The negatives are summed once for all parts.
     """
     order = np.flatnonzero(negatives)[np.argsort(score[negatives], kind="stable")]
     parts = [np.flatnonzero(part)[np.argsort(score[part], kind="stable")] for part in parts]
@@ -82,10 +75,7 @@ def ranking(
             values.append(_ranking_of_part(score[part], score[order], below, block, draws.cluster[part]))
     undefined = {f"recall_fa{percent}" for percent in FALSE_ALARMS if clusters * percent < 100}
     whole = [{name: np.concatenate([v[name] for v in values]) for name in values[0]} for values in found]
-    for part, metrics in zip(parts, whole):
-        if min(clusters, len(np.unique(draws.cluster[part]))) == 1:
-            for drawn in metrics.values():
-                drawn[1:] = np.nan
+    for metrics in whole:
         for name in undefined:
             metrics[name][:] = np.nan
     return whole
@@ -121,39 +111,66 @@ def _ranking_of_part(
     return {name: np.divide(v, positives, out=np.full(len(v), np.nan), where=defined) for name, v in sums.items()}
 
 
-def interval(values: np.ndarray, *, clusters: int = 0) -> tuple[float, float, float]:  # estimate, low, high
-    """Estimate (row 0 of the resamples) and its percentile interval; NaN where it is undefined.
+def interval(
+    values: np.ndarray,  # [K, R + 1] each from 0 to 1, or [R + 1]
+    *,
+    clusters: np.ndarray | int,  # [K] behind each; behind an area or an F1 score, those of its smallest class
+    weights: np.ndarray | None = None,  # [K] of a sum or, with both signs, a difference; the mean without
+) -> tuple[float, float, float]:  # estimate, low, high
+    """A rate, an area or a weighted sum of several, with its 95% interval; NaN where one of them is undefined.
 
-    `clusters` is the number of clusters behind a rate; behind a mean of rates or an area, that of
-    its smallest class. Where all or none hit, the bootstrap knows no spread, and the exact
-    binomial bound over the clusters stands in (Clopper and Pearson, 1934): 64 of 64 is "at least
-    0.94", not "exactly 1". For means and areas this bound is on the wide side.
+    The interval of Wilson (1927) for as many independent images as would vary like the resamples
+    (the effective size of complex surveys: Korn and Graubard, 1998), with Student's quantile for
+    the number of clusters; of a sum with Satterthwaite's. What all images of a part hit, however few, shows
+    no spread among the resamples; so each part's variance is that of its rate with four more images, 3.5
+    at the mean rate of the parts and half a hit and half a miss, after Agresti and Coull (1998).
 
-    Measured coverage of the nominal 95% for a rate of 0.6 over clusters of four images (2,000
-    simulations): 88% with 5 clusters, 92% with 10, 94% with 20 and 95% from 50 on;
-    a paired difference of 0.06 is at 68% with 5 and near the others from 10 on. Percentile
-    intervals of few clusters are too narrow; tables of architectures and methods show how many there are.
+    Measured coverage of the nominal 95% (1,000 or more simulations). Clusters of four images, rate 0.6: 94% with 5
+    clusters, 95% with 10, 96% with 20, 95% with 200; rate 0.95: 94% with 200. A single rate of 0.98 of 200
+    images: 93%, where steps of one image are coarse. Balanced accuracy of 0.95, classes of 67: 96%; with a class
+    of 20 beside two of 200: 96%, where percentiles of the same resamples cover 79%. An area of 0.98, 100 images
+    a side: 94%; 10 against 300: 90%. A paired difference of 0.06: 94% with 200 clusters, 87% with 20.
     """
-    estimate, tail = float(values[0]), (1 - LEVEL) / 2
-    if not np.isfinite(estimate):
+    values, clusters = np.atleast_2d(values), np.atleast_1d(clusters)
+    weights = np.full(len(values), 1 / len(values)) if weights is None else np.asarray(weights)
+    estimates = values[:, 0]
+    if not np.isfinite(estimates).all():
         return (np.nan, np.nan, np.nan)
+    moves = np.nan_to_num(values[:, 1:] - estimates[:, None])
+    moves -= moves.mean(axis=1, keepdims=True)
+    spread = np.sqrt((moves**2).mean(axis=1)).clip(min=1e-9)
+    known = (spread > 1e-9) & (estimates > 0) & (estimates < 1) & (clusters > 1)
+    together = moves @ moves.T / moves.shape[1] / np.outer(spread, spread)
+    np.fill_diagonal(together, 1)
+    if not known.any():  # nothing is known of how parts without spread vary together
+        together[:] = 1
+    size = np.where(known, estimates * (1 - estimates) / spread**2, clusters)
+    pulled = (size * estimates + 3.5 * estimates.mean() + 0.25) / (size + 4)
+    parts = weights * np.sqrt(pulled * (1 - pulled) / size)
+    freedom = (parts**2).sum() ** 2 / (parts**4 / np.maximum(clusters - 1, 1)).sum()
+    bottom, width = weights.clip(max=0).sum(), np.abs(weights).sum()  # a difference of rates lies in -1 to 1
+    place, center = ((weights @ rates - bottom) / width for rates in (estimates, pulled))
+    variance = max(0, parts @ together @ parts) / width**2
+    square = t.ppf((1 + LEVEL) / 2, freedom) ** 2 * variance / (center * (1 - center))  # over the size of the whole
+    ends = place + square / 2 + np.array([-1, 1]) * np.sqrt(square * (place * (1 - place) + square / 4))
+    low, high = bottom + width * (ends / (1 + square)).clip(0, 1)
+    return tuple(float(round(value, 8)) for value in (weights @ estimates, low, high))  # no last bits of sums
+
+
+def percentile_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
+    """Of what has no upper end, such as a log loss [R + 1]; without spread (one cluster) it has no interval: NaN."""
     drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(drawn, [100 * tail, 100 * (1 - tail)]) if len(drawn) else (np.nan, np.nan)
-    if clusters and estimate == 1:
-        low, high = beta.ppf(tail, clusters, 1), 1
-    if clusters and estimate == 0:
-        low, high = 0, beta.ppf(1 - tail, 1, clusters)
-    return estimate, float(low), float(high)
+    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) if len(drawn) else (np.nan, np.nan)
+    return (float(values[0]), float(low), float(high)) if high > low else (float(values[0]), np.nan, np.nan)
 
 
-def smallest_class(cluster: np.ndarray, label: np.ndarray) -> int:
-    """Clusters of the label that has fewest: what stands behind a metric that needs all labels."""
-    return min((len(np.unique(cluster[label == value])) for value in np.unique(label)), default=0)
+def clusters_of(masks: list[np.ndarray], draws: Resamples) -> np.ndarray:  # [K] of the images that each mask marks
+    return np.array([len(np.unique(draws.cluster[mask])) for mask in masks])
 
 
 def rate_interval(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> tuple[float, float, float]:
-    """Share of `hit` among the marked images with its interval, exact where all or none hit."""
-    return interval(rate(hit, among, draws), clusters=len(np.unique(draws.cluster[among])))
+    """Share of `hit` among the marked images with its interval."""
+    return interval(rate(hit, among, draws), clusters=clusters_of([among], draws))
 
 
 def mcnemar(ours_right: np.ndarray, theirs_right: np.ndarray) -> float:  # p value

@@ -82,8 +82,7 @@ def _peaks(luma: np.ndarray, order: int) -> np.ndarray:  # [S, S] -> [S / 2 + 1]
     """
     strength = np.abs(np.diff(luma, n=order, axis=1)).mean(axis=0)
     strength = np.log(np.pad(strength, (0, order), mode="reflect") + 0.1)  # [S]
-    power = (
-        np.abs(np.fft.rfft((strength - strength.mean()) * np.hanning(len(strength)))) ** 2 + 1e-9
-    )  # a flat picture has no peak
+    swing = (strength - strength.mean()) * np.hanning(len(strength))
+    power = np.abs(np.fft.rfft(swing)) ** 2 + 1e-9  # a flat picture has no peak
     # Content fills the low frequencies more than the high ones; a peak spans three bins of either.
     return power / median_filter(power, size=max(9, len(strength) // 8), mode="mirror")

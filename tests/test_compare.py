@@ -52,8 +52,11 @@ def test_with_one_seed_the_image_interval_is_that_of_the_paired_bootstrap_and_th
     own = methods(0.7, 0.6, seeds=1)
     row = c.compare(own, resamples=300)[1].iloc[0]
     draws = stats.resample_clusters(own[c.OURS][0]["group"].to_numpy(), resamples=300)
-    ours, other = (evaluate.balanced_accuracy(tables[0], draws) for tables in own.values())
-    assert tuple(row[["value", "low", "high"]]) == pytest.approx(stats.interval(ours - other))
+    six = np.concatenate([evaluate.recalls(tables[0], draws) for tables in own.values()])
+    nature = own[c.OURS][0]["nature"].to_numpy()
+    clusters = np.tile(stats.clusters_of([nature == n for n in CLASSES], draws), 2)
+    expected = stats.interval(six, clusters=clusters, weights=np.repeat([1 / 3, -1 / 3], 3))
+    assert tuple(row[["value", "low", "high"]]) == pytest.approx(expected)
     assert row[["seed_sd", "seed_low", "seed_high"]].isna().all()
 
 
@@ -63,7 +66,7 @@ def test_a_paired_difference_has_a_narrower_interval_than_the_two_apart() -> Non
     row, itself = (differences.iloc[number] for number in (0, 1))
     assert row["low"] < row["value"] < row["high"]
     assert row["high"] - row["low"] < (table["high"] - table["low"])[:2].sum() / 2
-    assert itself[["value", "low", "high"]].tolist() == [0, 0, 0]
+    assert itself[["value", "low", "high"]].tolist() == pytest.approx([0, 0, 0])
 
 
 def test_the_image_interval_resamples_groups_of_the_mean_over_seeds() -> None:
@@ -94,24 +97,44 @@ def test_a_verdict_takes_five_seeds_and_both_intervals(ours: float, theirs: floa
 
 @pytest.mark.parametrize("kind", ["low", "seed_low"])
 def test_either_interval_alone_keeps_a_difference_undecided(kind: str) -> None:
-    row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5, "clusters": 10}
+    row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
+    row["fewest_clusters"] = 10
     assert c.verdict(row) == "better"
     assert c.verdict(row | {kind: -0.01}) == "not decided: an interval includes 0"
     assert c.verdict(row | {kind: 1e-17}) == "not decided: an interval includes 0", "the last bit of a sum is no sign"
 
 
-@pytest.mark.parametrize(("groups", "expected"), [(9, "not decided: fewer than ten groups of images"), (10, "better")])
+FEW_GROUPS = "not decided: fewer than ten groups of images of a class"
+
+
+@pytest.mark.parametrize(("groups", "expected"), [(9, FEW_GROUPS), (10, "better")])
 def test_few_groups_decide_nothing(groups: int, expected: str) -> None:
-    own = methods(0.9, 0.3, seeds=5)
-    own = {name: [t.assign(group=np.arange(len(t)) % groups) for t in tables] for name, tables in own.items()}
+    own = methods(0.95, 0.2, seeds=5)
+    own = {name: [t.assign(group=np.arange(len(t)) // 3 % groups) for t in tables] for name, tables in own.items()}
     assert c.compare(own, resamples=200)[1]["verdict"].item() == expected
 
 
-def test_a_single_group_knows_no_spread() -> None:
+def test_the_smallest_class_decides_and_not_the_number_of_all_groups() -> None:
+    own = methods(0.95, 0.2, seeds=5)
+    for name, tables in own.items():
+        few = [t[(t["nature"] != "real") | (t.groupby("nature").cumcount() < 3)].reset_index(drop=True) for t in tables]
+        own[name] = [table.assign(group=np.arange(len(table))) for table in few]
+    row = c.compare(own, resamples=200)[1].iloc[0]
+    assert row["clusters"] > 100 and row["fewest_clusters"] == 3 and row["verdict"] == FEW_GROUPS
+
+
+def test_a_nature_without_images_is_said_without_numbers() -> None:
+    own = methods(0.9, 0.3, seeds=5)
+    own = {name: [t[t["nature"] != "real"].reset_index(drop=True) for t in tables] for name, tables in own.items()}
+    row = c.compare(own, resamples=20)[1].iloc[0].to_dict()
+    assert c.describe(row) == "undefined: a nature has no test image"
+
+
+def test_a_single_group_knows_next_to_nothing() -> None:
     own = {name: [t.assign(group="one") for t in tables] for name, tables in methods(0.9, 0.3, seeds=5).items()}
     table, differences = c.compare(own, resamples=200)
-    assert table["value"].notna().all() and table[["low", "high"]].isna().all(axis=None)
-    assert differences["verdict"].item() == "not decided: fewer than ten groups of images"
+    assert table["value"].notna().all() and (table["low"] < 0.1).all() and (table["high"] > 0.9).all()
+    assert differences["verdict"].item() == FEW_GROUPS
 
 
 def test_other_numbers_of_seeds_are_no_pairs() -> None:
@@ -186,10 +209,10 @@ def test_student_intervals_over_five_seeds_cover_their_mean() -> None:
     assert np.mean((ends[:, 0] < 0.3) & (ends[:, 1] > 0.3)) == pytest.approx(0.95, abs=0.015)
 
 
-def test_accuracies_count_a_group_as_often_as_it_was_drawn() -> None:
+def test_recalls_count_a_group_as_often_as_it_was_drawn() -> None:
     table = scores(0.7, seed=0, images=6)
     counts = np.array([[1, 1, 1], [2, 1, 0]], dtype=np.float32)
-    drawn = c.accuracies([table], Resamples(np.repeat(range(3), 2), counts))
+    drawn = c.recalls_by_seed([table], Resamples(np.repeat(range(3), 2), counts)).mean(axis=1)
     assert drawn[0, 0] == pytest.approx(balanced_accuracy(table)) and np.isnan(drawn[0, 1]), "a nature was not drawn"
 
 
