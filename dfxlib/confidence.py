@@ -24,9 +24,7 @@ def proper_scores(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2
             said = np.take_along_axis(p, named_truth, axis=1)[:, 0]
             errors = ((p - np.eye(p.shape[1])[named_truth[:, 0]]) ** 2).sum(axis=1) / (1 if p.shape[1] > 2 else 2)
             values = {"log loss": -np.log(np.maximum(said, np.finfo(float).tiny)), "Brier score": errors}
-            found = {
-                metric: stats.percentile_interval(stats.rate(value, among, draws)) for metric, value in values.items()
-            }
+            found = {metric: stats.loss_interval(stats.rate(value, among, draws)) for metric, value in values.items()}
             ece = stats.calibration_error(p[among].max(axis=1), p[among].argmax(axis=1) == truth[among])
             found["ECE"] = (ece, np.nan, np.nan)
             facts = {"split": split, "task": task, "temperature": temperature, "images": int(among.sum())}

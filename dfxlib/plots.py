@@ -120,12 +120,13 @@ def plot_differences(table: pd.DataFrame) -> Figure:
             part, position = table[defined], np.flatnonzero(defined) + shift
             axis.hlines(position, part[low], part[high], color=colour, linewidth=2, label=label)
             axis.plot(part["value"], position, "o", color=colour, markersize=5)
-    if table.empty:
-        axis.text(0, 0, " undefined", va="center", fontsize=8)
     axis.axvline(0, color="grey", linestyle=":", linewidth=1)
     axis.set_yticks(range(len(table)), table["method"])
     axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="balanced accuracy of DeepFeatureX Net minus that of the method")
-    figure.legend(loc="outside upper center", ncols=2, frameon=False)
+    if table.empty:
+        axis.text(0, -0.5, " undefined", va="center", fontsize=8)
+    else:
+        figure.legend(loc="outside upper center", ncols=2, frameon=False)
     sns.despine(figure)
     return figure
 

@@ -157,8 +157,8 @@ def interval(
     return tuple(float(round(value, 8)) for value in (weights @ estimates, low, high))  # no last bits of sums
 
 
-def percentile_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
-    """Of what has no upper end, such as a log loss [R + 1]; without spread (one cluster) it has no interval: NaN."""
+def loss_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
+    """A mean loss [R + 1], which may exceed 1, with the middle 95% of its resamples; NaN where they show no spread."""
     drawn = values[1:][np.isfinite(values[1:])]
     low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) if len(drawn) else (np.nan, np.nan)
     return (float(values[0]), float(low), float(high)) if high > low else (float(values[0]), np.nan, np.nan)

@@ -34,6 +34,14 @@ def said(table: pd.DataFrame) -> np.ndarray:
     return np.array(CLASSES)[table[e.LOGITS].to_numpy().argmax(1)]
 
 
+def test_no_score_lies_above_one_however_sure_the_model() -> None:
+    """The band that never says fake begins at the next number above 1."""
+    logits = np.random.default_rng(0).normal(scale=60, size=(20_000, 3))
+    table = pd.concat([rows(120)] * 167, ignore_index=True).iloc[:20_000]
+    p_fake = e.score_table(table, logits, temperature=1.0, backbone="resnet18")["p_fake"]
+    assert p_fake.between(0, 1).all() and (p_fake == 1).any()
+
+
 def test_a_score_is_one_row_an_image_with_the_contracts_columns() -> None:
     table = rows(9)
     logits = logits_for(table)

@@ -124,8 +124,8 @@ def test_what_the_data_cannot_define_is_nan() -> None:
 
 def test_a_loss_has_the_middle_95_percent_and_without_spread_no_interval() -> None:
     values = np.r_[0.7, np.linspace(0, 1, 1001), np.nan]
-    assert stats.percentile_interval(values) == pytest.approx((0.7, 0.025, 0.975))
-    value, low, high = stats.percentile_interval(np.full(9, 2.5))
+    assert stats.loss_interval(values) == pytest.approx((0.7, 0.025, 0.975))
+    value, low, high = stats.loss_interval(np.full(9, 2.5))
     assert value == 2.5 and np.isnan([low, high]).all()
 
 

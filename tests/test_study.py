@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pipeline import call, make_study, snakemake
+from samples import noise
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.execute import verify
@@ -232,6 +234,36 @@ def test_the_published_model_judges_as_the_study_did(smoke: Path, clone: Path) -
     assert result.returncode == 0 and "2 images, " in result.stdout, result.stderr
     shell = pd.read_csv(clone / "scores.csv")["p_fake"]
     assert shell.to_numpy() == pytest.approx(scores["p_fake"].iloc[:2].to_numpy(), abs=1e-4)
+
+
+def test_a_model_is_tested_as_the_readme_says_and_keeps_its_own_name(smoke: Path, clone: Path) -> None:
+    """On the test part under perturbations, and on folders of unseen generators that no study knows."""
+    shutil.copytree(smoke / "detection" / "resnet18" / "seed0" / "model", clone / "model")
+    for number, place in enumerate(
+        f"{name}/{side}" for name in ("io_gan", "outer_dm") for side in ("0_real", "1_fake")
+    ):
+        (clone / "nine" / place).mkdir(parents=True)
+        for image in range(4):
+            noise(10 * number + image, width=48, height=48).save(clone / "nine" / place / f"{image}.png")
+    block = re.search(r"## Test a model\n.*?```sh\n(.*?)```", (clone / "README.md").read_text(), re.S)[1]
+    for line in block.replace(".venv/bin/", "").replace("runs/demo", "runs/smoke").replace("NINE", "nine").splitlines():
+        other = ["-p", "backbone", "densenet121", "-p", "seed", "7"] if "papermill" in line else []
+        other += ["-p", "data_root", "data/smoke"] if "30_jpeg" in line else []
+        result = call(clone, *shlex.split(line), *other)
+        assert result.returncode == 0, result.stderr
+    (published,) = (smoke / "published").iterdir()
+    for scores in map(pd.read_parquet, published.rglob("scores.parquet")):
+        assert set(scores["backbone"]) == {"resnet18"} and set(scores["seed"]) == {0}
+    (nine,) = (published / "generalization").glob("on-*")
+    assert set(pd.read_csv(nine / "tables" / "seen_unseen.csv")["method"]) == {"DeepFeatureX Net (resnet18)"}
+    scores, sets = pd.read_parquet(nine / "scores.parquet"), pd.read_csv(nine / "tables" / "by_source.csv")
+    for name, part in scores.groupby(scores["path"].str.split("/").str[0]):
+        said = part[["p_dm", "p_gan", "p_real"]].to_numpy().argmax(axis=1) != 2
+        row = sets[sets["source"] == name].set_index(["verdict", "metric"]).loc[("argmax", "balanced accuracy")]
+        assert row["value"] == pytest.approx(balanced_accuracy_score(part["nature"] != "real", said))
+        assert row["images"] == 8 and row["high"] - row["low"] > 0.3
+    assert set(sets["source"]) == {"io_gan", "outer_dm"}
+    shutil.rmtree(smoke / "published")
 
 
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:
