@@ -154,7 +154,7 @@ def interval(
     square = t.ppf((1 + LEVEL) / 2, freedom) ** 2 * variance / (center * (1 - center))  # over the size of the whole
     ends = place + square / 2 + np.array([-1, 1]) * np.sqrt(square * (place * (1 - place) + square / 4))
     low, high = bottom + width * (ends / (1 + square)).clip(0, 1)
-    return tuple(float(round(value, 8)) for value in (weights @ estimates, low, high))  # no last bits of sums
+    return tuple(float(round(value, 8) + 0.0) for value in (weights @ estimates, low, high))  # no last bits of sums
 
 
 def loss_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
