@@ -54,7 +54,7 @@ def auc_coverage(clusters: int, simulations: int) -> float:
         if simulation % 50 == 0:
             draws = stats.resample_clusters(np.arange(2 * clusters) // 2, seed=simulation)
         score = random.normal(size=2 * clusters) + positive
-        _, low, high = stats.interval(stats.auc(score, positive, everything, draws))
+        _, low, high = stats.interval(stats.auc(score, positive, everything, draws), clusters=clusters)
         covered += low <= truth <= high
     return covered / simulations
 
