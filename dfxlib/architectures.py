@@ -60,6 +60,7 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     found, reals, rows = _measured(scores, calibration, draws), shared_reals(scores), []
+    (real_clusters,) = stats.clusters_of([reals], draws)
     sources = [entry for entry in found if (entry.here & reals).any()]
     for nature in (*NATURES, "generated"):
         for split in sorted({entry.split for entry in found}):
@@ -72,7 +73,7 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
             counts = {"architectures": len(own), "images": images, "fewest_clusters": int(clusters.min())}
             means = {}
             for metric in [metric for metric in own[0].values if metric != "ap"]:
-                behind = clusters.clip(max=stats.clusters_of([reals], draws)) if metric in RANKED else clusters
+                behind = clusters.clip(max=real_clusters) if metric in RANKED else clusters
                 means[metric] = stats.interval(np.stack([entry.values[metric] for entry in own]), clusters=behind)
             if nature == "generated" and sources:
                 sides = [*own, *sources]

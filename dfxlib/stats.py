@@ -142,12 +142,12 @@ def interval(
     known = (spread > 1e-9) & (estimates > 0) & (estimates < 1) & (clusters > 1)
     together = moves @ moves.T / moves.shape[1] / np.outer(spread, spread)
     np.fill_diagonal(together, 1)
-    if not known.any():  # nothing is known of how parts without spread vary together
-        together[:] = 1
     size = np.where(known, estimates * (1 - estimates) / spread**2, clusters)
     pulled = (size * estimates + 3.5 * estimates.mean() + 0.25) / (size + 4)
     parts = weights * np.sqrt(pulled * (1 - pulled) / size)
     freedom = (parts**2).sum() ** 2 / (parts**4 / np.maximum(clusters - 1, 1)).sum()
+    if not known.any():  # nothing is known of how parts without spread vary together: the smallest speaks for all
+        together[:], freedom = 1, max(1, clusters.min() - 1)
     bottom, width = weights.clip(max=0).sum(), np.abs(weights).sum()  # a difference of rates lies in -1 to 1
     place, center = ((weights @ rates - bottom) / width for rates in (estimates, pulled))
     variance = max(0, parts @ together @ parts) / width**2

@@ -153,9 +153,10 @@ def test_a_perfect_mean_claims_no_more_than_its_smallest_part_allows() -> None:
     mean = averages(kept, CALIBRATION, resamples=FEW).set_index(["nature", "metric"])
     for metric in ("auc", "balanced_accuracy"):
         row = mean.loc[("generated", metric)]
-        assert row["value"] == 1 and row["value_low"] <= by.loc["gan_generated_1", "auc_low"] + 0.25 < 0.6
+        assert row["value"] == 1 and row["value_low"] <= by.loc["gan_generated_1", "auc_low"] < 0.4
     recall = mean.loc[("gan_generated", "recall")]
-    assert recall["value"] == 1 and by.loc["gan_generated_2", "recall_low"] < recall["value_low"] < 0.6
+    as_if_all_had_three_images = 0.025 ** (1 / (3 * recall["architectures"]))
+    assert recall["value"] == 1 and recall["value_low"] <= as_if_all_had_three_images
 
 
 def test_the_shared_reals_are_those_of_the_test_part_where_there_are_any() -> None:
