@@ -45,7 +45,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 
 publish: $(VENV)/.installed
-	$(BIN)/python -m dfxlib publish runs/$(STUDY) results/$(STUDY)
+	$(BIN)/python tools/publish.py runs/$(STUDY) results/$(STUDY)
 
 # Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed.
 constraints:

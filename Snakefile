@@ -7,8 +7,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from dfxlib import study as study_file
-from dfxlib.files import code_hash, hold
+from dfxlib.study import settings as study_file
+from dfxlib.system.files import code_hash, hold
 from dfxlib.names import CLASSES
 
 try:

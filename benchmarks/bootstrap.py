@@ -16,9 +16,9 @@ import pandas as pd
 from measure import report
 from sklearn.metrics import roc_auc_score
 
-from dfxlib import stats
-from dfxlib.architectures import by_architecture
-from dfxlib.evaluate import score_table
+from dfxlib.measure import stats
+from dfxlib.measure.generators import by_architecture
+from dfxlib.measure.scores import score_table
 from dfxlib.names import CLASSES
 
 CALIBRATION = {"threshold": 0.5}

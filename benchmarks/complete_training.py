@@ -24,11 +24,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dfxlib.features import extract_features
-from dfxlib.files import write_text_atomic
-from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.parallel import BATCH_VARIABLE
-from dfxlib.train import Examples, class_weights, fit
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.system.files import BATCH_VARIABLE, write_text_atomic
+from dfxlib.training.features import extract_features
+from dfxlib.training.fit import Examples, class_weights, fit
 
 SHARE, DIFFERENCE = 0.90, 1e-4  # to reach, and to stay under
 DISTURBED = 1.1  # no training beats the ideal: a larger share tells of a machine that changed its speed meanwhile

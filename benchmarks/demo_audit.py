@@ -18,8 +18,9 @@ import pandas as pd
 import yaml
 from PIL import Image
 
-from dfxlib import baselines
-from dfxlib.demo import UNSEEN, render_demo
+from dfxdemo.dataset import render_demo
+from dfxdemo.design import UNSEEN
+from dfxlib.measure import baselines
 
 STUDY = yaml.safe_load((Path(__file__).parents[1] / "studies" / "demo.yaml").read_text())
 

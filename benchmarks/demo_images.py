@@ -19,15 +19,15 @@ import pandas as pd
 import torch
 import yaml
 
-from dfxlib.augment import AUGMENTATIONS
-from dfxlib.demo import render_demo
-from dfxlib.evaluate import base_scores, summarise_base
-from dfxlib.images import pixel_store
-from dfxlib.manifest import build_manifest
-from dfxlib.models import BaseModel
+from dfxdemo.dataset import render_demo
+from dfxlib.data.manifest import build_manifest
+from dfxlib.data.splits import assign_splits, base_task
+from dfxlib.data.squares import pixel_store
+from dfxlib.measure.scores import base_scores, summarise_base
+from dfxlib.models.networks import BaseModel
 from dfxlib.names import CLASSES
-from dfxlib.splits import assign_splits, base_task
-from dfxlib.train import Examples, fit, predict
+from dfxlib.training.augment import AUGMENTATIONS
+from dfxlib.training.fit import Examples, fit, predict
 
 HERE = Path(__file__).parent
 STUDY = yaml.safe_load((HERE.parent / "studies" / "demo.yaml").read_text())

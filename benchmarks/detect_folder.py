@@ -27,15 +27,15 @@ from feature_extraction import PeakRssAnon, net_of
 from measure import noisy_picture, report
 from PIL import Image
 
-from dfxlib.checkpoint import save_model
-from dfxlib.decode import ImageFile
-from dfxlib.detect import detect
-from dfxlib.export import Opened, export_model
-from dfxlib.models import DeepFeatureXNet
+from dfxlib.data.decode import ImageFile
+from dfxlib.detect.export import Opened, export_model
+from dfxlib.detect.unlike import describe_training, save_reference
+from dfxlib.detect.verdicts import detect
+from dfxlib.models.networks import DeepFeatureXNet
+from dfxlib.models.saved import save_model
 from dfxlib.names import CLASSES
-from dfxlib.novelty import describe_training, save_reference
-from dfxlib.parallel import BATCH_VARIABLE
-from dfxlib.record import describe_environment
+from dfxlib.study.runs import describe_environment
+from dfxlib.system.files import BATCH_VARIABLE
 
 SIDE = 256  # pixels
 BATCHES = (1, 4, 8, 16, 32, 64)
@@ -43,7 +43,7 @@ CALIBRATION = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
 BUILD = """
 import time; started = time.perf_counter()
 import torch, torchvision
-from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
 net = DeepFeatureXNet([BaseModel({backbone!r}, weights="none", image_size={side}) for _ in range(3)]).eval()
 print(time.perf_counter() - started)
 """

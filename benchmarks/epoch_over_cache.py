@@ -3,7 +3,7 @@
     python benchmarks/epoch_over_cache.py [IMAGES]
 
 The model alone takes the same steps over a batch that lies ready in memory. Both train with the
-loop of the study (`train.fit`), in turn, three times; the best counts. The cache is memory-mapped
+loop of the study (`training.fit`), in turn, three times; the best counts. The cache is memory-mapped
 and was written before, as in every epoch of a study but the first.
 """
 
@@ -20,10 +20,10 @@ from measure import report
 from torch import nn
 from torch.nn import functional as F
 
-from dfxlib.models import BaseModel
-from dfxlib.parallel import usable_cores
-from dfxlib.store import stored_array
-from dfxlib.train import Examples, fit, to_input
+from dfxlib.models.networks import BaseModel
+from dfxlib.system.files import stored_array
+from dfxlib.system.parallel import usable_cores
+from dfxlib.training.fit import Examples, fit, to_input
 
 SIDE, BATCH = 64, 32
 

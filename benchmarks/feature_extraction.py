@@ -22,10 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dfxlib.features import extract_features
-from dfxlib.files import write_text_atomic
-from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.parallel import BATCH_VARIABLE
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.system.files import BATCH_VARIABLE, write_text_atomic
+from dfxlib.training.features import extract_features
 
 SHARE = 0.90  # of the bare forward's images per second, to reach
 GROWTH = 0.05  # of the bytes of an image's pixels and features, to stay under

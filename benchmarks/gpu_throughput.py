@@ -3,7 +3,7 @@
     python benchmarks/gpu_throughput.py                          # the reference's input size, writes results/
     python benchmarks/gpu_throughput.py --device cpu --backbones resnet18 --images 64 --image-size 64 --out /tmp/t.json
 
-For every backbone: images per second of base training (`train.fit`, from squares in memory) over
+For every backbone: images per second of base training (`training.fit`, from squares in memory) over
 those of forward and backward alone on one batch that stays on the device, and of `extract_features`
 over those of the three frozen backbones alone on such a batch. All four run in one process, one
 after the other, with random weights and random pictures: speed depends on neither.
@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from dfxlib.features import extract_features
-from dfxlib.files import write_text_atomic
-from dfxlib.models import BaseModel, DeepFeatureXNet, resolve_device
-from dfxlib.record import describe_environment
-from dfxlib.train import Examples, fit, to_input
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet, resolve_device
+from dfxlib.study.runs import describe_environment
+from dfxlib.system.files import write_text_atomic
+from dfxlib.training.features import extract_features
+from dfxlib.training.fit import Examples, fit, to_input
 
 BACKBONES = ["resnet50", "densenet121", "densenet161", "efficientnet_b0", "vit_b_16"]
 RESULTS = Path(__file__).parent / "results" / "gpu_throughput.json"

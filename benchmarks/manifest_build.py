@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dfxlib.decode import perceptual_hash
-from dfxlib.files import sha256_bytes
+from dfxlib.data.decode import perceptual_hash
 from dfxlib.names import CLASSES
-from dfxlib.parallel import usable_cores
+from dfxlib.system.files import sha256_bytes
+from dfxlib.system.parallel import usable_cores
 
 SIDE = 256  # pixels
 
@@ -60,7 +60,7 @@ def seconds_of(kind: str, root: Path, cache: Path) -> float:
 
 
 def measure(kind: str, root: Path, cache: Path) -> None:
-    from dfxlib.manifest import build_manifest
+    from dfxlib.data.manifest import build_manifest
 
     started = time.perf_counter()
     if kind == "pool":

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfxlib.manifest import COLUMNS, read_manifest, write_manifest
+from dfxlib.data.manifest import COLUMNS, read_manifest, write_manifest
+from dfxlib.data.splits import assign_splits
 from dfxlib.names import CLASSES
-from dfxlib.splits import assign_splits
 
 SIZES = {"paper": 72_334, "million": 1_000_000}
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dfxlib.files import write_text_atomic
-from dfxlib.record import describe_environment
+from dfxlib.study.runs import describe_environment
+from dfxlib.system.files import write_text_atomic
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -18,10 +18,10 @@ import pandas as pd
 import torch
 from measure import noisy_picture, report
 
-from dfxlib.features import perturbed_features
-from dfxlib.images import perturbed_squares
-from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.train import predict
+from dfxlib.data.squares import perturbed_squares
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.training.features import perturbed_features
+from dfxlib.training.fit import predict
 
 QUALITIES = [f"jpeg444_q{quality}" for quality in (90, 80, 70, 60, 50)]
 

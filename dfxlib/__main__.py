@@ -1,5 +1,4 @@
-"""The command line: `python -m dfxlib execute`, `plan`, `manifest`, `harmonise`, `guidance`, `publish`, `export` and
-`detect`.
+"""The command line: `python -m dfxlib execute`, `manifest`, `harmonise`, `guidance`, `export` and `detect`.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, or detect could
 judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 129 the terminal was closed, 130
@@ -13,8 +12,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfxlib.decode import PIXEL_LIMIT
-from dfxlib.signals import EXIT_CODES, stoppable
+from dfxlib.data.decode import PIXEL_LIMIT
+from dfxlib.system.stopping import EXIT_CODES, stoppable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +35,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _execute(options: argparse.Namespace) -> int:
-    # Imported here: publishing needs no papermill, and a wrong option is told at once.
+    # Imported here: no other command needs papermill, and a wrong option is told at once.
     from papermill.exceptions import PapermillExecutionError
 
-    from dfxlib.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
+    from dfxlib.study.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
 
     parameters = {}
     for path in options.file:
@@ -66,8 +65,8 @@ def _execute(options: argparse.Namespace) -> int:
 
 
 def _manifest(options: argparse.Namespace) -> int:
-    from dfxlib import manifest as m
-    from dfxlib.files import project_path
+    from dfxlib.data import manifest as m
+    from dfxlib.system.files import project_path
 
     source = {"layout": options.layout, "columns": dict(options.column), "workers": options.workers}
     if options.verify:
@@ -96,7 +95,7 @@ def _require_place(option: str, place: Path | None) -> None:
 
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
     """Print what is in a manifest, and what deserves a look."""
-    from dfxlib import manifest as m
+    from dfxlib.data import manifest as m
 
     print(m.count_images(manifest).to_string())
     duplicates, disputed, problems = m.merged_groups(manifest), m.disputed_groups(manifest), m.problem_kinds(manifest)
@@ -117,48 +116,18 @@ def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images
     return int(problems["images"].sum())
 
 
-def _plan(options: argparse.Namespace) -> int:
-    from dfxlib.execute import read_parameters
-    from dfxlib.files import project_root
-    from dfxlib.plan import count_natures, describe_plan, plan_table, read_throughput
-    from dfxlib.study import check_study
-
-    # A study may be planned where neither its images nor its weights are.
-    study = check_study(read_parameters(options.study) | {"data_root": ".", "weights": "none"})
-    manifest = project_root() / "runs" / study["study"] / "manifest" / "manifest.csv"
-    table = options.inventory or (manifest if manifest.is_file() else None)
-    record = project_root() / "benchmarks" / "results" / "gpu_throughput.json"
-    throughput, where = read_throughput(record, image_size=study["image_size"])
-    if table is None:
-        where = "the number of images is not known before the manifest; give --inventory"
-    natures = count_natures(table) if table else {}
-    print(describe_plan(study, plan_table(study, natures=natures, throughput=throughput), where=where))
-    return 0
-
-
-def _publish(options: argparse.Namespace) -> int:
-    from dfxlib.files import project_root
-    from dfxlib.publish import publish, update_readme
-
-    copied = publish(options.run, options.results, figures=not options.no_figures)
-    print(f"{len(copied)} files copied to {options.results}")
-    if update_readme(project_root() / "README.md", options.results):
-        print("README.md: tables of results renewed")
-    return 0
-
-
 def _export(options: argparse.Namespace) -> int:
-    from dfxlib.export import export_model
+    from dfxlib.detect.export import export_model
 
     print(f"the model is {export_model(options.run, options.folder)}")
     return 0
 
 
 def _detect(options: argparse.Namespace) -> int:
-    from dfxlib import detect as d
-    from dfxlib.evaluate import never_said
-    from dfxlib.export import open_model
-    from dfxlib.models import resolve_device
+    from dfxlib.detect import verdicts as d
+    from dfxlib.detect.export import open_model
+    from dfxlib.measure.scores import never_said
+    from dfxlib.models.networks import resolve_device
 
     _require_place("--out", options.out)
     _require_place("--html", options.html)
@@ -184,8 +153,8 @@ def _detect(options: argparse.Namespace) -> int:
 
 
 def _guidance(options: argparse.Namespace) -> int:
-    from dfxlib.manifest import read_manifest
-    from dfxlib.tables import write_guidance
+    from dfxlib.data.guidance import write_guidance
+    from dfxlib.data.manifest import read_manifest
 
     manifest, _ = read_manifest(options.manifest)
     written = write_guidance(manifest, options.out)
@@ -194,7 +163,7 @@ def _guidance(options: argparse.Namespace) -> int:
 
 
 def _harmonise(options: argparse.Namespace) -> int:
-    from dfxlib.harmonise import RECORD, Recipe, harmonise
+    from dfxlib.data.harmonise import RECORD, Recipe, harmonise
 
     jpeg = options.format == "jpeg"
     how = {name: getattr(options, name) for name in ("format", "resize", "crop")}
@@ -223,21 +192,12 @@ def _parser() -> argparse.ArgumentParser:
     execute.add_argument("--progress", action="store_true", help="print what cells print, as it comes, to stderr")
     execute.set_defaults(handle=_execute)
     _add_manifest(commands.add_parser("manifest", help="read every image of a data set once, or verify that"))
-    plan = commands.add_parser("plan", help="the jobs of a study, and GPU hours where they were measured")
-    plan.add_argument("study", type=Path, help="studies/NAME.yaml")
-    plan.add_argument("--inventory", type=Path, help="CSV with nature and images, where there is no manifest yet")
-    plan.set_defaults(handle=_plan)
     _add_harmonise(commands)
-    publish = commands.add_parser("publish", help="copy tables, small figures and environment for review")
-    publish.add_argument("run", type=Path, help="runs/STUDY")
-    publish.add_argument("results", type=Path, help="results/STUDY")
-    publish.add_argument("--no-figures", action="store_true", help="where its pictures must not be passed on")
-    publish.set_defaults(handle=_publish)
-    export = commands.add_parser("export", help="publish a trained model as a folder that opens anywhere")
+    export = commands.add_parser("export", help="write a trained model as a folder that opens anywhere")
     export.add_argument("run", type=Path, help="runs/STUDY/complete/BACKBONE/seedN")
     export.add_argument("folder", type=Path, help="new folder of the model")
     export.set_defaults(handle=_export)
-    _add_detect(commands.add_parser("detect", help="verdicts of a published model for images"))
+    _add_detect(commands.add_parser("detect", help="verdicts of an exported model for images"))
     guidance = commands.add_parser("guidance", help="write the splits of a manifest as the reference reads them")
     guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
     guidance.add_argument("out", type=Path, help="guidance.csv")

@@ -20,6 +20,12 @@ SPLITS: tuple[str, ...] = (
     "excluded",
 )
 
+#: Splits from which a study learns anything at all.
+TRAINED_SPLITS = ("base_train", "base_valid", "complete_train", "complete_select", "complete_calibrate")
+
+#: Splits on which a model that tells the three natures apart is scored, whatever it was trained on.
+SCORED_SPLITS = ("complete_select", "complete_calibrate", "test", "unseen")
+
 RESIZE_MODES: tuple[str, ...] = ("resize", "crop", "nearest")
 
 #: What reads the three feature vectors: the paper's 1-D CNN, one linear layer, the CNN on features in another order.
@@ -28,11 +34,15 @@ HEADS: tuple[str, ...] = ("conv", "linear", "permuted")
 #: What a backbone learns: one nature against the rest, or the three at once (a baseline).
 TASKS: tuple[str, ...] = ("base", "threeway")
 
+#: How training pictures are augmented; `training.augment` holds what each name does.
+AUGMENTATIONS: tuple[str, ...] = ("none", "jpeg_blur", "dihedral")
+
 #: Images that a three-way baseline learns from: the complete part, or all that the three-block model sees.
 TRAINED_ON: tuple[str, ...] = ("complete", "base+complete")
 
 #: Smallest values of a training's settings; those with a whole one are whole numbers.
 TRAINING = {"epochs": 1, "batch_size": 2, "step_size": 1, "patience": 1, "copies": 1, "weight_decay": 0.0}
+
 TRAINING |= dict.fromkeys(("learning_rate", "gamma", "clip_norm"), math.ulp(0.0))  # above 0
 
 

@@ -14,8 +14,8 @@ from published import plant_run, untrained_model
 from samples import plant_tree
 from xdist.scheduler import LoadFileScheduling
 
-from dfxlib.manifest import build_manifest, read_manifest, write_manifest
-from dfxlib.models import DeepFeatureXNet
+from dfxlib.data.manifest import build_manifest, read_manifest, write_manifest
+from dfxlib.models.networks import DeepFeatureXNet
 
 # The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
 settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)

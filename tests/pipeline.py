@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from dfxlib.files import project_root
+from dfxlib.system.files import project_root
 
 ROOT = project_root(Path(__file__).parent)
 PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
-PRODUCT += ["README.md", "dfxlib", "data_manifests"]
+PRODUCT += ["README.md", "dfxlib", "dfxdemo", "tools", "data_manifests"]
 
 
 def plant_clone(folder: Path) -> Path:

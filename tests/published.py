@@ -9,14 +9,14 @@ import torch
 from samples import SETTINGS, rows, squares
 from torch import nn
 
-from dfxlib.checkpoint import save_model
-from dfxlib.files import safe_name
-from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.data.residual import residual_spectrum
+from dfxlib.detect.unlike import describe_training, save_reference
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.models.saved import save_model
 from dfxlib.names import CLASSES
-from dfxlib.novelty import describe_training, save_reference
-from dfxlib.record import describe_environment
-from dfxlib.residual import residual_spectrum
-from dfxlib.train import to_input
+from dfxlib.study.runs import describe_environment
+from dfxlib.system.files import safe_name
+from dfxlib.training.fit import to_input
 
 BACKBONE = "timm:test_resnet"  # half a million weights: folders that are copied often
 CALIBRATION = {"temperature": 2.0, "threshold": 0.25, "false_alarm_5": 0.5}

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dfxlib.augment import jpeg_blur, plain
 from dfxlib.names import CLASSES
-from dfxlib.train import Examples, Fitted, fit
+from dfxlib.training.augment import jpeg_blur, plain
+from dfxlib.training.fit import Examples, Fitted, fit
 
 SIDE = 32  # pixels
 

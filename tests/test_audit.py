@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from samples import noise, plant_tree, rows
 
-from dfxlib import audit
-from dfxlib.descriptions import expected_counts
-from dfxlib.manifest import build_manifest
+from dfxlib.data.descriptions import expected_counts
+from dfxlib.data.manifest import build_manifest
+from dfxlib.measure import audit
 
 INVENTORY = Path(__file__).parents[1] / "data_manifests" / "deepfeaturex_inventory.csv"
 

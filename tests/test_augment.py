@@ -8,8 +8,8 @@ from PIL import Image
 from samples import squares
 from scipy.ndimage import gaussian_filter
 
-from dfxlib import augment as a
-from dfxlib.perturb import jpeg
+from dfxlib.data.perturb import jpeg
+from dfxlib.training import augment as a
 
 
 def smooth(count: int, side: int = 32) -> np.ndarray:  # [count, side, side, 3] uint8

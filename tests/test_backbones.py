@@ -11,10 +11,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
-from dfxlib import zoo
-from dfxlib.backbones import build_backbone
-from dfxlib.models import FrontEnd
-from dfxlib.zoo import BACKBONES, find_backbone, hub_checkpoints, input_side, smallest_image_size, weights_address
+from dfxlib.models import zoo
+from dfxlib.models.backbones import build_backbone
+from dfxlib.models.networks import FrontEnd
+from dfxlib.models.zoo import (
+    BACKBONES,
+    find_backbone,
+    hub_checkpoints,
+    input_side,
+    smallest_image_size,
+    weights_address,
+)
 
 SIZE = 64
 PAPER = "densenet121 densenet161 densenet169 densenet201 efficientnet_b0 efficientnet_b4 resnet18 resnet34 resnet50 "

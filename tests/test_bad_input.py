@@ -17,7 +17,7 @@ from PIL import Image
 from samples import noise, plant_tree
 
 from dfxlib.__main__ import main
-from dfxlib.manifest import read_manifest
+from dfxlib.data.manifest import read_manifest
 
 FOLDER = "real/real_0"
 

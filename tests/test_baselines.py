@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfxlib import baselines
+from dfxlib.measure import baselines
 
 NATURES = ("dm_generated", "gan_generated", "real")
 

@@ -9,10 +9,10 @@ import torch
 from safetensors import safe_open
 from samples import SETTINGS, SIDE, squares
 
-from dfxlib import checkpoint as c
-from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.models import saved as c
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
 from dfxlib.names import CLASSES
-from dfxlib.train import to_input
+from dfxlib.training.fit import to_input
 
 
 def base_model(seed: int = 0, *, outputs: int = 2) -> BaseModel:

@@ -8,11 +8,12 @@ import pytest
 from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import balanced_accuracy_score
 
-from dfxlib import compare as c
-from dfxlib import evaluate, stats
-from dfxlib.evaluate import LOGITS, PROBABILITIES, write_scores
+from dfxlib.measure import compare as c
+from dfxlib.measure import scores as evaluate
+from dfxlib.measure import stats
+from dfxlib.measure.scores import LOGITS, PROBABILITIES, write_scores
+from dfxlib.measure.stats import Resamples
 from dfxlib.names import CLASSES
-from dfxlib.stats import Resamples
 
 
 def scores(right: float, *, seed: int, images: int = 300, variant: str = "m", spread: int = 0) -> pd.DataFrame:

@@ -7,8 +7,8 @@ from samples import rows
 from sklearn.metrics import brier_score_loss, log_loss
 from test_evaluate import FEW, scores
 
-from dfxlib import evaluate as e
-from dfxlib.confidence import proper_scores, reliability_table, unsure_table
+from dfxlib.measure import scores as e
+from dfxlib.measure.confidence import proper_scores, reliability_table, unsure_table
 from dfxlib.names import CLASSES
 
 CALIBRATION = {"temperature": 2.0, "unsure_low": 0.3, "unsure_high": 0.8, "unsure_error": 0.05}

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from samples import noise
 
-from dfxlib import decode
-from dfxlib.decode import (
+from dfxlib.data import decode
+from dfxlib.data.decode import (
     ImageFile,
     ImageProblem,
     decode_image,
@@ -25,7 +25,7 @@ from dfxlib.decode import (
     perceptual_hash,
     read_image,
 )
-from dfxlib.files import sha256_bytes
+from dfxlib.system.files import sha256_bytes
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:

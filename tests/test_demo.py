@@ -9,18 +9,11 @@ import torch
 import yaml
 from PIL import Image
 
-from dfxlib.demo import (
-    ARCHITECTURES,
-    MARKER,
-    UNFINISHED,
-    UNSEEN,
-    expected_files,
-    render_demo,
-    scenes,
-    shown_by,
-)
-from dfxlib.demo.gan_like import StripConv2d
-from dfxlib.demo.render import undelivered
+from dfxdemo import scenes
+from dfxdemo.dataset import MARKER, UNFINISHED, expected_files, render_demo
+from dfxdemo.design import ARCHITECTURES, UNSEEN, shown_by
+from dfxdemo.gan_like import StripConv2d
+from dfxdemo.render import undelivered
 
 SMALL = 24
 REFERENCE = Path(__file__).with_name("demo_reference.png")
@@ -103,7 +96,7 @@ def test_files_do_not_tell_the_nature(small_set: Path) -> None:
 
 
 def test_a_finished_set_is_left_alone(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dfxlib.demo._render", lambda *args, **kwargs: pytest.fail("rendered"))
+    monkeypatch.setattr("dfxdemo.dataset._render", lambda *args, **kwargs: pytest.fail("rendered"))
     before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
     render_demo(copy, scenes=SMALL)
     assert before == {path: path.stat().st_mtime_ns for path in copy.rglob("*")}

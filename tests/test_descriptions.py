@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dfxlib.descriptions import LAYOUTS, compile_pattern, expected_counts, read_description, require_layout
-from dfxlib.layouts import list_images
+from dfxlib.data.descriptions import LAYOUTS, compile_pattern, expected_counts, read_description, require_layout
+from dfxlib.data.layouts import list_images
 from dfxlib.names import NATURES
 
 MANIFESTS = Path(__file__).parents[1] / "data_manifests"

@@ -22,16 +22,15 @@ from samples import noise, squares
 from scipy.special import softmax
 
 from dfxlib.__main__ import main
-from dfxlib.decode import ImageFile
-from dfxlib.detect import COLUMNS, detect, find_images, save_rows, verdict
-from dfxlib.export import Opened, export_model, open_model
-from dfxlib.files import write_vouched
-from dfxlib.images import to_square
-from dfxlib.manifest import build_manifest, write_manifest
+from dfxlib.data.decode import ImageFile
+from dfxlib.data.manifest import build_manifest, write_manifest
+from dfxlib.data.perturb import jpeg
+from dfxlib.data.squares import to_square
+from dfxlib.detect.export import Opened, export_model, open_model
+from dfxlib.detect.verdicts import COLUMNS, detect, find_images, save_rows, verdict
 from dfxlib.names import CLASSES
-from dfxlib.parallel import BATCH_VARIABLE
-from dfxlib.perturb import jpeg
-from dfxlib.train import to_input
+from dfxlib.system.files import BATCH_VARIABLE, write_vouched
+from dfxlib.training.fit import to_input
 
 ENDINGS = {"half.jpg", "words.png", "empty.png", "moving.gif"}
 

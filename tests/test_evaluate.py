@@ -9,7 +9,7 @@ from samples import rows
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
-from dfxlib import evaluate as e
+from dfxlib.measure import scores as e
 from dfxlib.names import CLASSES
 
 CALIBRATION = {"temperature": 1.0, "threshold": 0.4, "false_alarm_5": 0.7}

@@ -20,10 +20,12 @@ import pytest
 from papermill.exceptions import PapermillExecutionError
 from samples import write_notebook
 
-from dfxlib import engine, signals
 from dfxlib.__main__ import main
-from dfxlib.devices import own_device
-from dfxlib.execute import DONE, check_parameters, execute, read_parameters, verify
+from dfxlib.study import papermill_engine as engine
+from dfxlib.study.execute import check_parameters, execute, read_parameters
+from dfxlib.study.run_folder import DONE, verify
+from dfxlib.system import stopping as signals
+from dfxlib.system.devices import own_device
 
 PARAMETERS = (
     "folder: str = '.'  # where to write\nepochs: int = 2  # of training\nrate: float = 0.1\n"
@@ -397,7 +399,7 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(
     free=$(df -k --output=avail disk | tail -n 1)
     head -c $((free - {left}))k /dev/zero > disk/ballast 2>/dev/null
     {command}; echo "code $?"
-    {sys.executable} -c "from dfxlib.execute import verify; from pathlib import Path; print(verify(Path('disk/run')))"
+    {sys.executable} -c "import pathlib, dfxlib.study.run_folder as r; print(r.verify(pathlib.Path('disk/run')))"
     """
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run([*SMALL_DISK, script], cwd=tmp_path, env=environment, capture_output=True, text=True)
@@ -408,7 +410,7 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(
 
 LAST = r"""
 import os, signal, time
-from dfxlib.record import open_run
+from dfxlib.study.runs import open_run
 run = open_run(folder, "own", settings={"epochs": epochs}, device="cpu")
 if epochs == 3:
     (run.folder / "notebook.html").mkdir()  # so that the page cannot be written

@@ -12,14 +12,14 @@ from samples import rows, squares
 from sklearn.decomposition import PCA
 
 from dfxlib.__main__ import main
-from dfxlib.execute import vouch
-from dfxlib.export import FORMAT, export_model, open_model
-from dfxlib.files import sha256_file, write_vouched
-from dfxlib.models import DeepFeatureXNet
+from dfxlib.data.residual import BLOCK
+from dfxlib.detect.export import FORMAT, export_model, open_model
+from dfxlib.detect.unlike import describe_training, distances, load_reference, save_reference, unlike_training
+from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.names import CLASSES
-from dfxlib.novelty import describe_training, distances, load_reference, save_reference, unlike_training
-from dfxlib.residual import BLOCK
-from dfxlib.train import to_input
+from dfxlib.study.run_folder import vouch
+from dfxlib.system.files import sha256_file, write_vouched
+from dfxlib.training.fit import to_input
 
 
 @pytest.fixture(scope="module")

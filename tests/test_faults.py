@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pipeline import assert_same_results, background, call, plant_clone
 
-from dfxlib.execute import verify
+from dfxlib.study.run_folder import verify
 
 COMMAND = ("snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "--quiet", "all")
 #: Who is killed, by what its command line holds.

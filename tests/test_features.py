@@ -7,11 +7,10 @@ import pytest
 import torch
 from samples import SIDE, squares
 
-from dfxlib.augment import jpeg_blur
-from dfxlib.features import extract_features, perturbed_features
-from dfxlib.heads import build_head
-from dfxlib.models import BaseModel, DeepFeatureXNet
-from dfxlib.train import Examples, fit, grid_cells, to_input
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
+from dfxlib.training.augment import jpeg_blur
+from dfxlib.training.features import extract_features, perturbed_features
+from dfxlib.training.fit import Examples, fit, grid_cells, to_input
 
 CPU = torch.device("cpu")
 

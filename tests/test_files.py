@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dfxlib import files
+from dfxlib.system import files
 
 
 def test_a_written_file_holds_the_text_and_leaves_no_neighbour(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 FILL = """
 import sys, torch
 from pathlib import Path
-from dfxlib.files import write_atomic
+from dfxlib.system.files import write_atomic
 from safetensors.torch import save_file
 state = {"w": torch.zeros(300_000)}
 for name, write in {"a.pt": lambda p: torch.save(state, p), "a.safetensors": lambda p: save_file(state, p)}.items():
@@ -85,7 +85,7 @@ def test_a_writer_that_fails_for_another_reason_is_left_to_say_so(tmp_path: Path
 def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = files.write_text_atomic(tmp_path / "a.csv", "old")
     code = (
-        "import os, signal, sys; from pathlib import Path; from dfxlib.files import write_atomic\n"
+        "import os, signal, sys; from pathlib import Path; from dfxlib.system.files import write_atomic\n"
         "write_atomic(Path(sys.argv[1]), lambda p: (p.write_text('half'), os.kill(os.getpid(), signal.SIGKILL)))"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9

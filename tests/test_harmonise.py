@@ -11,13 +11,13 @@ from PIL import Image
 from samples import noise
 
 from dfxlib.__main__ import main
-from dfxlib.audit import shortcut_table
-from dfxlib.baselines import byte_features, metadata_features
-from dfxlib.files import sha256_file
-from dfxlib.harmonise import Recipe, harmonise
-from dfxlib.layouts import list_images
-from dfxlib.manifest import build_manifest, write_manifest
+from dfxlib.data.harmonise import Recipe, harmonise
+from dfxlib.data.layouts import list_images
+from dfxlib.data.manifest import build_manifest, write_manifest
+from dfxlib.measure.audit import shortcut_table
+from dfxlib.measure.baselines import byte_features, metadata_features
 from dfxlib.names import CLASSES
+from dfxlib.system.files import sha256_file
 
 PNG, JPEG = Recipe(), Recipe(format="jpeg", quality=75, subsampling="4:2:0")
 
@@ -136,7 +136,7 @@ def test_damaged_images_are_left_out_and_counted(tmp_path: Path) -> None:
 def test_a_stopped_harmonisation_continues_and_ends_equal(
     source: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dfxlib import harmonise as module
+    from dfxlib.data import harmonise as module
 
     manifest, root = source
     whole = harmonise(manifest, root, tmp_path / "whole", recipe=JPEG, workers=1)

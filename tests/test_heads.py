@@ -6,9 +6,8 @@ import pytest
 import torch
 from samples import SETTINGS, SIDE
 
-from dfxlib.checkpoint import load_complete_model, save_model
-from dfxlib.heads import ConvHead, LinearHead, PermutedHead, build_head
-from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.models.networks import BaseModel, ConvHead, DeepFeatureXNet, LinearHead, PermutedHead, build_head
+from dfxlib.models.saved import load_complete_model, save_model
 from dfxlib.names import CLASSES, HEADS
 
 WIDTH = 96

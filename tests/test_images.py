@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 from samples import noise, plant_tree
 
-from dfxlib.decode import ImageProblem, image_files
-from dfxlib.images import map_pixels, perturbed_squares, pixel_store, read_squares, to_square
-from dfxlib.manifest import build_manifest
-from dfxlib.perturb import CONDITIONS
+from dfxlib.data.decode import ImageProblem, image_files
+from dfxlib.data.manifest import build_manifest
+from dfxlib.data.perturb import CONDITIONS
+from dfxlib.data.squares import map_pixels, perturbed_squares, pixel_store, read_squares, to_square
 
 
 def store(manifest: pd.DataFrame, root: Path, cache: Path, **options: object) -> np.ndarray:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfxlib.descriptions import LAYOUTS
-from dfxlib.layouts import LISTING, list_images
+from dfxlib.data.descriptions import LAYOUTS, LISTING
+from dfxlib.data.layouts import list_images
 from dfxlib.names import NATURES
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from samples import noise, plant_tree
 
-from dfxlib import manifest as m
+from dfxlib.data import manifest as m
 from dfxlib.names import CLASSES
 
 

@@ -5,10 +5,9 @@ import torch
 from samples import SIDE, squares
 from torch import Tensor, nn
 
-from dfxlib.heads import ConvHead
-from dfxlib.models import BaseModel, DeepFeatureXNet, FrontEnd, resolve_device
+from dfxlib.models.networks import BaseModel, ConvHead, DeepFeatureXNet, FrontEnd, resolve_device
 from dfxlib.names import CLASSES
-from dfxlib.train import to_input
+from dfxlib.training.fit import to_input
 
 
 def base_model(seed: int = 0, **options: object) -> BaseModel:

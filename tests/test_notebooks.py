@@ -10,9 +10,9 @@ import papermill
 import pytest
 import yaml
 
-from dfxlib import study
-from dfxlib.demo import UNSEEN
-from dfxlib.files import project_root
+from dfxdemo.design import UNSEEN
+from dfxlib.study import settings as study
+from dfxlib.system.files import project_root
 
 ROOT = project_root(Path(__file__).parent)
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

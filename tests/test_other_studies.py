@@ -11,8 +11,8 @@ import torch
 from pipeline import ROOT, call, snakemake
 from torchvision.models import resnet18
 
-from dfxlib.files import sha256_file
-from dfxlib.manifest import read_manifest
+from dfxlib.data.manifest import read_manifest
+from dfxlib.system.files import sha256_file
 
 REAL_IMAGES = ROOT.parent / "shared" / "real" / "cifar3"
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dfxlib.parallel import BATCH_VARIABLE, map_processes, progress, usable_cores
+from dfxlib.system.files import BATCH_VARIABLE
+from dfxlib.system.parallel import map_processes, progress, usable_cores
 
 
 def double(number: int) -> int:

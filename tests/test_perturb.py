@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, features
 from samples import noise
 
-from dfxlib.decode import ImageFile, inspect_file
-from dfxlib.images import to_square
+from dfxlib.data.decode import ImageFile, inspect_file
+from dfxlib.data.perturb import CONDITIONS, describe, jpeg, keep, require_conditions
+from dfxlib.data.squares import to_square
 from dfxlib.names import RESIZE_MODES
-from dfxlib.perturb import CONDITIONS, describe, jpeg, keep, require_conditions
 
 
 def test_raw_keeps_the_picture() -> None:

@@ -10,9 +10,11 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from samples import rows, squares
 
-from dfxlib import architectures, evaluate, plots
+from dfxlib.measure import generators as architectures
+from dfxlib.measure import scores as evaluate
 from dfxlib.names import CLASSES
-from dfxlib.style import NATURE_COLOURS
+from dfxlib.plots import models as plots
+from dfxlib.plots.style import NATURE_COLOURS
 
 CALIBRATION = {"threshold": 0.5, "false_alarm_5": 0.8}
 

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from samples import rows
 
-from dfxlib import plots_data
-from dfxlib.manifest import count_images
+from dfxlib.data.manifest import count_images
 from dfxlib.names import CLASSES, NATURES
-from dfxlib.style import NATURE_COLOURS
+from dfxlib.plots import data as plots_data
+from dfxlib.plots.style import NATURE_COLOURS
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,11 @@ import pytest
 from samples import rows
 from test_plots import CALIBRATION, pictures, scores, texts
 
-from dfxlib import architectures, confidence, evaluate
-from dfxlib import plots_results as plots
-from dfxlib.plots import plot_architectures, plot_robustness
+from dfxlib.measure import confidence
+from dfxlib.measure import generators as architectures
+from dfxlib.measure import scores as evaluate
+from dfxlib.plots import results as plots
+from dfxlib.plots.models import plot_architectures, plot_robustness
 
 
 @pytest.fixture(autouse=True)

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 import yaml
 
-from dfxlib import study
-from dfxlib.files import project_root
-from dfxlib.publish import README_TABLES
-from dfxlib.zoo import BACKBONES
+from dfxlib.models.zoo import BACKBONES
+from dfxlib.study import settings as study
+from dfxlib.system.files import project_root
+from tools.publish import README_TABLES
 
 ROOT = project_root(Path(__file__).parent)
 README = (ROOT / "README.md").read_text(encoding="utf-8")

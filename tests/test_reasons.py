@@ -12,11 +12,11 @@ from published import CALIBRATION
 from samples import squares
 from torch import Tensor
 
-from dfxlib.models import DeepFeatureXNet
-from dfxlib.plots_reasons import plot_maps, plot_neighbours, plot_residuals, plot_scores, plot_votes
-from dfxlib.reasons import agreement, judge, randomised, sensitivity_maps, smooth, votes
-from dfxlib.residual import BLOCK, residual_spectrum
-from dfxlib.train import to_input
+from dfxlib.data.residual import BLOCK, residual_spectrum
+from dfxlib.detect.reasons import agreement, judge, randomised, sensitivity_maps, smooth, votes
+from dfxlib.models.networks import DeepFeatureXNet
+from dfxlib.plots.reasons import plot_maps, plot_neighbours, plot_residuals, plot_scores, plot_votes
+from dfxlib.training.fit import to_input
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from dfxlib.files import project_path
-from dfxlib.record import Run, describe_environment, git_commit, open_run, read_json, run_folder
+from dfxlib.study.runs import Run, describe_environment, git_commit, open_run, read_json, run_folder
+from dfxlib.system.files import project_path
 
 TABLE = pd.DataFrame({"a": [1, 2], "b": [0.5, None]})
 

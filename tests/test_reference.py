@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torchvision import models as torchvision_models
 from torchvision.transforms import functional as transforms
 
-from dfxlib.export import open_model
-from dfxlib.models import REFERENCE_INPUT, BaseModel, DeepFeatureXNet, load_reference_checkpoint
+from dfxlib.detect.export import open_model
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 
 LAST = {"densenet121": "classifier", "resnet18": "fc", "vit_b_16": "heads.head", "convnext_tiny": "classifier.2"}
 WIDTH = {"densenet121": 1024, "resnet18": 512, "vit_b_16": 768, "convnext_tiny": 768}

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfxlib import publish
-from dfxlib import report as r
 from dfxlib.__main__ import main
-from dfxlib.execute import vouch
+from dfxlib.study import report as r
+from dfxlib.study.run_folder import vouch
+from tools import publish
 
 WHAT = {"notebook": "20_train.ipynb", "code": "c", "parameters": {}}
 COLUMNS = ["method", "seeds", "value", "low", "high", "seed_sd", "images", "clusters"]

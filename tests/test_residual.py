@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dfxlib.residual import BLOCK, HIGH_PASS, residual_spectrum
+from dfxlib.data.residual import BLOCK, HIGH_PASS, residual_spectrum
 
 
 def noise(height: int, width: int, *, seed: int = 0) -> np.ndarray:

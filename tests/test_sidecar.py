@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from samples import noise, plant_tree
 
-from dfxlib import sidecar
-from dfxlib.manifest import build_manifest
+from dfxlib.data import sidecar
+from dfxlib.data.manifest import build_manifest
 
 
 class Counter:

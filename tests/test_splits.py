@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import rows
 
-from dfxlib import splits
+from dfxlib.data import splits
 from dfxlib.names import CLASSES, SPLITS
 
 TRAINING = ["base_train", "base_valid", "complete_train", "complete_select", "complete_calibrate"]

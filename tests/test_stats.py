@@ -11,7 +11,7 @@ from scipy.stats import binomtest, t
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from dfxlib import stats
+from dfxlib.measure import stats
 
 
 def everything(count: int) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfxlib.store import stored_array
+from dfxlib.system.files import stored_array
 
 ARRAY = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -77,7 +77,7 @@ def test_a_failed_computation_leaves_nothing_that_counts(tmp_path: Path) -> None
 
 def test_jobs_that_start_together_compute_once(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; import numpy as np; from dfxlib.store import stored_array\n"
+        "import sys, time; from pathlib import Path; import numpy as np; from dfxlib.system.files import stored_array\n"
         "root = Path(sys.argv[1])\n"
         "def fill(path):\n"
         "    (root / f'fill-{time.time_ns()}').touch(); time.sleep(0.5); np.save(path, [1, 2])\n"

@@ -17,10 +17,10 @@ from pipeline import call, make_study, snakemake
 from samples import noise
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from dfxlib.execute import verify
-from dfxlib.files import hold, sha256_file
-from dfxlib.manifest import read_manifest
+from dfxlib.data.manifest import read_manifest
 from dfxlib.names import CLASSES
+from dfxlib.study.run_folder import verify
+from dfxlib.system.files import hold, sha256_file
 
 pytestmark = pytest.mark.study
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dfxlib.study import (
+from dfxlib.models.zoo import find_backbone, hub_checkpoints
+from dfxlib.study.settings import (
     KEYS,
     as_list,
     backbone_folders,
@@ -17,7 +18,6 @@ from dfxlib.study import (
     place,
     science,
 )
-from dfxlib.zoo import find_backbone, hub_checkpoints
 
 STUDIES = Path(__file__).parents[1] / "studies"
 STEPS = ("manifest", "base", "complete", "robustness", "generalization", "detection", "baselines", "report")
@@ -174,7 +174,7 @@ def test_a_device_need_not_be_at_hand_where_a_study_is_planned(demo: dict, devic
 
 def test_checking_a_study_imports_no_torch() -> None:
     """It happens at every call of snakemake."""
-    code = "import sys, yaml; from dfxlib.study import check_study; "
+    code = "import sys, yaml; from dfxlib.study.settings import check_study; "
     code += f"check_study(yaml.safe_load(open({str(STUDIES / 'demo.yaml')!r}))); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=STUDIES.parent, check=False).returncode == 0
 

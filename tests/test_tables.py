@@ -7,9 +7,9 @@ import pytest
 from samples import plant_tree
 
 from dfxlib.__main__ import main
-from dfxlib.layouts import list_images
-from dfxlib.manifest import build_manifest, write_manifest
-from dfxlib.tables import write_guidance
+from dfxlib.data.guidance import write_guidance
+from dfxlib.data.layouts import list_images
+from dfxlib.data.manifest import build_manifest, write_manifest
 
 HERE = "gan_generated/AttGAN/1.png"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from dfxlib.traces import SMALLEST, TRACES, pixel_traces
+from dfxlib.measure.processing import SMALLEST, TRACES, pixel_traces
 
 SIDE = 128
 

@@ -16,8 +16,8 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import nn
 from torch.nn import functional as F
 
-from dfxlib import train as t
-from dfxlib.checkpoint import read_state, save_state
+from dfxlib.training import fit as t
+from dfxlib.training.states import read_state, save_state
 
 CHILD = """
 import builtins, os, signal, sys

@@ -7,10 +7,10 @@ import pytest
 import torch
 from samples import SIDE, WAYS, TinyNet, parts, squares, train_tiny
 
-from dfxlib import train as t
-from dfxlib.checkpoint import save_state
-from dfxlib.features import extract_features
-from dfxlib.models import BaseModel, DeepFeatureXNet
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet
+from dfxlib.training import fit as t
+from dfxlib.training.features import extract_features
+from dfxlib.training.states import save_state
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = torch.device("cuda")

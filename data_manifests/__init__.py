@@ -1,0 +1,1 @@
+"""Descriptions of public data sets, the paper's inventory, published numbers."""

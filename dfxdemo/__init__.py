@@ -1,0 +1,1 @@
+"""The demonstration set: small, synthetic, rendered on the spot."""

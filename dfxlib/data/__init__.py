@@ -1,0 +1,1 @@
+"""Image files to manifest, splits and squares."""

@@ -1,0 +1,259 @@
+"""Descriptions of data sets: what the names of folders and the columns of tables mean.
+
+A description is a small YAML file; `data_manifests/README.md` explains its keys. Its rules turn
+named parts (a folder's name, a table's column) into the fields of a manifest.
+"""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from string import Formatter
+
+import pandas as pd
+import yaml
+
+from dfxlib.names import NATURES, SPLITS
+from dfxlib.system.files import project_path
+
+#: What a rule can say about an image; all but nature and architecture may be left out.
+FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content")
+
+#: Every value of a manifest's `declared_split`.
+DECLARED_SPLITS = ("", "train", "valid", "test", "base", "complete", *SPLITS)
+
+_ALLOWED = {"nature": NATURES, "declared_split": DECLARED_SPLITS, "content": ("face", "object", "unknown")}
+
+#: The folder data_manifests/, which travels in the wheel.
+_SHIPPED = resources.files("dfxlib.data_manifests")
+
+_KEYS = {"title", "homepage", "licence", "note", "skip", "guidance", "tables", "image", "images", "expected"}
+
+_REQUIRED = ("title", "homepage", "licence", "images")
+
+_EXPECTED = ("nature", "architecture", "source", "declared_split")
+
+#: Anybody's own tree needs no file: ROOT/nature/architecture/image.
+_FOLDERS = {
+    "title": "Folders",
+    "homepage": "",
+    "licence": "",
+    "guidance": "guidance.csv",
+    "images": [
+        {
+            "path": "{nature}/{architecture}",
+            "nature": {"nature": {nature: nature for nature in NATURES}},
+            "architecture": "{architecture}",
+        }
+    ],
+}
+
+#: Layouts by name. csv and parquet are read by the header of the table; the path of a YAML file is a layout too.
+LAYOUTS: tuple[str, ...] = (
+    "folders",
+    "csv",
+    "parquet",
+    *sorted(file.name.removesuffix(".yaml") for file in _SHIPPED.iterdir() if file.name.endswith(".yaml")),
+)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How some of the images are labelled."""
+
+    fields: dict  # field -> text with {parts}, or {part: {name: value}}
+    path: str = ""  # folders of a tree that the rule is for, as a pattern
+    where: dict | None = None  # rows of a table that the rule is for: {column: values}
+
+
+@dataclass(frozen=True)
+class Description:
+    """One data set; see data_manifests/README.md."""
+
+    layout: str
+    title: str
+    homepage: str
+    licence: str
+    rules: tuple[Rule, ...]
+    note: str = ""
+    skip: tuple[str, ...] = ()  # names of files and folders that are no data
+    guidance: str = ""  # a table of declared splits in the reference's format, which may be absent
+    tables: str = ""  # pattern of the tables; empty: the data set is a tree of folders
+    image: str = ""  # where a table's image lies; empty: in the table itself
+    expected: tuple[dict, ...] = ()
+
+
+def require_layout(layout: str) -> str:
+    """`layout` if it is a known name or the path of a YAML file, else a ValueError that lists the names."""
+    if layout in LAYOUTS or (_is_file_name(layout) and project_path(layout).is_file()):
+        return layout
+    if _is_file_name(layout):
+        raise ValueError(f"layout {layout} is missing; expected a YAML file or one of {', '.join(LAYOUTS)}")
+    known = ", ".join(LAYOUTS)
+    raise ValueError(f"layout {layout!r} is unknown; expected one of {known}, or the path of a YAML file")
+
+
+def read_description(layout: str) -> Description:
+    """The description behind a layout's name or in a YAML file.
+
+    Raises ValueError with one sentence for an unknown name and for the first mistake in the file.
+    """
+    require_layout(layout)
+    if layout == "folders":
+        return _parse(_FOLDERS, layout)
+    path = project_path(layout) if _is_file_name(layout) else _SHIPPED / f"{layout}.yaml"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"layout {layout} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"layout {layout} is no description; expected the keys {', '.join(sorted(_KEYS))}")
+    return _parse(content, layout)
+
+
+def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architecture, source, declared_split, images
+    """How many images the sources of a data set promise; an empty field stands for all of them."""
+    named = layout not in ("csv", "parquet")
+    rows = read_description(layout).expected if named else ()
+    table = pd.DataFrame([dict.fromkeys(_EXPECTED, "") | row for row in rows], columns=[*_EXPECTED, "images"])
+    return table.astype({"images": "int64"})
+
+
+def compile_pattern(pattern: str, *, below: bool) -> re.Pattern:
+    """A pattern of relative paths as a regular expression for `fullmatch`.
+
+    `{name}` stands for one name and gives it to the rule, `*` for anything within a name, `**/`
+    for any folders. With `below`, whatever lies under such a folder matches too; group 1 is the folder.
+    """
+    signs = {"**/": "(?:[^/]+/)*", "*": "[^/]*"}
+    text = ""
+    for piece in re.split(r"(\{\w+\}|\*\*/|\*)", pattern):
+        name = re.fullmatch(r"\{(\w+)\}", piece)
+        text += f"(?P<{name[1]}>[^/]+?)" if name else signs.get(piece, re.escape(piece))
+    # Names may hold a newline, which a plain dot does not match.
+    return re.compile(f"({text})(?:/(?s:.*))?" if below else f"({text})")
+
+
+def evaluate(rule: Rule, parts: pd.DataFrame, *, fields: tuple[str, ...] = FIELDS) -> pd.DataFrame:
+    """What a rule says of each row of named parts: columns `fields` and problem.
+
+    A name that the rule does not know makes the row a problem; nothing is guessed.
+    """
+    said = pd.DataFrame({"problem": ""}, index=parts.index, dtype=str)
+    for field in fields:
+        value = rule.fields.get(field, "unknown" if field == "content" else "")
+        if isinstance(value, str):
+            said[field] = fill(value, parts)
+            continue
+        ((part, names),) = value.items()
+        said[field] = parts[part].map(names).fillna("").astype(str)
+        unknown = ~parts[part].isin(list(names)) & (said["problem"] == "")
+        told = f"{part} '" + parts[part] + f"' has no {field} in the layout"
+        said["problem"] = said["problem"].where(~unknown, told)
+    return said
+
+
+def fill(template: str, parts: pd.DataFrame) -> pd.Series:
+    """`template` with each `{part}` replaced by that column."""
+    text = pd.Series("", index=parts.index, dtype=str)
+    for literal, name, _, _ in Formatter().parse(template):
+        text = text + literal
+        if name is not None:
+            text = text + parts[name]
+    return text
+
+
+def parts_of(template: str) -> set[str]:
+    """The names in braces of a template or a pattern."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+
+
+def parts_needed(description: Description) -> set[str]:
+    """Parts that the rules and the image's place refer to."""
+    needed = parts_of(description.image)
+    for rule in description.rules:
+        needed |= set(rule.where or {})
+        for value in rule.fields.values():
+            needed |= parts_of(value) if isinstance(value, str) else set(value)
+    return needed
+
+
+def _is_file_name(layout: str) -> bool:
+    return layout.endswith((".yaml", ".yml"))
+
+
+def _parse(content: dict, layout: str) -> Description:
+    missing = [key for key in _REQUIRED if key not in content]
+    if missing:
+        raise ValueError(f"layout {layout} lacks {', '.join(missing)}; compare it with data_manifests/README.md")
+    unknown = sorted(set(content) - _KEYS, key=str)
+    if unknown:
+        raise ValueError(f"layout {layout}: key {unknown[0]!r} is unknown; expected {', '.join(sorted(_KEYS))}")
+    rules = tuple(_parse_rule(rule, layout, tree="tables" not in content) for rule in content["images"] or ())
+    if not rules:
+        raise ValueError(f"layout {layout}: images is empty; expected at least one rule")
+    expected = tuple(content.get("expected", ()))
+    for row in expected:
+        if not set(row) <= {*_EXPECTED, "images"} or type(row.get("images")) is not int:
+            names = ", ".join(_EXPECTED)
+            raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {names}")
+    texts = {
+        key: content[key]
+        for key in ("title", "homepage", "licence", "note", "guidance", "tables", "image")
+        if key in content
+    }
+    description = Description(layout, rules=rules, skip=tuple(content.get("skip", ())), expected=expected, **texts)
+    _check_parts(description)
+    return description
+
+
+def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
+    place = "path" if tree else "where"
+    unknown = sorted(set(content) - {place, *FIELDS}, key=str)
+    if unknown:
+        raise ValueError(f"layout {layout}: rule key {unknown[0]!r} is unknown; expected {place}, {', '.join(FIELDS)}")
+    missing = [key for key in ("nature", "architecture", *(["path"] if tree else [])) if not content.get(key)]
+    if missing:
+        raise ValueError(f"layout {layout}: a rule lacks {', '.join(missing)}: {content}")
+    fields = {field: _parse_value(content[field]) for field in FIELDS if field in content}
+    for field, allowed in _ALLOWED.items():
+        value = fields.get(field, allowed[0])
+        wrong = [said for said in _said(value) if said not in allowed]
+        if wrong:
+            raise ValueError(f"layout {layout}: {field} {wrong[0]!r} is unknown; expected one of {', '.join(allowed)}")
+    where = {part: [str(value) for value in values] for part, values in content.get("where", {}).items()}
+    return Rule(fields, path=content.get("path", ""), where=where)
+
+
+def _said(value: str | dict) -> list[str]:
+    """All that a fixed value or a table of names can say."""
+    return [value] if isinstance(value, str) else [said for names in value.values() for said in names.values()]
+
+
+def _parse_value(value: object) -> str | dict:
+    """YAML reads 0, 1.4 and yes as numbers and truth values; names are text."""
+    if not isinstance(value, dict):
+        return str(value)
+    return {part: {str(name): str(said) for name, said in names.items()} for part, names in value.items()}
+
+
+def _check_parts(description: Description) -> None:
+    """Every pattern must compile, and a tree's rules may only use parts of their own path."""
+    for rule in description.rules:
+        pattern = description.tables or rule.path
+        try:
+            named = set(compile_pattern(pattern, below=False).groupindex)
+        except re.error as error:
+            raise ValueError(f"layout {description.layout}: {pattern!r} is no pattern: {error}") from error
+        for field, value in rule.fields.items():
+            if isinstance(value, dict) and len(value) != 1:
+                raise ValueError(f"layout {description.layout}: {field} must look up one part, not {', '.join(value)}")
+            if isinstance(value, dict) and field == "pair":
+                raise ValueError(f"layout {description.layout}: pair must be text with parts, not a table of names")
+            used = parts_of(value) if isinstance(value, str) else set(value)
+            absent = sorted(used - named - ({"stem"} if field == "pair" else set()))
+            if absent and not description.tables:
+                raise ValueError(f"layout {description.layout}: {field} uses {absent[0]!r}, which {pattern!r} lacks")
+
+
+#: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
+LISTING = ("path", *FIELDS, "container", "row", "problem")

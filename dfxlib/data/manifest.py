@@ -1,0 +1,229 @@
+"""The manifest: one row an image, its label, its group, its split and what its file is like."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from dfxlib.data.decode import PIXEL_LIMIT, file_sha256, image_files
+from dfxlib.data.layouts import list_images
+from dfxlib.data.sidecar import read_facts
+from dfxlib.data.splits import assign_splits, require_architectures
+from dfxlib.names import CLASSES
+from dfxlib.system.files import checksum_path, vouched_sha256, write_vouched
+from dfxlib.system.parallel import map_processes
+
+#: Columns of a manifest file, in order.
+COLUMNS = (
+    ["path", "nature", "architecture", "source", "group", "split", "declared_split", "content"]
+    + ["sha256", "pixel_sha256", "phash", "format", "mode", "width", "height"]
+    + ["jpeg_quality", "jpeg_subsampling", "bytes", "container", "row", "problem", "conversion"]
+)
+
+_NUMBERS = {"width": pa.int64(), "height": pa.int64(), "bytes": pa.int64(), "jpeg_quality": pa.float64()}
+
+
+def build_manifest(
+    root: Path,
+    *,
+    layout: str = "folders",
+    columns: dict[str, str] | None = None,  # of a table: manifest column -> the table's header
+    group_pattern: str = "",  # regular expression; images with the same match share a group
+    split_seed: int = 0,
+    unseen: tuple[str, ...] = (),  # architectures kept out of all training
+    use_declared: bool = False,  # splits follow what the data set declares
+    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture counts as a decompression bomb
+    required: tuple[str, ...] = CLASSES,  # natures without which there is nothing to train
+    workers: int | None = None,
+    sidecar: Path | None = None,  # folder of what earlier builds read; None: read every file
+) -> pd.DataFrame:
+    """Read every image under `root` once and split the result; columns as in COLUMNS.
+
+    Damaged files are rows with a problem. Files that a sidecar knows unchanged are not read
+    again. Raises ValueError when the root, the layout or the names are wrong, or when a
+    required nature has no usable image.
+    """
+    root = Path(root)
+    rows = _escape_names(list_images(root, layout=layout, columns=columns))
+    require_architectures(tuple(unseen), rows["architecture"])  # before hours of decoding, as what follows
+    names = name_groups(rows, group_pattern=group_pattern)
+    _require_natures(rows, required, root)
+    facts = read_facts(rows, root, pixel_limit=pixel_limit, workers=workers, sidecar=sidecar)
+    manifest = pd.concat([rows.drop(columns="problem"), facts], axis=1)
+    manifest["problem"] = rows["problem"].where(rows["problem"] != "", facts["problem"])
+    manifest.loc[contradicted(manifest), "problem"] = "its pixels stand under another nature as well"
+    _require_natures(manifest, required, root)
+    manifest["group"] = merge_groups(names, manifest)
+    manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen, use_declared=use_declared)
+    trained = set(manifest.loc[~manifest["split"].isin(["unseen", "excluded"]), "nature"])
+    for nature in required:
+        if nature not in trained:
+            raise ValueError(f"unseen leaves no image of {nature} to train on; name fewer architectures")
+    return manifest[COLUMNS]
+
+
+def name_groups(rows: pd.DataFrame, *, group_pattern: str = "") -> pd.Series:
+    """Name of each row's group: what `group_pattern` matches in the path, or the path itself."""
+    names = rows["path"]
+    if not group_pattern:
+        return names
+    try:
+        matches = names.map(re.compile(group_pattern).search)
+    except re.error as error:
+        raise ValueError(f"group_pattern {group_pattern!r} is no regular expression: {error}") from error
+    # An empty match (of `x*`, say) would put all images into one group, and so into one split.
+    matched = matches.map(lambda match: match is not None and match.group(0) != "").astype(bool)
+    unmatched = names[~matched & (rows["problem"] == "")]
+    if len(unmatched):
+        raise ValueError(
+            f"group_pattern {group_pattern!r} does not match {len(unmatched)} paths, "
+            f"first {unmatched.iloc[0]}; correct it, or leave it empty"
+        )
+    return names.mask(matched, matches[matched].map(lambda match: match.group(0)))
+
+
+def merge_groups(names: pd.Series, manifest: pd.DataFrame) -> pd.Series:
+    """`names` with groups merged (the smallest name stays) that share pixels or a pair.
+
+    A duplicate then never stands in two splits, nor does a fake part from the picture that it
+    was made from. Damaged files have no pixels and link to nobody.
+    """
+    by_name, ordered = pd.factorize(names, sort=True)
+    ends, size = [(by_name, by_name)], len(ordered)
+    for link in (manifest["pixel_sha256"], manifest["pair"]):
+        linked = (link != "").to_numpy()
+        codes, found = pd.factorize(link[linked])
+        ends.append((by_name[linked], size + codes))
+        size += len(found)
+    start, end = (np.concatenate(side) for side in zip(*ends))
+    component = connected_components(coo_array((np.ones(len(start)), (start, end)), shape=(size, size)), directed=False)
+    smallest = pd.Series(by_name).groupby(component[1][by_name]).transform("min")
+    return pd.Series(ordered[smallest], index=names.index)
+
+
+def contradicted(manifest: pd.DataFrame) -> pd.Series:  # bool
+    """Rows whose pixels have two natures: nobody can learn from both labels, and one is wrong.
+
+    An unknown generator's picture may stand under a known one; it contradicts `real` only.
+    """
+    found = manifest[(manifest["problem"] == "") & (manifest["pixel_sha256"] != "")]
+    known = found["nature"].where(found["nature"] != "fake_unknown")
+    natures = known.groupby(found["pixel_sha256"]).transform("nunique")
+    of_unknown, of_real = (
+        (found["nature"] == nature).groupby(found["pixel_sha256"]).transform("any")
+        for nature in ("fake_unknown", "real")
+    )
+    return ((natures > 1) | (of_unknown & of_real)).reindex(manifest.index, fill_value=False)
+
+
+def merged_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, images, paths
+    """Sets of files with equal pixels; each was merged into one group."""
+    usable = manifest[manifest["pixel_sha256"] != ""]
+    sizes = usable.groupby("pixel_sha256")["path"].transform("size")
+    clusters = usable[sizes > 1].groupby("pixel_sha256")
+    return clusters.agg(group=("group", "first"), images=("path", "size"), paths=("path", " | ".join))
+
+
+def disputed_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, declared, images, paths
+    """Groups whose images the data set declares as different splits, such as a test image among training."""
+    said = manifest[(manifest["problem"] == "") & (manifest["declared_split"] != "")]
+    pairs = said[["group", "declared_split"]].drop_duplicates()
+    groups = said[said["group"].isin(pairs["group"][pairs["group"].duplicated()])].groupby("group")
+    join = " | ".join
+    named = {"declared": ("declared_split", lambda names: join(sorted(set(names)))), "paths": ("path", join)}
+    return groups.agg(images=("path", "size"), **named).reset_index()[["group", "declared", "images", "paths"]]
+
+
+def problem_kinds(manifest: pd.DataFrame, *, examples: int = 3) -> pd.DataFrame:  # columns kind, images, first
+    """Problems by kind, the most frequent first, with the first paths of each."""
+    damaged = manifest[manifest["problem"] != ""]
+    kinds = damaged.assign(kind=damaged["problem"].str.split(":").str[0]).groupby("kind")["path"]
+    table = kinds.agg(images="size", first=lambda paths: " | ".join(paths[:examples])).reset_index()
+    return table.sort_values(["images", "kind"], ascending=[False, True], ignore_index=True)
+
+
+def require_no_problem(manifest: pd.DataFrame) -> None:
+    """Raise ValueError, naming kinds and first files, where any row has a problem."""
+    kinds = problem_kinds(manifest, examples=1)
+    if len(kinds):
+        named = "; ".join(f"{row.images} x {row.kind} ({row.first})" for row in kinds.itertuples())
+        raise ValueError(
+            f"{kinds['images'].sum()} files have a problem: {named}; mend or remove them, or be less strict"
+        )
+
+
+def verify_manifest(
+    manifest: pd.DataFrame,
+    root: Path,
+    *,
+    layout: str = "folders",
+    columns: dict[str, str] | None = None,
+    workers: int | None = None,
+) -> pd.DataFrame:  # columns path, finding; sorted by path, empty where all is as it was
+    """Compare the files under `root` with a manifest, by checksum: missing, changed or new."""
+    listed = _escape_names(list_images(Path(root), layout=layout, columns=columns))
+    digests = map_processes(file_sha256, image_files(manifest, root), workers=workers, label="verifying")
+    found = pd.Series(list(digests), index=manifest.index, dtype=object)
+    gone = found.isna() & (manifest["sha256"] != "")
+    changed = found.notna() & (found != manifest["sha256"])
+    findings = pd.Series(np.select([gone, changed], ["missing", "changed"], ""), index=manifest["path"])
+    new = pd.Series("new", index=pd.Index(sorted(set(listed["path"]) - set(manifest["path"])), dtype=object))
+    table = pd.concat([findings[findings != ""], new]).rename_axis("path").rename("finding").reset_index()
+    return table.sort_values("path", ignore_index=True)
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> str:  # sha256
+    """Write the CSV and, beside it, the checksum that results repeat."""
+    return write_vouched(path, lambda partial: manifest.to_csv(partial, index=False, lineterminator="\n"))
+
+
+def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
+    """Read a manifest and its hash; refuses a missing file and one that was edited by hand."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"manifest {path} is missing; run 00_prepare_dataset first")
+    digest, stated = vouched_sha256(path), checksum_path(path)
+    if not stated.is_file():
+        raise FileNotFoundError(f"manifest {path} stands without {stated.name}; copy that too, or prepare it again")
+    if not digest:
+        raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
+    # pyarrow takes half the memory that pandas takes for the same table.
+    kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}
+    texts = csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
+    table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts)
+    if table.column_names != COLUMNS:
+        other = sorted(set(COLUMNS) ^ set(table.column_names)) or ["their order"]
+        raise ValueError(f"manifest {path} is of another version: it differs in {', '.join(other)}; prepare it again")
+    return table.to_pandas(), digest
+
+
+def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architecture x split
+    """Number of images by architecture and split."""
+    table = manifest.pivot_table(
+        index=["nature", "architecture"], columns="split", values="path", aggfunc="size", fill_value=0
+    )
+    return table.assign(all=table.sum(axis=1))
+
+
+def _escape_names(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with names that a CSV file can carry: a carriage return in a name is a problem."""
+    bad = rows["path"].str.contains("\r", regex=False)
+    return rows.assign(
+        path=rows["path"].str.replace("\r", "\\r", regex=False),
+        problem=rows["problem"].mask(bad, "carriage return in the name"),
+    )
+
+
+def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:
+    usable = set(rows.loc[rows["problem"] == "", "nature"])
+    absent = [nature for nature in required if nature not in usable]
+    if absent:
+        raise ValueError(
+            f"data root {root} holds no usable image of {', '.join(absent)}; "
+            f"the three-way task needs {', '.join(CLASSES)}"
+        )

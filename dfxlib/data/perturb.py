@@ -1,0 +1,161 @@
+"""Perturbations: what happens to a picture between its making and its analysis.
+
+Each is a pure function on an RGB picture of the original size; resizing to the model's input
+comes after it, as in the reference. `describe` records parameters, and encoders with versions.
+OpenCV's arithmetic, which the reference used, is followed to within rounding.
+"""
+
+import hashlib
+import io
+from functools import partial
+
+import numpy as np
+import PIL
+from PIL import Image, features
+from scipy.ndimage import correlate1d
+
+from dfxlib.names import require_name
+
+_REFERENCE_SIGMA = 4.0  # pixels: the reference passes cv2.BORDER_DEFAULT, which is 4, where sigma belongs
+
+
+def keep(image: Image.Image) -> Image.Image:
+    return image
+
+
+def jpeg(image: Image.Image, *, quality: int, subsampling: str) -> Image.Image:
+    """Compress and decode once. `subsampling` is 4:4:4 (the reference's) or 4:2:0 (Pillow's default)."""
+    return _encoded(image, "JPEG", quality=quality, subsampling=subsampling)
+
+
+def webp(image: Image.Image, *, quality: int, method: int = 4) -> Image.Image:
+    """Lossy WebP, whose chroma is always 4:2:0. `method` is the encoder's effort, 4 its default."""
+    return _encoded(image, "WEBP", quality=quality, method=method)
+
+
+def blur(image: Image.Image, *, kernel: int, sigma: float) -> Image.Image:
+    """Gaussian blur cut to `kernel` pixels; borders are reflected without the edge (cv2's default)."""
+    distance = np.arange(kernel) - kernel // 2
+    weights = np.exp(-(distance**2) / (2 * sigma**2))
+    pixels = np.asarray(image, dtype=np.float32)
+    for axis in (0, 1):
+        pixels = correlate1d(pixels, weights / weights.sum(), axis=axis, mode="mirror")
+    return _picture(pixels)
+
+
+def scale(image: Image.Image, *, percent: int) -> Image.Image:
+    """cv2.resize to the rounded size with INTER_AREA: the mean over each new pixel's area.
+
+    Where it enlarges by a whole factor, INTER_AREA repeats pixels, and so does this. Half a pixel
+    is rounded to even; no side falls below one pixel.
+    """
+    size = [max(1, round(side * percent / 100)) for side in image.size]
+    if percent >= 100:
+        return image.resize(size, Image.Resampling.NEAREST)
+    rows = _area_means(np.asarray(image, dtype=np.float64), size[1])
+    return _picture(_area_means(rows.swapaxes(0, 1), size[0]).swapaxes(0, 1))
+
+
+def mirror(image: Image.Image) -> Image.Image:
+    """Mirrored on both axes."""
+    return image.transpose(Image.Transpose.ROTATE_180)
+
+
+def rotate(image: Image.Image, *, degrees: int) -> Image.Image:
+    """Turned counter-clockwise around the centre, bilinear, on the same canvas with black corners."""
+    return image.rotate(degrees, Image.Resampling.BILINEAR)
+
+
+def noise(image: Image.Image, *, sigma: float) -> Image.Image:
+    """Gaussian noise of `sigma` grey levels, seeded by the picture itself: its copies get the same."""
+    seed = int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8])
+    pixels = np.asarray(image, dtype=np.float64)
+    return _picture(pixels + np.random.default_rng(seed).normal(scale=sigma, size=pixels.shape))
+
+
+def crop(image: Image.Image, *, percent: int) -> Image.Image:
+    """The centre, with `percent` of each side."""
+    width, height = (max(1, round(side * percent / 100)) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def chain(image: Image.Image, *, steps: tuple[str, ...]) -> Image.Image:
+    """Conditions one after the other."""
+    for name in steps:
+        image = CONDITIONS[name](image)
+    return image
+
+
+#: Perturbation by condition name, as scores and tables call it.
+CONDITIONS = {"raw": keep}
+
+for _quality in (95, 90, 80, 75, 70, 60, 55, 50, 30):
+    for _label, _subsampling in {"jpeg444": "4:4:4", "jpeg420": "4:2:0"}.items():
+        CONDITIONS[f"{_label}_q{_quality}"] = partial(jpeg, quality=_quality, subsampling=_subsampling)
+
+CONDITIONS |= {f"webp_q{quality}": partial(webp, quality=quality, method=4) for quality in (90, 75, 50)}
+
+CONDITIONS |= {f"blur_k{kernel}": partial(blur, kernel=kernel, sigma=_REFERENCE_SIGMA) for kernel in (3, 7, 15)}
+
+CONDITIONS |= {f"scale_{percent}": partial(scale, percent=percent) for percent in (50, 200)}
+
+CONDITIONS |= {"mirror": mirror} | {f"rotate_{degrees}": partial(rotate, degrees=degrees) for degrees in (45, 135)}
+
+CONDITIONS |= {f"noise_s{sigma}": partial(noise, sigma=float(sigma)) for sigma in (2, 4, 8)}
+
+CONDITIONS |= {"crop_80": partial(crop, percent=80)}
+
+#: What a messenger and a web site do to a picture on its way.
+CONDITIONS["delivery"] = partial(chain, steps=("scale_50", "jpeg420_q55", "webp_q75", "jpeg420_q80"))
+
+#: What a function does beyond its parameters, for the record.
+_FACTS = {
+    "jpeg": {"encoder": f"libjpeg-turbo {features.version('libjpeg_turbo')}, Pillow {PIL.__version__}"},
+    "webp": {"encoder": f"libwebp {features.version('webp')}, Pillow {PIL.__version__}"},
+    "blur": {"border": "reflected without the edge"},
+    "scale": {"interpolation": "area; pixels are repeated when enlarging"},
+    "rotate": {"interpolation": "bilinear", "corners": "black", "canvas": "same size"},
+    "noise": {"seed": "sha256 of the pixels"},
+}
+
+
+def require_conditions(names: list[str]) -> list[str]:
+    """`names` if every condition is known and `raw` is one of them, else a ValueError."""
+    for name in names:
+        require_name(name, tuple(CONDITIONS), what="condition")
+    if "raw" not in names:
+        raise ValueError("conditions lack 'raw', with which the others are compared; add it")
+    return names
+
+
+def describe(condition: str) -> dict:
+    """Parameters of a condition and what carried it out, for the record beside its results."""
+    function = CONDITIONS[condition]
+    parameters = function.keywords if isinstance(function, partial) else {}
+    name = function.func.__name__ if parameters else function.__name__
+    described = {"condition": condition, "function": name, **parameters, **_FACTS.get(name, {})}
+    if name == "chain":
+        described["steps"] = [describe(step) for step in parameters["steps"]]
+    return described
+
+
+def _encoded(image: Image.Image, kind: str, **options: object) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return Image.open(buffer).convert("RGB")
+
+
+def _picture(pixels: np.ndarray) -> Image.Image:  # [H, W, 3] float in grey levels
+    return Image.fromarray(np.rint(pixels).clip(0, 255).astype(np.uint8))
+
+
+def _area_means(pixels: np.ndarray, size: int) -> np.ndarray:  # [n, m, 3] -> [size, m, 3]
+    """Means over `size` equal stretches of the first axis; pixels on a border count by their share."""
+    padding = np.zeros((1, *pixels.shape[1:]))
+    below = np.concatenate([padding, np.cumsum(pixels, axis=0)])
+    borders = np.linspace(0, len(pixels), size + 1)
+    whole = np.floor(borders).astype(int)
+    share = (borders - whole)[:, None, None]
+    sums = below[whole] + share * np.concatenate([pixels, padding])[whole]
+    return np.diff(sums, axis=0) * size / len(pixels)

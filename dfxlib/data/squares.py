@@ -1,0 +1,181 @@
+"""Pictures as model input: squares of uint8, stored once a study or streamed under perturbations."""
+
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from dfxlib.data.decode import DECODER, ImageFile, ImageProblem, image_files, read_image, read_with_format
+from dfxlib.data.perturb import CONDITIONS
+from dfxlib.names import RESIZE_MODES, require_name
+from dfxlib.system.files import require_space, stored_array
+from dfxlib.system.parallel import map_processes
+
+_THUMBNAIL = 96  # pixels, longer side
+
+
+class Picture(NamedTuple):
+    """One file as a detector reads it; fields are empty where `problem` prevents them."""
+
+    squares: np.ndarray  # [versions, image_size, image_size, 3] uint8
+    format: str = ""
+    width: int = 0  # pixels, of the upright picture
+    height: int = 0
+    thumbnail: bytes = b""  # JPEG
+    problem: str = ""
+
+
+def to_square(
+    image: Image.Image,
+    *,
+    image_size: int = 256,  # pixels
+    resize_mode: str = "resize",
+) -> np.ndarray:  # [image_size, image_size, 3] uint8
+    """A picture as square model input.
+
+    `resize`: bilinear with antialiasing, the aspect is not kept (the reference). `crop`: the
+    centre, unscaled; what a smaller picture lacks is mirrored at its borders. `nearest`: enlarged
+    or thinned by nearest neighbour. The last two keep traces that interpolation smooths away.
+    """
+    require_name(resize_mode, RESIZE_MODES, what="resize_mode")
+    if resize_mode == "crop":
+        return _centre_crop(np.asarray(image), image_size)
+    kind = Image.Resampling.NEAREST if resize_mode == "nearest" else Image.Resampling.BILINEAR
+    return np.asarray(image.resize((image_size, image_size), kind))
+
+
+def _centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:  # [H, W, 3] -> [size, size, 3]
+    height, width = pixels.shape[:2]
+    missing = [max(0, size - height), max(0, size - width)]
+    if any(missing):
+        borders = [(extent // 2, extent - extent // 2) for extent in missing]
+        pixels = np.pad(pixels, [*borders, (0, 0)], mode="symmetric")
+        height, width = pixels.shape[:2]
+    top, left = (height - size) // 2, (width - size) // 2
+    return pixels[top : top + size, left : left + size]
+
+
+def pixel_store(
+    manifest: pd.DataFrame,
+    *,
+    manifest_hash: str,
+    data_root: Path,
+    cache_root: Path,
+    image_size: int = 256,
+    resize_mode: str = "resize",
+    workers: int | None = None,
+) -> np.ndarray:  # [N, image_size, image_size, 3] uint8, memory-mapped; row i is manifest row i
+    """Every usable image decoded and resized once; later calls open the stored file.
+
+    Keyed by manifest, transform and decoder version, verified by checksum. Rows with a problem
+    stay zero. Raises ImageProblem when a file is no longer what the manifest says.
+    """
+    key = [manifest_hash, image_size, resize_mode, DECODER]
+    shape = (len(manifest), image_size, image_size, 3)
+    squares = _squares(manifest, data_root, ["raw"], image_size, resize_mode, workers)
+    return stored_array(cache_root, "pixels", key, lambda path: _fill(path, shape, squares))
+
+
+def perturbed_squares(
+    manifest: pd.DataFrame,  # rows to read; index = position in the study's manifest
+    conditions: list[str],
+    *,
+    data_root: Path,
+    image_size: int = 256,
+    resize_mode: str = "resize",
+    batch_size: int = 256,  # images
+    workers: int | None = None,
+) -> Iterator[np.ndarray]:  # [B, conditions, image_size, image_size, 3] uint8
+    """Batches of the same images under every condition, in the manifest's order.
+
+    A file is read and decoded once; each condition is applied to the raw picture, then the
+    picture becomes a square. Nothing is written to disk.
+    """
+    for name in conditions:
+        require_name(name, tuple(CONDITIONS), what="condition")
+    batch = []
+    for _, squares in _squares(manifest, data_root, conditions, image_size, resize_mode, workers):
+        batch.append(squares)
+        if len(batch) == batch_size:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)
+
+
+def map_pixels(
+    function: Callable[[np.ndarray], np.ndarray],  # [H, W, 3] uint8 -> [k]; a module's function
+    manifest: pd.DataFrame,  # rows without a problem
+    *,
+    data_root: Path,
+    workers: int | None = None,
+) -> np.ndarray:  # [N, k]
+    """A function of the raw pixels of every row, at the picture's own size."""
+    if len(manifest) == 0:
+        raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
+    apply = partial(_apply_to_file, function=function)
+    values = map_processes(apply, image_files(manifest, data_root), workers=workers, label=function.__name__)
+    return np.stack(list(values))
+
+
+def _apply_to_file(file: ImageFile, *, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    return function(np.asarray(read_image(file)))
+
+
+def read_squares(file: ImageFile, *, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:
+    """One file under several conditions: [conditions, image_size, image_size, 3] uint8."""
+    image = read_image(file)
+    versions = (CONDITIONS[condition](image) for condition in conditions)
+    return np.stack([to_square(v, image_size=image_size, resize_mode=resize_mode) for v in versions])
+
+
+def read_picture(
+    file: ImageFile,
+    *,
+    versions: tuple[Callable[[Image.Image], Image.Image], ...],  # a module's functions, or partials of them
+    image_size: int,  # pixels
+    resize_mode: str,
+    thumbnail: bool = False,
+) -> Picture:
+    """One file under several perturbations; whatever is wrong with it is a value here, not an exception."""
+    small = io.BytesIO()
+    try:
+        image, kind = read_with_format(file)
+        made = [to_square(v(image), image_size=image_size, resize_mode=resize_mode) for v in versions]
+        width, height = image.size
+        if thumbnail:
+            image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+            image.save(small, "JPEG", quality=80)
+    except ImageProblem as problem:  # without the path, which the row has, and the cure of a data set
+        reason = str(problem).removeprefix(str(file.path)).lstrip(": ").split("; ")[0]
+        return Picture(np.empty(0, np.uint8), problem=reason)
+    except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
+        return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
+    return Picture(np.stack(made), kind, width, height, small.getvalue())
+
+
+def _squares(
+    manifest: pd.DataFrame,
+    data_root: Path,
+    conditions: list[str],
+    image_size: int,
+    resize_mode: str,
+    workers: int | None,
+) -> Iterator[tuple[int, np.ndarray]]:  # position among the rows, squares
+    usable = np.flatnonzero((manifest["problem"] == "").to_numpy())
+    files = image_files(manifest.iloc[usable], data_root)
+    read = partial(read_squares, conditions=conditions, image_size=image_size, resize_mode=resize_mode)
+    return zip(usable, map_processes(read, files, workers=workers, label="decoding images"))
+
+
+def _fill(path: Path, shape: tuple[int, ...], squares: Iterator[tuple[int, np.ndarray]]) -> None:
+    require_space(path.parent, int(np.prod(shape)))
+    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    for position, square in squares:
+        store[position] = square[0]
+    store.flush()

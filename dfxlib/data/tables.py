@@ -1,0 +1,241 @@
+"""Tables as text: those that come with images, guidance.csv with the reference's own split, and Markdown."""
+
+import json
+import posixpath
+import re
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dfxlib.data.descriptions import (
+    DECLARED_SPLITS,
+    FIELDS,
+    LISTING,
+    Description,
+    Rule,
+    compile_pattern,
+    evaluate,
+    fill,
+    parts_needed,
+)
+from dfxlib.data.trees import IMAGE_SUFFIXES
+from dfxlib.names import NATURES
+
+
+def read_table(
+    file: Path,
+    needed: set[str] | None,  # columns; None: all that hold no images
+    *,
+    with_images: bool = False,  # a Parquet file must hold the images themselves
+) -> tuple[pd.DataFrame, str]:  # every value as text; why the file cannot be read
+    """A CSV (UTF-8, with or without a byte order mark) or a Parquet file.
+
+    A damaged Parquet file is one of many and so a problem; a CSV is the only one, and raises
+    ValueError, as do missing columns.
+    """
+    if file.suffix.lower() == ".parquet":
+        try:
+            table = _read_parquet(file, needed, with_images=with_images)
+        except (pa.ArrowInvalid, OSError) as error:
+            return pd.DataFrame(), f"no readable Parquet file: {str(error).splitlines()[0]}"
+    else:
+        try:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
+        except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(f"table {file} is no CSV in UTF-8 with a header ({reason}); export it again") from error
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError(f"table {file} has rows longer than its header; put fields with commas in quotes")
+    missing = sorted((needed or set()) - set(table.columns))
+    if missing:
+        columns = ", ".join(table.columns)
+        raise ValueError(f"table {file} lacks the columns {', '.join(missing)}; it has {columns}; check its header")
+    return table, ""
+
+
+def _read_parquet(file: Path, needed: set[str] | None, *, with_images: bool) -> pd.DataFrame:
+    """Columns of a Parquet file as text; images stay on disk, and class numbers become their names."""
+    schema = pq.read_schema(file)
+    if with_images and not any(_holds_bytes(field.type) for field in schema):
+        raise pa.ArrowInvalid("no column holds the bytes of images")
+    texts = [field.name for field in schema if not (pa.types.is_nested(field.type) or _holds_bytes(field.type))]
+    table = pq.read_table(file, columns=[name for name in texts if needed is None or name in needed])
+    # Hugging Face keeps the names behind class numbers here.
+    features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    columns = {}
+    for name in table.column_names:
+        known = dict(enumerate((features.get(name) or {}).get("names") or []))
+        values = table[name].to_pylist()
+        columns[name] = ["" if value is None else str(known.get(value, value)) for value in values]
+    return pd.DataFrame(columns, index=range(table.num_rows), dtype=str)
+
+
+def _holds_bytes(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+# Headers of tables in other projects. A column with the manifest's own name always wins.
+_HEADERS = {
+    "path": ("path", "image_path", "image", "filename", "file"),
+    "nature": ("nature", "label", "class", "typ"),
+    "architecture": ("architecture", "generator", "model"),
+    "declared_split": ("declared_split", "split"),
+    "source": ("source",),
+    "pair": ("pair",),
+    "content": ("content",),
+}
+
+# Words for a nature and a split in such tables. Numbers are none: 0 is real in one project and fake in another.
+_WORDS = {
+    "nature": {nature: nature for nature in NATURES}
+    | {"fake": "fake_unknown", "ai": "fake_unknown", "0_real": "real", "1_fake": "fake_unknown"}
+    | {"gan": "gan_generated", "dm": "dm_generated", "diffusion": "dm_generated"},
+    "declared_split": {split: split for split in DECLARED_SPLITS}
+    | {"training": "train", "val": "valid", "validation": "valid", "testing": "test"},
+}
+
+
+def describe_table(
+    header: list[str],
+    name: str,
+    *,
+    columns: dict[str, str],  # manifest column -> header, where the header does not say it by itself
+    inside: bool = False,  # the images lie in the table
+) -> Description:
+    """The description of a table that nobody described, from the names of its columns.
+
+    Raises ValueError for a table without path or label, and where two columns could be meant.
+    """
+    strange = sorted(set(columns) - set(_HEADERS)) + sorted(set(columns.values()) - set(header))
+    if strange:
+        raise ValueError(
+            f"columns names {strange[0]!r}; expected {', '.join(_HEADERS)} as keys and columns of {name} as values "
+            f"({', '.join(header)})"
+        )
+    found = {}
+    for field, aliases in _HEADERS.items():
+        present = [alias for alias in aliases if alias in header and alias not in columns.values()]
+        if field not in columns and field not in present and len(present) > 1:
+            raise ValueError(f"table {name}: {' and '.join(present)} could both be the {field}; say which with columns")
+        if field in columns or present:
+            found[field] = columns.get(field, present[0] if present else "")
+    for field in ("nature",) if inside else ("path", "nature"):
+        if field not in found:
+            expected = ", ".join(_HEADERS[field])
+            raise ValueError(
+                f"table {name} lacks a column for the {field}; it has {', '.join(header)}, expected one of {expected}; "
+                "name it with columns"
+            )
+    fields = {field: {found[field]: words} for field, words in _WORDS.items() if field in found}
+    fields |= {field: f"{{{found[field]}}}" for field in ("source", "pair", "content") if field in found}
+    fields["architecture"] = f"{{{found.get('architecture', found['nature'])}}}"
+    image = "" if inside else f"{{{found['path']}}}"
+    return Description(name, name, "", "", (Rule(fields),), tables=name, image=image)
+
+
+def read_plain_tables(root: Path, layout: str, columns: dict[str, str]) -> pd.DataFrame:
+    """Rows of images.csv (or the only CSV of the root), or of every Parquet file, by the header."""
+    if layout == "csv":
+        found = sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
+        files = [path for path in found if path.name == "images.csv"] or found
+        if len(files) != 1:
+            names = ", ".join(path.name for path in files) or "none"
+            raise ValueError(f"data root {root} holds several CSV files or none ({names}); expected images.csv")
+    else:
+        files = _find_tables(root, "**/*.parquet")
+    rows = []
+    for file in files:
+        table, problem = read_table(file, None, with_images=layout == "parquet")
+        if problem:
+            rows.append(_problem_row(root, file, problem))
+            continue
+        description = describe_table(list(table.columns), file.name, columns=columns, inside=layout == "parquet")
+        rows.append(_label_rows(root, file, _tidy_labels(table, description), description))
+    return _unique_rows(rows)
+
+
+def _tidy_labels(table: pd.DataFrame, description: Description) -> pd.DataFrame:
+    """Labels and splits in lower case; a row without a generator gets its label as architecture."""
+    rule = description.rules[0]
+    for value in rule.fields.values():
+        if isinstance(value, dict):
+            (column,) = value
+            table[column] = table[column].str.strip().str.lower()
+    (label,), architecture = rule.fields["nature"], rule.fields["architecture"].strip("{}")
+    table[architecture] = table[architecture].where(table[architecture] != "", table[label])
+    return table
+
+
+def read_tables(root: Path, description: Description) -> pd.DataFrame:
+    """Rows of the tables that a description names; parts of a table's own path count as columns."""
+    pattern, rows = compile_pattern(description.tables, below=False), []
+    for file in _find_tables(root, description.tables):
+        named = pattern.fullmatch(file.relative_to(root).as_posix()).groupdict()
+        needed = parts_needed(description) - set(named)
+        table, problem = read_table(file, needed, with_images=not description.image)
+        table = table.assign(**named)
+        rows.append(_problem_row(root, file, problem) if problem else _label_rows(root, file, table, description))
+    return _unique_rows(rows)
+
+
+def _find_tables(root: Path, pattern: str) -> list[Path]:
+    found = root.glob(re.sub(r"\{\w+\}", "*", pattern))
+    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(root).parts))
+
+
+def _problem_row(root: Path, file: Path, problem: str) -> pd.DataFrame:
+    return pd.DataFrame([{"path": file.relative_to(root).as_posix(), "content": "unknown", "problem": problem}])
+
+
+def _label_rows(root: Path, file: Path, table: pd.DataFrame, description: Description) -> pd.DataFrame:
+    """What the rules say of each row of a table; the first rule whose `where` holds counts."""
+    left, said = pd.Series(True, index=table.index), []
+    for rule in description.rules:
+        chosen = left.copy()
+        for part, values in (rule.where or {}).items():
+            chosen &= table[part].isin(values)
+        said.append(evaluate(rule, table[chosen]))
+        left &= ~chosen
+    nothing = pd.DataFrame("", index=table.index[left], columns=[*FIELDS, "problem"], dtype=str)
+    said.append(nothing.assign(content="unknown", problem=f"no rule of layout {description.layout} covers the row"))
+    rows = pd.concat(said).sort_index()
+    name = file.relative_to(root).as_posix()
+    if description.image:
+        rows["path"] = _inside(fill(description.image, table), root, name)
+        suffixes = rows["path"].map(lambda path: posixpath.splitext(path)[1])
+        wrong = ~suffixes.str.lower().isin(IMAGE_SUFFIXES) & (rows["problem"] == "")
+        rows["problem"] = rows["problem"].where(~wrong, "suffix '" + suffixes + "' is no image's")
+        return rows
+    numbers = pd.Series(range(len(rows)), index=rows.index)
+    return rows.assign(path=[f"{name}/{number:06d}" for number in numbers], container=name, row=numbers.astype(str))
+
+
+def _inside(paths: pd.Series, root: Path, table: str) -> pd.Series:
+    """Paths of a table as relative paths with forward slashes; raises ValueError for one that leaves the root."""
+    paths = paths.str.replace("\\", "/", regex=False)
+    if (paths == "").any():
+        raise ValueError(f"table {table}: row {int((paths == '').argmax()) + 1} has no path; complete or remove it")
+    for prefix in {f"{root.absolute().as_posix()}/", f"{root.resolve().as_posix()}/"}:
+        paths = paths.str.removeprefix(prefix)
+    # Few need it, and it is slow: dots and doubled slashes.
+    odd = paths.str.contains(r"(?:^|/)\.{0,2}(?:/|$)", regex=True) & ~paths.str.startswith("/")
+    paths = paths.where(~odd, paths.map(posixpath.normpath))
+    outside = paths.str.contains(r"^(?:/|\.\.(?:/|$)|[A-Za-z]:/)", regex=True)
+    if outside.any():
+        path = paths[outside].iloc[0]
+        raise ValueError(f"table {table}: path {path} leaves the data root {root}; expected paths below it")
+    return paths
+
+
+def _unique_rows(rows: list[pd.DataFrame]) -> pd.DataFrame:
+    """Each path once: a repeated row counts once, and rows that disagree become one with a problem."""
+    if not rows:
+        return pd.DataFrame(columns=LISTING, dtype=str)
+    table = pd.concat(rows, ignore_index=True).fillna("").drop_duplicates(ignore_index=True)
+    again = table["path"].duplicated(keep=False)
+    table.loc[again, "problem"] = "listed more than once, with different labels or splits"
+    return table.drop_duplicates("path", ignore_index=True)

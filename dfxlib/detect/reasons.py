@@ -1,0 +1,72 @@
+"""Why a verdict came out: votes of the base models, sensitivity to pixels, and what random weights make of it."""
+
+import copy
+
+import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from dfxlib.models.networks import DeepFeatureXNet
+
+
+def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S] uint8 -> [B, 3, S, S]
+    """Size of the gradient of each nature's logit by the pixels, through that nature's base model alone.
+
+    One map a nature, in logits a grey level: the largest of the three channels (Simonyan,
+    Vedaldi and Zisserman, ICLR workshop 2014). The other two base models' features are held
+    fixed. A map says where a small change would move the logit, not what is wrong there.
+    """
+    fixed, maps = model.features(images), []
+    for nature, base in enumerate(model.base_models):
+        pixels = images.float().requires_grad_()
+        features = torch.cat([fixed[:, :nature], base.features(pixels)[:, None], fixed[:, nature + 1 :]], dim=1)
+        (gradient,) = torch.autograd.grad(model.head(features)[:, nature].sum(), pixels)
+        maps.append(gradient.abs().amax(dim=1))
+    return torch.stack(maps, dim=1).cpu().numpy()
+
+
+def randomised(model: DeepFeatureXNet, *, seed: int = 0) -> DeepFeatureXNet:
+    """The same network with the entries of each weight tensor shuffled: it has learned nothing.
+
+    Maps that look the same for it show the picture's edges and not the model (Adebayo et al.,
+    NeurIPS 2018).
+    """
+    ignorant, generator = copy.deepcopy(model), torch.Generator().manual_seed(seed)
+    for tensor in ignorant.parameters():
+        order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+        tensor.data = tensor.data.flatten()[order].view_as(tensor)
+    return ignorant
+
+
+def smooth(maps: np.ndarray) -> np.ndarray:  # [..., S, S] -> [..., S, S]
+    """Maps as they are shown: averaged over a thirty-second of the side, since single pixels mean little."""
+    radius = max(1.0, maps.shape[-1] / 32)
+    return gaussian_filter(maps, sigma=(*[0] * (maps.ndim - 2), radius, radius))
+
+
+def agreement(maps: np.ndarray, others: np.ndarray) -> np.ndarray:  # [B, K, S, S] twice -> [B, K]
+    """Rank correlation of maps with others, pixel by pixel: 1 means the same map, 0 nothing in common."""
+    pairs = zip(maps.reshape(-1, maps[0, 0].size), others.reshape(-1, maps[0, 0].size))
+    return np.array([spearmanr(one, other).statistic for one, other in pairs]).reshape(maps.shape[:2])
+
+
+def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights
+    """How many maps show the picture rather than what was learned, as a sentence; a flat map has no agreement."""
+    told = f"{(alike > 0.5).sum()} of {np.isfinite(alike).sum()} maps agree with those of shuffled weights above 0.5"
+    return f"{told}; such a map mostly shows the picture, not what was learned."
+
+
+@torch.no_grad()
+def votes(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S] uint8 -> [B, 3]
+    """What each base model says by itself: its probability of its own nature, uncalibrated.
+
+    Undefined (NaN) for a reference checkpoint, whose base models come without their last layer.
+    """
+    features = model.features(images)
+    said = []
+    for nature, base in enumerate(model.base_models):
+        p = torch.softmax(base.classifier(features[:, nature]), dim=1)[:, 1]
+        said.append(p if base.classifier.weight.any() else torch.full_like(p, torch.nan))
+    return torch.stack(said, dim=1).cpu().numpy()

@@ -1,0 +1,105 @@
+"""How unlike its training data a picture is: what a published model remembers of them, and the comparison."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dfxlib.data.residual import residual_spectrum
+from dfxlib.data.squares import map_pixels
+from dfxlib.names import CLASSES
+from dfxlib.system.files import write_atomic
+
+#: Share of held-out images of the same kind whose features are nearer than the limit.
+QUANTILE = 0.99
+
+_RANK = 64  # directions of the covariance that are kept: 0.9 MB for the widest backbone
+
+_IMAGES = 5000  # at most, behind mean and covariance
+
+_LEAST = 1e-9  # variance; features that never varied
+
+
+def describe_training(
+    features: np.ndarray,  # [n, 3, D] of training images
+    held_out: np.ndarray,  # [m, 3, D] of images of the same kind that trained nothing
+    rows: pd.DataFrame,  # manifest rows of the training images
+    spectra: np.ndarray,  # [3, 32 * 32] from `class_spectra`
+) -> dict[str, np.ndarray]:
+    """What is kept of the training data to compare pictures with: 5 MB at most for every backbone.
+
+    The covariance of 3 D features (6,624 for densenet161) is kept as its largest directions and
+    one variance for all others (probabilistic PCA: Tipping and Bishop, 1999). The limit of the
+    distance comes from held-out images, since training images lie nearer to their own mean.
+    """
+    from sklearn.decomposition import PCA  # not at the top: what reads a model needs none of it
+
+    flat = np.asarray(features[:_IMAGES], dtype=np.float32).reshape(min(len(features), _IMAGES), -1)
+    rank = max(1, min(_RANK, len(flat) // 4, flat.shape[1] // 2))
+    fitted = PCA(n_components=rank, svd_solver="randomized", random_state=0).fit(flat)
+    sides = rows[["width", "height"]].to_numpy()
+    known = {
+        "mean": fitted.mean_.astype(np.float32),  # [3 D]
+        "directions": fitted.components_.astype(np.float16),  # [rank, 3 D]
+        "variances": np.maximum(fitted.explained_variance_, _LEAST).astype(np.float32),  # [rank]
+        "other_variance": np.float32(max(fitted.noise_variance_, _LEAST)),
+        "limit": np.float32(1),
+        "spectra": spectra.astype(np.float32),  # [3, 32 * 32] in the order of CLASSES
+        "formats": np.array(sorted(rows["format"].unique()), dtype=np.str_),
+        "sides": np.array([sides.min(), sides.max()]),  # pixels, smallest and largest
+    }
+    return known | {"limit": np.float32(np.quantile(distances(held_out, known), QUANTILE))}
+
+
+def class_spectra(
+    rows: pd.DataFrame,  # manifest rows of training images
+    data_root: Path,
+    *,
+    per_nature: int = 200,  # images
+    workers: int | None = None,
+) -> np.ndarray:  # [3, 32 * 32]
+    """Mean spectrum of the noise residual of each nature, in the order of CLASSES."""
+    sample = rows.groupby("nature").head(per_nature)
+    spectra = map_pixels(residual_spectrum, sample, data_root=data_root, workers=workers)
+    return np.stack([spectra[(sample["nature"] == nature).to_numpy()].mean(axis=0) for nature in CLASSES])
+
+
+def save_reference(path: Path, known: dict[str, np.ndarray]) -> Path:
+    return write_atomic(path, lambda partial: np.savez_compressed(partial, **known))
+
+
+def load_reference(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def distances(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:  # [B, 3, D] -> [B]
+    """Mahalanobis distance from the training images, in units of the limit: above 1 is unlike them."""
+    centred = np.asarray(features, dtype=np.float64).reshape(len(features), -1) - known["mean"]
+    directions = known["directions"].astype(np.float64)
+    along = centred @ directions.T  # [B, rank]
+    # Of what is left over, and not as a difference of squares: directions are rounded, and that would feel it.
+    across = ((centred - along @ directions) ** 2).sum(axis=1)
+    squared = (along**2 / known["variances"]).sum(axis=1) + across / known["other_variance"]
+    return np.sqrt(squared) / known["limit"]
+
+
+def unlike_training(
+    known: dict[str, np.ndarray],
+    *,
+    kind: str,  # format of the file; empty: unknown
+    width: int,  # pixels
+    height: int,
+    distance: float,  # from `distances`
+) -> list[str]:  # in words; empty: like the training data in all three
+    """In what a picture is unlike the training data: format, size, features."""
+    smallest, largest = known["sides"]
+    found = []
+    if kind and kind not in known["formats"]:
+        found.append(f"{kind}, training had {' and '.join(known['formats'])}")
+    if min(width, height) < smallest or max(width, height) > largest:
+        span = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+        found.append(f"{width} x {height} pixels, training had sides of {span}")
+    if distance > 1:
+        found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")
+    return found

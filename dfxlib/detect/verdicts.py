@@ -1,0 +1,241 @@
+"""Verdicts for files, folders and tables of images by a published model, as a stream of rows."""
+
+import base64
+import csv
+import glob
+import html
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from datetime import date
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dfxlib.data.decode import ImageFile, image_files
+from dfxlib.data.perturb import CONDITIONS, keep
+from dfxlib.data.squares import Picture, read_picture
+from dfxlib.data.tables import read_table
+from dfxlib.data.trees import IMAGE_SUFFIXES, walk
+from dfxlib.detect.export import Opened
+from dfxlib.detect.unlike import distances, unlike_training
+from dfxlib.measure.scores import unsure_band
+from dfxlib.models.networks import CPU
+from dfxlib.names import CLASSES
+from dfxlib.system.files import atomic
+from dfxlib.system.parallel import map_processes
+from dfxlib.training.fit import memory_advice, to_input
+
+COLUMNS = ("path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds")
+
+COLUMNS += ("distance", "unlike", "format", "width", "height", "problem")
+
+#: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
+DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
+
+_OTHER = "is no image's"
+
+_PAGE_ROWS = 1000  # pictures that a page shows; a table takes all
+
+
+def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[ImageFile], dict[str, str]]:
+    """Files behind paths: images, folders with all below them, patterns, CSV tables with a column `path`.
+
+    Paths in a table count from `root`, by default from the table's folder. Comes second: what in
+    a folder cannot be judged, with the reason. Raises FileNotFoundError and ValueError for what
+    is missing or without an image.
+    """
+    files, problems = [], {}
+    for text in paths:
+        found = [Path(text)] if os.path.lexists(text) else [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+        if not found:
+            raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
+        for path in found:
+            if path.is_dir():
+                files += _in_folder(path, problems)
+            else:
+                files += _in_table(path, root) if path.suffix.lower() == ".csv" else [ImageFile(path)]
+    return files, problems
+
+
+def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:
+    here: dict[str, str] = {}
+    names = [os.path.join(below, name) for below, own in walk(folder, set(), here) for name in own]
+    images = sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
+    here |= {name: f"suffix {Path(name).suffix!r} {_OTHER}" for name in set(names) - set(images)}
+    problems |= {str(folder / name): here[name] for name in sorted(here)}
+    return [ImageFile(folder / name) for name in images]
+
+
+def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
+    table, _ = read_table(file, {"path"})
+    if table.empty:
+        raise ValueError(f"table {file} lists no image; expected one row an image with its path")
+    columns = ["path", "sha256", "container", "row"]  # a manifest has them all
+    return image_files(table.reindex(columns=columns, fill_value=""), root or file.parent)
+
+
+def detect(
+    opened: Opened,
+    files: list[ImageFile],
+    *,
+    delivery: bool = True,  # also under JPEG 75 and at half size: three times the work
+    thumbnails: bool = False,
+    batch_size: int = 32,  # images
+    workers: int | None = None,  # processes that decode; None: one a usable core
+    device: torch.device = CPU,
+) -> Iterator[dict]:  # COLUMNS and thumbnail
+    """One row a file, in order, as soon as it is judged; a file that cannot be judged is a row with its problem.
+
+    Probabilities are calibrated, `verdict` is one of `verdict`, `likeliest` one of the three natures.
+    `p_fake_low` and `p_fake_high` bound the fake score with and without delivery, and `holds`
+    says whether all verdicts agree. `distance` above 1 and `unlike` warn of a picture that is
+    unlike the training data.
+    """
+    for name, count in {"batch_size": batch_size, "workers": workers}.items():
+        if count is not None and count < 1:
+            raise ValueError(f"{name} is {count}; expected at least 1")
+    how = {name: opened.settings[name] for name in ("image_size", "resize_mode")}
+    versions = (keep, *DELIVERY) if delivery else (keep,)
+    read = partial(read_picture, versions=versions, thumbnail=thumbnails, **how)
+    opened.model.to(device)
+    # The first one is read here, so that its verdict need not wait for processes to start.
+    pictures = zip(files, chain(map(read, files[:1]), map_processes(read, files[1:], workers=workers, label="images")))
+    with memory_advice("detect", batch_size):
+        yield from _judge(opened, list(islice(pictures, 1)), device)
+        while batch := list(islice(pictures, batch_size)):
+            yield from _judge(opened, batch, device)
+
+
+def _judge(opened: Opened, batch: list[tuple[ImageFile, Picture]], device: torch.device) -> Iterator[dict]:
+    sound = [picture for _, picture in batch if not picture.problem]
+    verdicts = iter(())
+    if sound:
+        features, p = _score(opened, np.stack([picture.squares for picture in sound]), device)
+        away = distances(features, opened.reference) if opened.reference else np.full(len(sound), np.nan)
+        verdicts = zip(p, away)
+    for file, picture in batch:
+        row = dict.fromkeys(COLUMNS, "") | {"path": _text(file.path), "problem": picture.problem}
+        row |= {} if picture.problem else _row(opened, picture, *next(verdicts))
+        yield row | {"thumbnail": picture.thumbnail}
+
+
+@torch.inference_mode()
+def _score(opened: Opened, squares: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
+    """[B, versions, S, S, 3] -> features of the raw pictures [B, 3, D], probabilities [B, versions, 3]."""
+    count, versions = squares.shape[:2]
+    features = opened.model.features(to_input(squares.reshape(-1, *squares.shape[2:]), device))
+    logits = opened.model.head(features).double() / opened.calibration["temperature"]
+    p = torch.softmax(logits, dim=1).view(count, versions, len(CLASSES))
+    return features.view(count, versions, *features.shape[1:])[:, 0].float().cpu().numpy(), p.cpu().numpy()
+
+
+def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> dict:  # p: [versions, 3]
+    p_fake = 1 - p[:, CLASSES.index("real")]
+    verdicts = [verdict(score, opened.calibration) for score in p_fake]
+    row = {"verdict": verdicts[0], "likeliest": CLASSES[p[0].argmax()], "p_fake": p_fake[0]}
+    row |= dict(zip(("p_dm", "p_gan", "p_real"), p[0]))
+    row |= {"format": picture.format, "width": picture.width, "height": picture.height}
+    if len(p) > 1:
+        row |= {"p_fake_low": p_fake.min(), "p_fake_high": p_fake.max()}
+        row["holds"] = "yes" if len(set(verdicts)) == 1 else "no"
+    if opened.reference:
+        facts = {"kind": picture.format, "width": picture.width, "height": picture.height, "distance": distance}
+        row |= {"distance": distance, "unlike": "; ".join(unlike_training(opened.reference, **facts))}
+    return {name: float(value) if isinstance(value, np.floating) else value for name, value in row.items()}
+
+
+def verdict(p_fake: float, calibration: dict) -> str:
+    """`fake` or `real` at the frozen threshold; where there is a band, `unsure` in [unsure_low, unsure_high)."""
+    low, high = unsure_band(calibration)
+    return "fake" if p_fake >= high else "real" if p_fake < low else "unsure"
+
+
+def problem_rows(problems: dict[str, str]) -> Iterator[dict]:
+    """Rows of what could not even be opened as an image."""
+    for path, problem in problems.items():
+        yield dict.fromkeys(COLUMNS, "") | {"path": _text(path), "problem": problem, "thumbnail": b""}
+
+
+def describe(row: dict) -> str:
+    """One row as a line."""
+    if row["problem"]:
+        return f"{row['path']}: {row['problem']}"
+    line = "{path}: {verdict} {p_fake:.2f} (diffusion {p_dm:.2f}, GAN {p_gan:.2f}, real {p_real:.2f})".format(**row)
+    if row["holds"]:
+        change = "holds" if row["holds"] == "yes" else "does not hold"
+        line += f"; {change} under delivery ({row['p_fake_low']:.2f} to {row['p_fake_high']:.2f})"
+    return line + (f"; unlike the training data: {row['unlike']}" if row["unlike"] else "")
+
+
+def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | None = None, model: str = "") -> Counter:
+    """Write rows as they come, as a CSV, a page under the name of the `model`, or both, and count the verdicts.
+
+    With neither they are lines on the screen. The files appear whole when the last row is
+    written, or not at all. Of a table that is interrupted the finished rows stay, as
+    NAME.partial.csv, which the exception then names.
+    """
+    counts: Counter = Counter()
+    with ExitStack() as stack:
+        partials = [stack.enter_context(atomic(path)) if path else os.devnull for path in (table, page)]
+        handles = [stack.enter_context(open(p, "w", encoding="utf-8", newline="")) for p in partials]
+        writer = csv.DictWriter(handles[0], COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        handles[1].write(f"{_PAGE_HEAD}<p>{html.escape(model)}; {date.today()}</p><table>\n")
+        try:
+            for row in rows:
+                writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
+                if not (table or page):
+                    tqdm.write(describe(row))  # above the progress bar
+                if page and counts.total() < _PAGE_ROWS:
+                    handles[1].write(_page_row(row))
+                counts[row["verdict"] or ("other" if row["problem"].endswith(_OTHER) else "problem")] += 1
+        except KeyboardInterrupt as stop:
+            told = f"{str(stop) or 'interrupted'} after {summary(counts)}"
+            told += f"; see {partials[0].rename(table.with_suffix(f'.partial{table.suffix}'))}" if table else ""
+            raise type(stop)(told) from stop
+        more = max(0, counts.total() - _PAGE_ROWS)
+        handles[1].write(_PAGE_END.format(summary=summary(counts), more=f"; {more} more" if more else ""))
+    return counts
+
+
+def summary(counts: Counter) -> str:
+    """How many images got each verdict, and how many files are none, as a sentence's part."""
+    named = [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
+    images = counts.total() - counts["other"]
+    told = [f"{images} image{'s' * (images != 1)}", *named, f"{counts['problem']} with a problem"]
+    return ", ".join(told + [f"{counts['other']} other"] * bool(counts["other"]))
+
+
+def _text(path: Path | str) -> str:
+    """A path as text; bytes of its name that are no UTF-8 are shown as such."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+_PAGE_HEAD = """<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Verdicts</title><style>
+body { font: 0.9rem sans-serif; margin: 1rem auto; max-width: 70rem; padding: 0 1rem }
+td { border-top: 1px solid #ddd; padding: 0.4rem; vertical-align: top; overflow-wrap: anywhere }
+meter { width: 8rem } .problem { color: #666 } .warning { color: #a50f15 } tfoot { display: table-header-group }
+</style><h1>Verdicts</h1>
+<p>Indications for a person to weigh, and no proof. The bar is the calibrated fake score.</p>"""
+
+# The style shows it above the rows, before which it is not known.
+_PAGE_END = '<tfoot><tr><td colspan="3">{summary}{more}</td></tr></tfoot></table></html>\n'
+
+
+def _page_row(row: dict) -> str:
+    picture = base64.b64encode(row["thumbnail"]).decode()
+    image = f'<img alt="" src="data:image/jpeg;base64,{picture}">' if picture else ""
+    path, told = html.escape(row["path"]), html.escape(describe(row).removeprefix(f"{row['path']}: "))
+    told = f"<strong>{row['verdict']}</strong>{told.removeprefix(row['verdict'])}"
+    told = re.sub("does not hold|unlike the training data: .*", r'<span class="warning">\g<0></span>', told)
+    bar = "" if row["problem"] else f'<meter min="0" max="1" value="{row["p_fake"]:.4f}"></meter>'
+    return f'<tr class="{"problem" * (not bar)}"><td>{image}</td><td>{path}<br>{told}</td><td>{bar}</td></tr>\n'

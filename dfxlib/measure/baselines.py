@@ -1,0 +1,238 @@
+"""What can be told without any deep model: metadata, file bytes, four scalars, a radial spectrum.
+
+Each function turns one image (or one manifest) into features; `fit_baseline` and
+`out_of_fold_natures` fit the same logistic regression on any of them. A deep model that does not
+beat these has learned nothing that they do not know (protocol.md, experiment 4).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.fft import dctn
+from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from dfxlib.measure.scores import score_table
+from dfxlib.names import TRAINED_SPLITS
+
+SPECTRUM_BINS = 32
+
+# JFIF, without the offset of 128, which would only move the mean
+YCBCR = np.array([[0.299, 0.587, 0.114],
+                  [-0.168736, -0.331264, 0.5],
+                  [0.5, -0.418688, -0.081312]])  # fmt: skip
+
+REGULARISATION = (0.003, 0.03, 0.3, 3.0, 30.0)  # C of the logistic regression, small = strong
+
+SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "blockiness")
+
+
+def radial_spectrum(
+    pixels: np.ndarray,  # [H, W, 3] uint8
+) -> np.ndarray:  # [96] float64: 32 bins of Y, then of Cb, then of Cr
+    """Log energy of Y, Cb and Cr in 32 radial bins of the DCT of the whole image.
+
+    Frequencies are relative to each side, so images of any size share the bins. The mean of the
+    image (the DC coefficient) is left out: it is content. Raises ValueError under 32 pixels a
+    side, where bins would be empty. Source: protocol.md, experiment 4; the idea is that of Frank
+    et al., ICML 2020.
+    """
+    _require_rgb(pixels, least=SPECTRUM_BINS)
+    channels = pixels.astype(np.float64) @ YCBCR.T  # [H, W, 3], not rounded as Pillow's would be
+    energy = dctn(channels, axes=(0, 1), norm="ortho") ** 2  # [H, W, 3]
+    height, width = pixels.shape[:2]
+    radius = np.hypot(*np.ogrid[: 1 : height * 1j, : 1 : width * 1j]) / np.sqrt(2)  # [H, W] in 0..1
+    bins = np.minimum((radius * SPECTRUM_BINS).astype(int), SPECTRUM_BINS - 1)  # [H, W]
+    bins[0, 0] = SPECTRUM_BINS  # the mean goes to a bin of its own, cut below
+    counts = np.bincount(bins.ravel(), minlength=SPECTRUM_BINS + 1)  # [33]
+    sums = [
+        np.bincount(bins.ravel(), weights=energy[..., channel].ravel(), minlength=SPECTRUM_BINS + 1)
+        for channel in range(3)
+    ]
+    # 1e-2 is well below the energy that rounding to grey levels leaves (1/12); log stays finite
+    return np.concatenate([np.log(total[:-1] / counts[:-1] + 1e-2) for total in sums])
+
+
+def scalar_features(
+    pixels: np.ndarray,  # [H, W, 3] uint8
+) -> np.ndarray:  # [6] float64, in the order of SCALAR_NAMES
+    """Four crude quantities that a fair data set must not give away.
+
+    Mean colour (R, G, B in grey levels), log energy of the luma's 4-neighbour Laplacian, log of
+    the noise level by the median of the Haar wavelet's diagonal band (Donoho), and 8 x 8
+    blockiness (log ratio of steps across block borders to steps elsewhere).
+    """
+    _require_rgb(pixels, least=16)
+    luma = pixels.astype(np.float64) @ YCBCR[0]  # [H, W]
+    centre = luma[1:-1, 1:-1]
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * centre
+    even = luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2]
+    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
+    noise = np.median(np.abs(diagonal)) / 0.6745
+    return np.array(
+        [
+            *pixels.reshape(-1, 3).mean(axis=0),
+            np.log(np.mean(laplacian**2) + 1e-2),
+            np.log(noise + 0.1),
+            _blockiness(luma),
+        ]
+    )
+
+
+def metadata_features(
+    manifest: pd.DataFrame,  # N rows with format, mode, width, height, jpeg_quality
+) -> pd.DataFrame:  # [N, 7] categories as str, numbers as float with NaN where there is none
+    """What is known of an image without looking at a pixel; input of `fit_baseline`.
+
+    Categories stay text here: the fitted pipeline one-hot encodes them, so that train and test
+    agree and a size or format that training never saw is simply "none of those". The exact size
+    is a category too, because sizes name sources (CelebA 178 x 218, GDWCT 216 x 216).
+    """
+    numbers = manifest[["width", "height", "jpeg_quality"]].apply(pd.to_numeric, errors="coerce")
+    return pd.DataFrame(
+        {
+            "format": manifest["format"].astype(str),
+            "mode": manifest["mode"].astype(str),
+            "size": manifest["width"].astype(str) + "x" + manifest["height"].astype(str),
+            "width": numbers["width"].astype(float),
+            "height": numbers["height"].astype(float),
+            "aspect": numbers["width"].astype(float) / numbers["height"].astype(float),
+            "jpeg_quality": numbers["jpeg_quality"].astype(float),
+        },
+        index=manifest.index,
+    )
+
+
+def byte_features(
+    manifest: pd.DataFrame,  # N rows with bytes, width, height
+) -> pd.DataFrame:  # [N, 4]
+    """The size of the file alone: log2 bytes and log2 bits a pixel, and their squares.
+
+    With the squares a linear model can tell a class that lies between two others.
+    """
+    size = np.log2(manifest["bytes"].clip(lower=1))
+    density = size + 3 - np.log2(manifest["width"] * manifest["height"])
+    return pd.DataFrame({"bytes": size, "bits": density, "bytes_squared": size**2, "bits_squared": density**2})
+
+
+def fit_baseline(
+    features: np.ndarray | pd.DataFrame,  # [N, k]
+    natures: np.ndarray,  # [N] str
+    *,
+    groups: np.ndarray | None = None,  # [N] scene, pair or duplicate cluster; None: each its own
+    seed: int = 0,
+    folds: int = 3,
+) -> Pipeline:
+    """Standardise, then logistic regression with balanced classes; C by inner cross-validation.
+
+    The inner folds keep groups whole. Returns the pipeline refitted on all rows; its `classes_`
+    and the columns of `predict_proba` are the sorted natures. Ties between values of C go to the
+    stronger regularisation. Raises ValueError where a nature has fewer groups than folds.
+    """
+    natures, groups = np.asarray(natures).astype(str), _groups_or_rows(groups, len(natures))
+    _require_groups(natures, groups, folds=folds)
+    search = GridSearchCV(
+        _pipeline(features),
+        {"logisticregression__C": list(REGULARISATION)},
+        scoring="balanced_accuracy",
+        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=seed),
+    )
+    return search.fit(features, natures, groups=groups).best_estimator_
+
+
+def out_of_fold_natures(
+    features: np.ndarray | pd.DataFrame,  # [N, k]
+    natures: np.ndarray,  # [N] str
+    *,
+    groups: np.ndarray | None = None,  # [N]
+    seed: int = 0,
+    folds: int = 5,
+) -> np.ndarray:  # [N] str, the nature said of each row by a baseline that never saw its group
+    """The verdicts of an audit: `fit_baseline` on all other folds, groups kept whole."""
+    natures, groups = np.asarray(natures).astype(str), _groups_or_rows(groups, len(natures))
+    _require_groups(natures, groups, folds=folds)
+    verdicts = np.empty_like(natures)
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for train, test in splitter.split(natures, natures, groups):
+        fitted = fit_baseline(_rows(features, train), natures[train], groups=groups[train], seed=seed)
+        verdicts[test] = fitted.predict(_rows(features, test))
+    return verdicts
+
+
+def _pipeline(features: np.ndarray | pd.DataFrame) -> Pipeline:
+    """The unfitted pipeline that suits a table of numbers, or one with categories as well."""
+    # newton-cholesky would be quicker on a plain regression; lbfgs keeps one softmax for all three
+    classifier = LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3)
+    if not isinstance(features, pd.DataFrame):
+        return make_pipeline(StandardScaler(), classifier)
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+        StandardScaler(),
+    )
+    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = ColumnTransformer(
+        [
+            ("numbers", numbers, make_column_selector(dtype_include="number")),
+            ("categories", categories, make_column_selector(dtype_exclude="number")),
+        ]
+    )
+    return make_pipeline(columns, classifier)
+
+
+def _blockiness(luma: np.ndarray) -> float:
+    """Log ratio of the mean step across borders of 8 x 8 blocks to the mean step inside blocks."""
+    across, inside = [], []
+    for steps in (np.abs(np.diff(luma, axis=1)), np.abs(np.diff(luma, axis=0)).T):
+        border = np.arange(steps.shape[1]) % 8 == 7  # step k lies between columns k and k + 1
+        across.append(steps[:, border].mean())
+        inside.append(steps[:, ~border].mean())
+    return float(np.log((np.mean(across) + 0.1) / (np.mean(inside) + 0.1)))
+
+
+def _rows(features: np.ndarray | pd.DataFrame, index: np.ndarray) -> np.ndarray | pd.DataFrame:
+    return features.iloc[index] if isinstance(features, pd.DataFrame) else features[index]
+
+
+def _groups_or_rows(groups: np.ndarray | None, rows: int) -> np.ndarray:
+    return np.arange(rows) if groups is None else np.asarray(groups)
+
+
+def _require_groups(natures: np.ndarray, groups: np.ndarray, *, folds: int) -> None:
+    if len(groups) != len(natures):
+        raise ValueError(f"{len(groups)} groups for {len(natures)} natures; give one for each row")
+    for nature in np.unique(natures):
+        found = len(np.unique(groups[natures == nature]))
+        if found < folds:
+            raise ValueError(f"nature {nature}: {found} groups for {folds} folds; add images or lower folds")
+
+
+def _require_rgb(pixels: np.ndarray, *, least: int) -> None:
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"pixels are {pixels.dtype} {pixels.shape}, expected uint8 [H, W, 3]; decode as RGB")
+    if min(pixels.shape[:2]) < least:
+        raise ValueError(
+            f"image of {pixels.shape[1]} x {pixels.shape[0]} pixels, expected at least {least} "
+            "a side; leave it out of this baseline"
+        )
+
+
+def baseline_scores(
+    features: np.ndarray | pd.DataFrame,  # [N, k], rows as in `rows`
+    rows: pd.DataFrame,  # manifest rows
+    *,
+    variant: str,
+    seed: int = 0,
+) -> pd.DataFrame:  # scores of the rows in test and unseen
+    """A non-deep baseline, fitted on the images that the three-block model sees (base + complete)."""
+    fitted_on = rows["split"].isin(TRAINED_SPLITS).to_numpy()
+    scored = rows["split"].isin(["test", "unseen"]).to_numpy()
+    select = (lambda mask: features[mask]) if isinstance(features, np.ndarray) else (lambda mask: features.loc[mask])
+    train = rows[fitted_on]
+    baseline = fit_baseline(select(fitted_on), train["nature"].to_numpy(), groups=train["group"].to_numpy(), seed=seed)
+    logits = baseline.predict_log_proba(select(scored))
+    return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)

@@ -1,0 +1,199 @@
+"""Methods side by side on the same test images: spread over seeds beside image intervals, never mixed.
+
+Two kinds of luck stand behind a difference between two methods: which images were tested, and how
+the training fell out. The first has an interval by a bootstrap that resamples groups, of the mean
+over seeds; the second a Student interval over the seeds' own differences (both sources, kept
+apart: Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021).
+A verdict takes five seeds, and both intervals on one side of zero.
+"""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from dfxlib.measure import stats
+from dfxlib.measure.scores import LOGITS, PROBABILITIES, read_scores, recalls, said_natures
+from dfxlib.names import CLASSES
+
+OURS = "DeepFeatureX Net"
+
+#: Seeds, and groups of images of each class, below which no difference is decided: intervals of fewer are too narrow.
+SEEDS, GROUPS = 5, 10
+
+#: What the protocol wants beside the model (experiment 4), and what a variant changes to be it; None: what two methods
+#: differ in, and in nothing else.
+WANTED = {
+    "a backbone alone on the complete part": {"task": "threeway", "train_on": "complete"},
+    "a backbone alone on base + complete": {"task": "threeway", "train_on": "base+complete"},
+    "a linear head": {"head": "linear"},
+    "the convolutional head on permuted features": {"head": "permuted"},
+    "no diffusion base model": {"without": "dm_generated"},
+    "no GAN base model": {"without": "gan_generated"},
+    "no real base model": {"without": "real"},
+    "another main share": {"main_share": None},
+    "augmentation": {"augment": "jpeg_blur"},
+    "another way to resize": {"resize_mode": None},
+    "another front end": {"front_end": None},
+    "another stem": {"stem": None},
+}
+
+
+def changes_of(variant: dict) -> dict:
+    """What a variant changes, without the sections; a three-way backbone says what it learns from."""
+    flat = {"train_on": "complete"} if "task" in variant else {}
+    for name, value in variant.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def not_run(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
+    """What the protocol names and no variant does."""
+    made = [{}, *map(changes_of, variants.values())]
+    apart = [{n for n in one | other if one.get(n) != other.get(n)} for one, other in combinations(made, 2)]
+    missing = [
+        label
+        for label, wanted in WANTED.items()
+        if not (set(wanted) in apart if None in wanted.values() else any(wanted.items() <= m.items() for m in made))
+    ]
+    return missing + ([] if ensembles else ["an ensemble of three-way backbones"])
+
+
+def rivals(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
+    """Who the three-block idea must beat: backbones that learn the three natures at once from the same images."""
+    members = {member for members in ensembles.values() for member in members}
+    alone = [name for name, variant in variants.items() if changes_of(variant).get("train_on") == "base+complete"]
+    return [*ensembles, *(name for name in alone if name not in members)]
+
+
+def read_test_scores(path: Path) -> pd.DataFrame:
+    """Scores of the test images of one run, in the order of their paths."""
+    scores = read_scores(path)
+    return scores[scores["split"] == "test"].sort_values(["variant", "path"], ignore_index=True)
+
+
+def ensemble(members: list[pd.DataFrame], *, name: str) -> pd.DataFrame:
+    """Mean of the members' calibrated probabilities (Lakshminarayanan et al., NeurIPS 2017); nothing is trained.
+
+    The logits are its logarithms, so that their argmax is the ensemble's verdict. Each member is one
+    test table, all of the same seed of the study.
+    """
+    require_same_images(members)
+    scores = members[0].assign(variant=name)
+    scores[PROBABILITIES] = np.mean([member[PROBABILITIES].to_numpy() for member in members], axis=0)
+    scores[LOGITS] = np.log(scores[PROBABILITIES].to_numpy().clip(np.finfo(np.float32).tiny))
+    scores["p_fake"] = 1 - scores["p_real"]
+    return scores
+
+
+def require_same_images(tables: list[pd.DataFrame]) -> None:
+    for table in tables[1:]:
+        if list(table["path"]) != list(tables[0]["path"]):
+            names = [f"{one['variant'].iloc[0]}, seed {one['seed'].iloc[0]}" for one in (tables[0], table)]
+            raise ValueError(f"{names[0]} and {names[1]} were tested on other images; run both again on one manifest")
+
+
+def is_right(scores: pd.DataFrame) -> np.ndarray:  # [N] bool, argmax of the three
+    return said_natures(scores) == scores["nature"].to_numpy()
+
+
+def recalls_by_seed(tables: list[pd.DataFrame], draws: stats.Resamples) -> np.ndarray:  # [seeds, 3, R + 1]
+    """Three-way recalls of every seed, for the data (the first) and every resample of groups."""
+    return np.stack([recalls(table, draws) for table in tables])
+
+
+def seed_interval(values: np.ndarray) -> tuple[float, float]:
+    """95% interval of a mean over seeds [S] by Student's t; NaN with one seed, which knows no spread."""
+    if len(values) < 2:
+        return np.nan, np.nan
+    margin = t.ppf((1 + stats.LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return values.mean() - margin, values.mean() + margin
+
+
+def compare(
+    methods: dict[str, list[pd.DataFrame]],  # by name, one test table a seed; one table: nothing in it is random
+    *,
+    resamples: int = 2000,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # methods, differences of the first one minus each of the others
+    """Every method's balanced accuracy, and the first method's paired difference from each of the others.
+
+    A method that scored fewer images is compared on those, and `images` says how many;
+    `fewest_clusters` is the number of groups that hold the class with fewest.
+    `value` is the mean over seeds; `low` and `high` are its image interval, from the same resamples
+    of groups for both sides; `seed_sd`, `seed_low` and `seed_high` speak of seeds only. Seeds are compared
+    one by one with the other method's of the same place in the list. `mcnemar_p` describes the first
+    seed and takes images as independent; `verdict` does not rest on it. Undefined values are NaN.
+    """
+    table, differences = [], []
+    ours, *_ = methods.values()
+    for name, tables in methods.items():
+        require_same_images(tables)
+        if len(tables) not in (1, len(ours)):
+            raise ValueError(f"{name} has {len(tables)} seeds, {OURS} has {len(ours)}; run both with the same seeds")
+        draws = stats.resample_clusters(tables[0]["group"].to_numpy(), resamples=resamples)
+        found = recalls_by_seed(tables, draws)
+        table.append(_row(name, found.mean(axis=0), found[:, :, 0].mean(axis=1), tables[0], draws))
+        if tables is ours:
+            continue
+        mine, theirs = _common_images(ours, tables)
+        draws = stats.resample_clusters(mine[0]["group"].to_numpy(), resamples=resamples)
+        found, other = recalls_by_seed(mine, draws), recalls_by_seed(theirs, draws)
+        both = np.concatenate([found.mean(axis=0), other.mean(axis=0)])
+        row = _row(name, both, (found - other)[:, :, 0].mean(axis=1), mine[0], draws)
+        row["mcnemar_p"] = stats.mcnemar(is_right(mine[0]), is_right(theirs[0]))
+        differences.append(row | {"verdict": verdict(row)})
+    return pd.DataFrame(table), pd.DataFrame(differences)
+
+
+def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list, list]:
+    """Both cut to the images that both have: some baselines look at a sample of each architecture."""
+    common = sorted(set(ours[0]["path"]) & set(theirs[0]["path"]))
+    if not common:
+        names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
+        raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
+    return tuple([table.set_index("path", drop=False).loc[common] for table in side] for side in (ours, theirs))
+
+
+def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame, draws: stats.Resamples) -> dict:
+    """From recalls [3, R + 1] of one method, or those of two below each other, and the value of every seed."""
+    clusters = stats.clusters_of([images["nature"].to_numpy() == n for n in CLASSES], draws)
+    sign = np.repeat([1, -1], 3)[: len(rates)]  # one method, or the first minus the second
+    value, low, high = stats.interval(rates, clusters=np.resize(clusters, len(rates)), weights=sign / 3)
+    spread = by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan
+    row = {"method": name, "seeds": len(by_seed), "value": value, "low": low, "high": high, "seed_sd": spread}
+    row |= dict(zip(("seed_low", "seed_high"), seed_interval(by_seed)))
+    return row | {"images": len(images), "clusters": draws.counts.shape[1], "fewest_clusters": clusters.min()}
+
+
+def verdict(row: dict) -> str:
+    """What a paired difference allows to say: both kinds of luck must be excluded."""
+    ends = [round(row[name], 12) for name in ("low", "high", "seed_low", "seed_high")]  # a sum's last bit is no sign
+    if not np.isfinite(row["value"]):
+        return "undefined: a nature has no test image"
+    if row["seeds"] < SEEDS:
+        return "not decided: fewer than five seeds"
+    if row["fewest_clusters"] < GROUPS:
+        return "not decided: fewer than ten groups of images of a class"
+    if min(ends) > 0:
+        return "better"
+    return "worse" if max(ends) < 0 else "not decided: an interval includes 0"
+
+
+def describe(row: dict) -> str:
+    """A paired difference as a sentence's end, each interval named after its kind."""
+    if not np.isfinite(row["value"]):
+        return row["verdict"]
+    seeds = f"seeds {row['seed_low']:+.3f} to {row['seed_high']:+.3f}" if row["seeds"] > 1 else "one seed"
+    return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['verdict']}"
+
+
+def answer(differences: pd.DataFrame, against: list[str]) -> str:
+    """Does the three-block idea help? One sentence from the differences from its rivals."""
+    if not against:
+        return "not decided: no backbone alone and no ensemble of them was run on the same images."
+    rows = differences.set_index("method", drop=False).loc[against].to_dict("records")
+    verdicts = [row["verdict"] for row in rows]
+    short = "yes" if set(verdicts) == {"better"} else "no" if "worse" in verdicts else "not decided"
+    return f"{short}. " + "; ".join(f"Minus {row['method']}: {describe(row)}" for row in rows) + "."

@@ -1,0 +1,1 @@
+"""The networks of the paper, backbones by name, saved models, the reference's checkpoints."""

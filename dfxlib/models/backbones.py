@@ -1,0 +1,118 @@
+"""Backbones by name: a classifier of torchvision or timm without its last layer."""
+
+import math
+import re
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from dfxlib.models.zoo import TIMM, Backbone, find_backbone, input_side, require_stem, weights_file
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str = "imagenet",  # imagenet, none, or the path of a state dict or of a folder with it
+    stem: str = "imagenet",
+    image_size: int = 256,  # pixels of the stored squares
+) -> nn.Module:  # [B, 3, S, S] float -> [B, width], S = input_side(name, image_size)
+    """A feature extractor: the classifier of torchvision or timm with nothing after its features.
+
+    `stem="full"` makes the first convolution 3 x 3 at stride 1 and drops the pooling after it,
+    for small images and fine traces (a departure from the paper, off by default). Pretrained
+    positions of vision transformers are interpolated to the input's side. Raises ValueError for
+    unknown names, squares that are too small and files with other weights, FileNotFoundError for
+    weights that are not at hand.
+    """
+    require_stem(name, stem)
+    spec, side, path = find_backbone(name), input_side(name, image_size), weights_file(name, weights)
+    try:
+        network = _timm_network(name, spec, side, path) if name.startswith(TIMM) else _network(name, spec, side, path)
+    except (RuntimeError, ValueError, KeyError) as error:
+        if path is None:
+            raise
+        library = "timm" if name.startswith(TIMM) else "torchvision"
+        raise ValueError(
+            f"weights {path} are no state dict of {library}'s {name.removeprefix(TIMM)}: {first_words(error)}"
+        ) from error
+    if stem == "full":
+        _open_stem(network, spec)
+    return network
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a file of safetensors or torch; no code of the file is run.
+
+    Raises ValueError where it holds anything else.
+    """
+    try:
+        safe = path.suffix == ".safetensors"
+        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # what an unpickler stumbles over has no common name
+        raise ValueError("the file is damaged, or holds something else than tensors") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError("the file holds something else than tensors with names")
+    return state
+
+
+def torchvision_state(path: Path) -> dict[str, Tensor]:
+    """A state dict with the names of today's torchvision.
+
+    The published files of densenets have `norm.1` where layers are called `norm1` now, and those
+    of googlenet and inception_v3 hold auxiliary heads, which stay off here.
+    """
+    state = {
+        re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name): tensor
+        for name, tensor in read_state(path).items()
+    }
+    return {name: tensor for name, tensor in state.items() if not re.search(r"(^|\.)(aux[12]|AuxLogits)\.", name)}
+
+
+def first_words(error: Exception) -> str:
+    """The beginning of a long message, in one line."""
+    return " ".join(str(error).split())[:200]
+
+
+def _network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Module:
+    # Imported here: it takes 2 s, and notebooks that build no network need not wait for it.
+    from torchvision import models as torchvision_models
+    from torchvision.models.vision_transformer import interpolate_embeddings
+
+    size = {"image_size": side} if spec.patch else {}
+    network = getattr(torchvision_models, name)(weights=None, **size, **spec.options)
+    if path:
+        state = torchvision_state(path)
+        if spec.patch and "encoder.pos_embedding" in state:
+            state = interpolate_embeddings(side, spec.patch, state)
+        network.load_state_dict(state)
+    _replace(network, spec.last_layer, nn.Identity())
+    return network
+
+
+def _timm_network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Module:
+    import timm
+
+    size = {"img_size": side} if spec.patch else {}
+    # With its classifier, since timm checks a state dict strictly only where all of it has a place.
+    overlay = {"state_dict": read_state(path), "custom_load": False} if path else None
+    network = timm.create_model(name.removeprefix(TIMM), pretrained=bool(path), pretrained_cfg_overlay=overlay, **size)
+    network.reset_classifier(0)
+    return network
+
+
+def _open_stem(network: nn.Module, spec: Backbone) -> None:
+    old = network.get_submodule(spec.first_conv)
+    new = nn.Conv2d(old.in_channels, old.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
+    nn.init.kaiming_uniform_(new.weight, a=math.sqrt(5))
+    _replace(network, spec.first_conv, new)
+    if spec.first_pool:
+        _replace(network, spec.first_pool, nn.Identity())
+
+
+def _replace(network: nn.Module, dotted: str, module: nn.Module) -> None:
+    parent, _, leaf = dotted.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, module)

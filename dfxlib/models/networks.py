@@ -1,0 +1,204 @@
+"""The networks: base models, the convolutional head, DeepFeatureX Net, and the reference's own."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dfxlib.data.residual import HIGH_PASS
+from dfxlib.models.backbones import build_backbone
+from dfxlib.models.zoo import FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, find_backbone, input_side
+from dfxlib.names import CLASSES, HEADS, require_name
+
+CPU = torch.device("cpu")
+
+_RESIDUAL_SCALE = 10.0  # grey levels that become 1
+
+_RESIDUAL_LIMIT = 3.0  # residuals are clipped to this after scaling
+
+
+class FrontEnd(nn.Module):
+    """From stored squares to the input of a backbone.
+
+    `rgb`: mean and standard deviation of the backbone's pretraining (the paper: ImageNet's); they
+    are saved with the model, whatever a later table says. `residual`: a fixed high-pass of
+    each channel, scaled and clipped, so that traces do not drown in content when training
+    starts from scratch on few images (a departure from the paper, off by default).
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        *,
+        side: int,  # pixels
+        mean: tuple[float, ...] = IMAGENET_MEAN,  # of the three channels in [0, 1]
+        std: tuple[float, ...] = IMAGENET_STD,
+    ):
+        super().__init__()
+        self.kind = require_name(kind, FRONT_ENDS, what="front_end")
+        self.side = side
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.register_buffer(
+            "kernel", torch.tensor(HIGH_PASS, dtype=torch.float32).expand(3, 1, 5, 5).clone(), persistent=False
+        )
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, side, side] float
+        margin = (images.shape[-1] - self.side) // 2
+        images = images[..., margin : margin + self.side, margin : margin + self.side].float()
+        if self.kind == "rgb":
+            return (images / 255 - self.mean) / self.std
+        padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
+        residual = F.conv2d(padded, self.kernel, groups=3)
+        return (residual / _RESIDUAL_SCALE).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
+
+
+class BaseModel(nn.Module):
+    """A backbone and one linear layer (paper, section 3.1).
+
+    Two outputs (others, main class) make it a base model; three make it a three-way baseline.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        weights: str = "imagenet",
+        image_size: int = 256,  # pixels
+        front_end: str = "rgb",
+        stem: str = "imagenet",
+        outputs: int = 2,
+    ):
+        super().__init__()
+        self.backbone = build_backbone(backbone, weights=weights, stem=stem, image_size=image_size)
+        spec, side = find_backbone(backbone), input_side(backbone, image_size)
+        self.front_end = FrontEnd(front_end, side=side, mean=spec.mean, std=spec.std)
+        self.classifier = nn.Linear(spec.width, outputs)
+
+    def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, D]
+        return self.backbone(self.front_end(images))
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, outputs] logits
+        return self.classifier(self.features(images))
+
+
+class DeepFeatureXNet(nn.Module):
+    """Three frozen base models, their features stacked, and the head that classifies them.
+
+    Base models come in the order of CLASSES. They stay in evaluation mode whatever the caller
+    does: the reference's `model.train()` lets their BatchNorm statistics drift, and frozen
+    means frozen (a departure from the reference code).
+    """
+
+    def __init__(self, base_models: list[BaseModel], head: nn.Module | None = None):
+        super().__init__()
+        if len(base_models) != len(CLASSES):
+            raise ValueError(f"DeepFeatureX Net takes {len(CLASSES)} base models, got {len(base_models)}")
+        self.base_models = nn.ModuleList(base_models).requires_grad_(False)
+        self.head = head or ConvHead()
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "DeepFeatureXNet":
+        super().train(mode)
+        self.base_models.eval()
+        return self
+
+    @torch.no_grad()
+    def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, D]
+        return torch.stack([model.features(images) for model in self.base_models], dim=1)
+
+    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
+        return self.head(self.features(images))
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one; a GPU that is asked for and absent is an error."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not available here; set device to 'auto' or 'cpu'")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is unknown; expected auto, cpu or cuda") from error
+
+
+class ConvHead(nn.Module):
+    """1-D CNN over the three feature vectors (paper, section 3.2): [B, 3, D] -> [B, 3] logits."""
+
+    def __init__(self, outputs: int = len(CLASSES)):
+        super().__init__()
+        self.convs = nn.Sequential(
+            *_conv_block(len(CLASSES), 16, kernel=7, stride=2),
+            *_conv_block(16, 64, kernel=5, stride=2),
+            *_conv_block(64, 256, kernel=3, stride=1),
+            *_conv_block(256, 512, kernel=3, stride=1),
+            nn.Conv1d(512, 1024, kernel_size=3, stride=1, padding=1),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool1d(1),
+        )
+        self.classifier = nn.Linear(1024, outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classifier(self.convs(features).flatten(1))
+
+
+class PermutedHead(ConvHead):
+    """The 1-D CNN on features in another order, the same for the three vectors and fixed.
+
+    The order of a backbone's features means nothing, so a convolution over them has no locality
+    to use: if the order matters to the result, that is a finding.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("order", torch.from_numpy(np.random.default_rng(0).permutation(width)))
+
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3]
+        return super().forward(features[..., self.order])
+
+
+class LinearHead(nn.Module):
+    """One linear layer over all features: [B, 3, D] -> [B, 3] logits."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.classifier = nn.Linear(len(CLASSES) * width, len(CLASSES))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classifier(features.flatten(1))
+
+
+class WithoutRow(nn.Module):
+    """Hides the features of one base model from the head: an ablation.
+
+    A row of zeros is what a head without that channel would see: its weights touch nothing. The
+    head keeps its shape, so that the other weights start where those of the whole model start.
+    """
+
+    def __init__(self, row: int):
+        super().__init__()
+        self.row = row
+
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3, D]
+        left = features.clone()
+        left[:, self.row] = 0
+        return left
+
+
+def build_head(
+    kind: str = "conv",  # conv (paper), linear or permuted
+    *,
+    width: int,  # D, features of a base model
+    without: str = "",  # nature whose base model stays hidden; empty: none (paper)
+) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
+    require_name(kind, HEADS, what="head")
+    head = ConvHead() if kind == "conv" else {"linear": LinearHead, "permuted": PermutedHead}[kind](width)
+    if not without:
+        return head
+    return nn.Sequential(WithoutRow(CLASSES.index(require_name(without, CLASSES, what="without"))), head)
+
+
+def _conv_block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:
+    conv = nn.Conv1d(channels, width, kernel_size=kernel, stride=stride, padding=1)
+    return [conv, nn.ReLU(), nn.BatchNorm1d(width)]

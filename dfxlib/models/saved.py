@@ -1,0 +1,133 @@
+"""Trained models and training states on disk: whole, verified, and with their settings."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
+from dfxlib.names import CLASSES
+from dfxlib.system.files import write_atomic
+
+#: Settings that travel with every trained model, so that it can be rebuilt and traced.
+MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
+
+MODEL_SETTINGS += ("classes", "manifest_hash", "split_seed", "seed")
+
+_KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
+
+
+def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
+    """Write weights as safetensors with `settings` and a checksum over both as metadata."""
+    missing = [name for name in MODEL_SETTINGS if name not in settings]
+    if missing:
+        raise ValueError(f"model settings lack {', '.join(missing)}")
+    state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
+    text = json.dumps(settings, sort_keys=True)
+    metadata = {_KEY: text, _DIGEST: _digest(state, text)}
+
+    def write(partial: Path) -> None:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask grants; safetensors would grant the owner alone
+        save_file(state, partial, metadata=metadata)
+        partial.chmod(mode)
+
+    return write_atomic(path, write)
+
+
+def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, settings
+    """Weights and settings of a saved model; raises with the file's name where it is unusable.
+
+    safetensors checks the shape of a file, not its bytes: the checksum of `save_model` does.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"model {path} is missing; run the notebook that trains it first")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise ValueError(f"model {path} is damaged: {error}; train it again") from error
+    if _KEY not in metadata:
+        raise ValueError(f"model {path} carries no settings of this study; expected one that a notebook saved")
+    if metadata.get(_DIGEST) != _digest(state, metadata[_KEY]):
+        raise ValueError(f"model {path} is damaged: it does not match its checksum; train it again")
+    return state, json.loads(metadata[_KEY])
+
+
+def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings
+    state, settings = read_model(path)
+    if "classifier.bias" not in state:
+        raise ValueError(f"model {path} is no base model; expected one of 10_train_base_model")
+    outputs = len(state["classifier.bias"])
+    model = _empty_base_model(settings, outputs=outputs)
+    model.load_state_dict(state)
+    return model.eval(), settings
+
+
+def load_base_models(
+    paths: dict[str, Path],  # by nature
+    *,
+    manifest_hash: str,  # of the study's data, which the base models must share
+) -> tuple[list[BaseModel], dict]:
+    """The base models in the order of CLASSES, and the settings that all three share.
+
+    Raises ValueError where one of them saw other data, another transform or another backbone.
+    """
+    models, shared = [], {"manifest_hash": manifest_hash}
+    for nature in CLASSES:
+        model, settings = load_base_model(paths[nature])
+        for name, value in shared.items():
+            if settings[name] != value:
+                raise ValueError(
+                    f"base model {paths[nature]} has {name} {settings[name]!r}, expected {value!r} "
+                    "as in this study and its other base models; train it again"
+                )
+        shared = {name: settings[name] for name in MODEL_SETTINGS}
+        models.append(model)
+    return models, shared
+
+
+def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
+    state, settings = read_model(path)
+    if not any(name.startswith("head.") for name in state):
+        raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
+    base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
+    width, without = base_models[0].classifier.in_features, settings.get("without", "")
+    head = build_head(settings.get("head", "conv"), width=width, without=without)
+    model = DeepFeatureXNet(base_models, head)
+    model.load_state_dict(state)
+    return model.eval(), settings
+
+
+def require_same_manifest(settings: dict, manifest_hash: str) -> None:
+    """Refuse a model that was trained on other data than the study's: its test images may be known to it."""
+    if settings["manifest_hash"] != manifest_hash:
+        raise ValueError(
+            f"the model was trained with manifest {settings['manifest_hash'][:12]}, the study has "
+            f"{manifest_hash[:12]}; run 10_train_base_model and 20_train_complete_model again"
+        )
+
+
+def _digest(state: dict[str, Tensor], settings: str) -> str:
+    """SHA-256 over the settings' text and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(settings.encode())
+    for name, tensor in sorted(state.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _empty_base_model(settings: dict, *, outputs: int) -> BaseModel:
+    return BaseModel(
+        settings["backbone"],
+        weights="none",
+        image_size=settings["image_size"],
+        front_end=settings["front_end"],
+        stem=settings["stem"],
+        outputs=outputs,
+    )

@@ -1,0 +1,213 @@
+"""The table of backbones, and what follows from it: input sizes, stems, files of pretrained weights.
+
+torchvision's part needs no torch, so that a study file is checked in an instant; a name
+`timm:NAME` asks timm, an optional dependency, and takes some seconds.
+"""
+
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dfxlib.names import require_name
+from dfxlib.system.files import project_path
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+_HALF = (0.5, 0.5, 0.5)
+
+_NVIDIA = "the reference takes {} from NVIDIA's hub, whose layers are others"
+
+_OTHER_RESNEXT = _NVIDIA.format("resnext101_32x4d")
+
+_FOR_518_PX = "the reference names torchvision's default weights, which are made for 518 px; these are for 224"
+
+_TORCHVISION_WEIGHTS = "https://download.pytorch.org/models/"
+
+#: Prefix of a network of timm.
+TIMM = "timm:"
+
+
+class Backbone(NamedTuple):
+    """One row: how wide the features are, what goes in, how the last layer comes off."""
+
+    width: int  # features
+    last_layer: str  # dotted name of the classification layer
+    file: str  # pretrained weights; torchvision: those of the reference unless `differs` says so
+    address: str = _TORCHVISION_WEIGHTS  # where they are published; a folder: under the name of the file
+    first_conv: str = ""  # dotted name of the strided first convolution, empty: no `full` stem
+    first_pool: str = ""  # dotted name of the pooling that follows it
+    patch: int = 0  # pixels; side of the patches of a plain vision transformer, 0: another network
+    side: int = 0  # pixels; the only side of its input, 0: any
+    smallest: int = 32  # pixels; smallest side of its input
+    mean: tuple[float, ...] = IMAGENET_MEAN  # of the three channels in [0, 1]
+    std: tuple[float, ...] = IMAGENET_STD
+    options: dict[str, Any] = {}  # noqa: RUF012 - read only; of torchvision's builder
+    differs: str = ""  # where the reference's variant is another
+
+
+_DENSENET = {"last_layer": "classifier", "first_conv": "features.conv0", "first_pool": "features.pool0"}
+
+_RESNET = {"last_layer": "fc", "first_conv": "conv1", "first_pool": "maxpool"}
+
+_EFFICIENTNET = {"last_layer": "classifier.1", "first_conv": "features.0.0", "differs": _NVIDIA.format("it")}
+
+_VIT = {"last_layer": "heads.head"}
+
+# The two networks whose weights come from TensorFlow: inputs are scaled to [-1, 1] (torchvision's
+# `transform_input` does the same after ImageNet's mean), and the auxiliary heads stay off.
+_INCEPTION = {"last_layer": "fc", "first_pool": "maxpool1", "mean": _HALF, "std": _HALF}
+
+_INCEPTION["options"] = {"aux_logits": False, "init_weights": True}
+
+BACKBONES = {
+    # The 14 of the paper
+    "densenet121": Backbone(1024, file="densenet121-a639ec97.pth", **_DENSENET),
+    "densenet161": Backbone(2208, file="densenet161-8d451a50.pth", **_DENSENET),
+    "densenet169": Backbone(1664, file="densenet169-b2777c0a.pth", **_DENSENET),
+    "densenet201": Backbone(1920, file="densenet201-c1103571.pth", **_DENSENET),
+    "efficientnet_b0": Backbone(1280, file="efficientnet_b0_rwightman-7f5810bc.pth", **_EFFICIENTNET),
+    "efficientnet_b4": Backbone(1792, file="efficientnet_b4_rwightman-23ab8bcd.pth", **_EFFICIENTNET),
+    "resnet18": Backbone(512, file="resnet18-f37072fd.pth", **_RESNET),
+    "resnet34": Backbone(512, file="resnet34-b627a593.pth", **_RESNET),
+    "resnet50": Backbone(2048, file="resnet50-0676ba61.pth", **_RESNET),
+    "resnet101": Backbone(2048, file="resnet101-63fe2227.pth", **_RESNET),
+    "resnet152": Backbone(2048, file="resnet152-394f9c45.pth", **_RESNET),
+    "resnext101_32x8d": Backbone(2048, file="resnext101_32x8d-8ba56ff5.pth", **_RESNET, differs=_OTHER_RESNEXT),
+    "vit_b_16": Backbone(768, file="vit_b_16-c867db91.pth", patch=16, **_VIT),
+    "vit_b_32": Backbone(768, file="vit_b_32-d86f8d99.pth", patch=32, **_VIT),
+    # Named by the reference besides
+    "googlenet": Backbone(1024, file="googlenet-1378be20.pth", first_conv="conv1.conv", **_INCEPTION),
+    "inception_v3": Backbone(  # smaller inputs are used up by its unpadded convolutions; its weights saw 299 px
+        2048, file="inception_v3_google-0cc3c7bd.pth", first_conv="Conv2d_1a_3x3.conv", smallest=75, **_INCEPTION
+    ),
+    "vit_l_16": Backbone(1024, file="vit_l_16-852ce7e3.pth", patch=16, **_VIT),
+    "vit_l_32": Backbone(
+        1024, file="vit_l_32-c7638314.pth", patch=32, **_VIT, differs="the reference loads vit_l_16 under this name"
+    ),
+    "vit_h_14": Backbone(1280, file="vit_h_14_lc_swag-c1eb923e.pth", patch=14, **_VIT, differs=_FOR_518_PX),
+    # Newer ones
+    "convnext_tiny": Backbone(768, "classifier.2", "convnext_tiny-983f1562.pth"),
+    "swin_v2_t": Backbone(768, "head", "swin_v2_t-b137f0e2.pth"),
+}
+
+#: First layers: as on ImageNet, or 3 x 3 at stride 1 without pooling.
+STEMS = ("imagenet", "full")
+
+#: Inputs of a backbone: normalised RGB, or a fixed high-pass of each channel.
+FRONT_ENDS = ("rgb", "residual")
+
+
+def find_backbone(name: str) -> Backbone:
+    """The row of a backbone; raises ValueError for an unknown one, ModuleNotFoundError without timm."""
+    if name.startswith(TIMM):
+        return _timm_backbone(name.removeprefix(TIMM))
+    return BACKBONES[require_name(name, (*BACKBONES, TIMM + "NAME"), what="backbone")]
+
+
+def check_backbone(name: str, *, weights: str, stem: str, image_size: int) -> None:
+    """Raise what building the backbone would raise, but before anything is run."""
+    require_stem(name, stem)
+    input_side(name, image_size)
+    weights_file(name, weights)
+
+
+def require_stem(name: str, stem: str) -> str:
+    require_name(stem, STEMS, what="stem")
+    if stem == "full" and not find_backbone(name).first_conv:
+        raise ValueError(f"stem 'full' opens a strided first convolution, and {name} has none; use 'imagenet'")
+    return stem
+
+
+def input_side(name: str, image_size: int) -> int:  # pixels
+    """Side of the network's input: the square itself; for plain vision transformers its central 7/8.
+
+    256 becomes 224 as in the reference (resize 256, centre crop 224), and other sizes a
+    multiple of the patch. A network of timm with one fixed size gets the centre of that size.
+    Raises ValueError for squares that are too small.
+    """
+    spec = find_backbone(name)
+    least = smallest_image_size(name)
+    if image_size < least:
+        raise ValueError(f"backbone {name} needs squares of at least {least} px, image_size is {image_size}; raise it")
+    return image_size * 7 // 8 // spec.patch * spec.patch if spec.patch else spec.side or image_size
+
+
+def smallest_image_size(name: str) -> int:  # pixels
+    spec = find_backbone(name)
+    return -(-spec.patch * 8 // 7) if spec.patch else spec.side or spec.smallest
+
+
+def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
+    """The file behind `weights`, and nothing is downloaded.
+
+    `imagenet` is the row's file in torch's hub cache (for timm: the weights that the name's tag
+    stands for), a folder the file of that name in it; else `weights` is a file. A relative path
+    counts from the project's root. Raises FileNotFoundError with the file and its address.
+    """
+    if weights == "none":
+        return None
+    spec, place = find_backbone(name), hub_checkpoints() if weights == "imagenet" else project_path(weights)
+    if place.is_file():
+        return place
+    if weights != "imagenet" and not place.is_dir():
+        raise FileNotFoundError(
+            f"weights {weights} are missing; expected 'imagenet', 'none', a file, or a folder that holds {spec.file}"
+        )
+    if not (place / spec.file).is_file():
+        raise FileNotFoundError(
+            f"pretrained weights of {name} are not at {place / spec.file}; fetch {weights_address(spec)} "
+            "to that place, or set weights to 'none'"
+        )
+    return place / spec.file
+
+
+def weights_address(spec: Backbone) -> str:
+    return spec.address + spec.file if spec.address.endswith("/") else spec.address
+
+
+def hub_checkpoints() -> Path:
+    """The folder of torch.hub's cache, found as torch finds it, without torch."""
+    cache_home = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(cache_home, "torch"))
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+@cache
+def _timm_backbone(name: str) -> Backbone:
+    """A network of timm as a row of the table, from the description that timm keeps of it."""
+    if {":", "/"} & set(name):  # hf_hub:, hf-hub: and others, which timm would fetch
+        raise ValueError(f"backbone {TIMM}{name} names a place; expected a name of timm.list_models(), without : and /")
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"backbone {TIMM}{name} needs the package timm; install it with pip install -e .[timm]"
+        ) from error
+    import torch
+
+    try:
+        with torch.device("meta"):  # shapes without weights
+            network = timm.create_model(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"backbone {TIMM}{name} cannot be had from timm {timm.__version__} ({error}); see timm.list_models()"
+        ) from error
+    config = network.pretrained_cfg
+    side = min(config["input_size"][1:]) if config["fixed_input_size"] else 0
+    # One resolution from the first block to the last: a plain transformer, whose positions are interpolated.
+    steps = {block["reduction"] for block in getattr(network, "feature_info", [])}
+    tagged = ".".join(filter(None, (config["architecture"], config["tag"])))
+    published = Path(config.get("hf_hub_filename") or "model.safetensors")
+    hub = f"https://huggingface.co/{config['hf_hub_id']}/resolve/main/{published}"
+    return Backbone(
+        width=network.head_hidden_size,
+        last_layer="",  # timm takes it off itself
+        file=tagged + published.suffix,
+        address=hub if config["hf_hub_id"] else config["url"] or "what its authors publish",
+        patch=steps.pop() if side and len(steps) == 1 else 0,
+        side=side,
+        smallest=(config.get("min_input_size") or (3, 32, 32))[1],
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+    )

@@ -1,0 +1,32 @@
+"""The look of all figures: one colour for a nature everywhere (Okabe and Ito, 2008), short labels."""
+
+import pandas as pd
+import seaborn as sns
+
+from dfxlib.names import SPLITS
+
+NATURE_COLOURS = {
+    "dm_generated": "#0072B2",
+    "gan_generated": "#E69F00",
+    "real": "#009E73",
+    "other_generated": "#CC79A7",
+    "fake_unknown": "#999999",
+}
+
+METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
+
+# Splits have colours that no nature has: greys for base, purples for complete, reds for what is tested.
+SPLIT_COLOURS = dict(
+    zip(SPLITS, ["#555555", "#999999", "#6A51A3", "#9E9AC8", "#CBC9E2", "#A50F15", "#FB6A4A", "#E8E8E8"], strict=True)
+)
+
+CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
+
+pd.set_option("display.max_colwidth", None)  # what a variant changes is read to its end
+
+sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
+
+
+def label_of(name: str) -> str:
+    """A nature as figures call it; any other name as it is."""
+    return CLASS_LABELS.get(name, name.replace("_", " "))

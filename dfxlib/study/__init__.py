@@ -1,0 +1,1 @@
+"""One notebook run by papermill, one folder a run, the report."""

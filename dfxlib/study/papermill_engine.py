@@ -1,0 +1,131 @@
+"""papermill's engine, made honest: whatever ends a notebook early stands in it as a failed cell.
+
+papermill 2.7 leaves every cell `completed` when the kernel dies, a cell runs past its limit or
+the run is interrupted; only the exit code tells. Here the cell that was at work is marked as
+failed and carries the reason, and papermill's own banner leads to it.
+"""
+
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from logging import getLogger
+from pathlib import Path
+
+import papermill
+from jupyter_core.utils import run_sync
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+from papermill.log import logger
+from traitlets.config import Config
+
+#: A kernel that does not start is tried again; on a busy machine the first try may be too slow.
+STARTS = 3
+
+#: Seconds a kernel has to end by itself before it is killed.
+PATIENCE = 10.0
+
+
+def run_notebook(
+    notebook: Path,
+    out: Path,
+    *,
+    parameters: dict,
+    keep_open: tuple[int, ...] = (),  # descriptors of locks, which the kernel holds as long as it lives
+    cell_limit: int | None = None,  # seconds
+    progress: bool = False,  # hand on what cells print, as it comes, to the error stream
+) -> None:
+    """Execute into `out`, with a kernel that talks through sockets in a private folder.
+
+    TCP, papermill's default, lets other users of the machine listen, and ports of parallel jobs
+    collide. Raises PapermillExecutionError, named after what happened, for a cell that failed, a
+    dead kernel, a limit or an interrupt; OSError, with the file's name, for a full disk.
+    """
+    with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
+        sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
+        options = {"execution_timeout": cell_limit, "config": sockets, "keep_open": keep_open}
+        options |= {"stdout_file": sys.stderr if progress else None}
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(out), parameters, engine_name="dfxlib", progress_bar=False, **options
+            )
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
+
+
+class _Client(PapermillNotebookClient):
+    @contextmanager
+    def setup_kernel(self, **options: object) -> Iterator[None]:
+        """Start a kernel, several times if need be, and end it and all its workers."""
+        for left in reversed(range(STARTS)):
+            try:
+                self.km = self.create_kernel_manager()
+                self.start_new_kernel(**options)
+                self.start_new_kernel_client()
+                break
+            except RuntimeError:
+                if not left:
+                    raise
+        try:
+            yield
+            # jupyter_client would interrupt it first, which a kernel reports as an error.
+            self.kc.shutdown()
+            deadline = time.monotonic() + PATIENCE
+            while run_sync(self.km.is_alive)() and time.monotonic() < deadline:
+                time.sleep(0.05)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self.km.provisioner.pgid, signal.SIGKILL)
+            self._cleanup_kernel()
+
+
+class _Engine(NBClientEngine):
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
+    ) -> None:
+        settings = {"timeout": options["execution_timeout"], "startup_timeout": options["start_timeout"]}
+        settings |= {name: options[name] for name in ("config", "stdout_file")}
+        client = _Client(nb_man, kernel_name=kernel_name, log=logger, **settings)
+        try:
+            client.execute(pass_fds=keep_open)
+        except BaseException as error:
+            # A disk that is full will not take a mark, and before the first cell there is nothing to mark.
+            on_disk = isinstance(error, OSError) and not isinstance(error, CellTimeoutError)
+            if on_disk or not mark_failed(nb_man.nb, error):
+                raise
+
+
+papermill_engines.register("dfxlib", _Engine)
+
+# A signal passes through whatever task of nbclient's loop is at work, and the task that waits for a cell then finds its
+# kernel dead. asyncio would later complain, with a traceback, that nobody asked a task for its exception. What ended
+# the run is told already, in the notebook and in one line.
+_AFTER_A_SIGNAL = (KeyboardInterrupt, DeadKernelError, AssertionError)  # the last: its client has gone as well
+
+getLogger("asyncio").addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], _AFTER_A_SIGNAL)))
+
+_SENTENCES = {
+    DeadKernelError: "the kernel died, killed from outside, often for lack of memory",
+    KeyboardInterrupt: "interrupted from the keyboard",
+}
+
+
+def mark_failed(notebook: NotebookNode, error: BaseException) -> bool:  # whether a cell had started
+    """Turn the last started cell into a failed one that carries `error`; papermill then adds its banner."""
+    started = [c for c in notebook.cells if c.cell_type == "code" and c.metadata.papermill["start_time"]]
+    if not started:
+        return False
+    cell = started[-1]
+    cell.metadata.papermill |= {"status": "failed", "exception": True}
+    notebook.metadata.papermill["exception"] = True
+    name, sentence = type(error).__name__, _SENTENCES.get(type(error)) or str(error).split("\n")[0]
+    cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
+    cell.execution_count = cell.execution_count or len(started)
+    return True

@@ -1,0 +1,214 @@
+"""What stands in a study's folder: the runs, whether they are whole, and what they say together."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from dfxlib.measure.compare import OURS, describe
+from dfxlib.names import CLASSES
+from dfxlib.study.run_folder import DONE, verify
+from dfxlib.system.files import project_path, safe_name
+
+_MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
+
+_LOOP = ("epochs", "augment", "patience", "clip_norm")
+
+_BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
+
+_COMPLETE = ("head", "without", *_LOOP)
+
+_STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
+
+
+def collect_runs(
+    run_root: str, *, backbones: list[str], seeds: list[int], variants: list[str]
+) -> tuple[pd.DataFrame, list[str]]:
+    """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
+
+    Runs of other backbones, seeds or variants, which an earlier study file left behind, and tests of published
+    models or on other manifests are no rows; their names come second. The report itself is none either.
+    """
+    root = project_path(run_root)
+    rows, others = [], []
+    for metrics in sorted(root.rglob("metrics.json")):
+        folder = metrics.parent
+        parts = folder.relative_to(root).parts
+        if parts[0] == "report" or any(part.startswith(".") for part in parts):
+            continue  # the second: a run that is under way
+        if not _belongs(parts, backbones, seeds, variants):
+            others.append("/".join(parts))
+            continue
+        environment = json.loads((folder / "environment.json").read_text())
+        problems = verify(folder)
+        done = json.loads((folder / DONE).read_text()) if (folder / DONE).is_file() else {}
+        rows.append(
+            {
+                "run": folder.relative_to(root).as_posix(),
+                "notebook": done.get("notebook", "stepped through by hand"),
+                "seconds": done.get("seconds", json.loads(metrics.read_text())["seconds"]),
+                "device": environment["device"],
+                "threads": environment["threads"],
+                "commit": environment["commit"],
+                "manifest": json.loads(metrics.read_text()).get("manifest_hash", "")[:12],
+                "files": "; ".join(problems) or "as vouched",
+            }
+        )
+    if not rows:
+        raise FileNotFoundError(f"{root} holds no finished run of this study; run the notebooks before this one")
+    order = {step: position for position, step in enumerate(_STEPS)}
+    runs = pd.DataFrame(rows).sort_values("run", key=lambda run: run.map(lambda r: (order.get(r.split("/")[0], 9), r)))
+    return runs, others
+
+
+def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], variants: list[str]) -> bool:
+    """Whether a run is of a backbone, a seed and, where it is one, a variant that are named.
+
+    Manifest and baselines have none; a model tested on another manifest (a folder below its own) is no part.
+    """
+    if len(parts) == 1:
+        return parts[0] in _STEPS
+    if parts[0] == "variant" and parts[1] not in variants:
+        return False
+    return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
+
+
+def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
+    """Stop where a run's files are not what it wrote, or where it saw other data than the manifest's.
+
+    A report of mixed data would call an architecture unseen that a model was trained on.
+    """
+    other = runs[runs["manifest"] != manifest_hash[:12]]
+    if len(other):
+        first = other.iloc[0]
+        raise ValueError(
+            f"run {first['run']} belongs to manifest {first['manifest']}, the study has {manifest_hash[:12]}; "
+            "run it again, or remove its folder"
+        )
+    bad = runs[runs["files"].str.contains("changed|missing")]
+    if len(bad):
+        first = bad.iloc[0]
+        raise ValueError(f"run {first['run']}: {first['files']}; run {first['notebook']} again")
+
+
+def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
+    """Sentences that belong above the numbers of a report; `others` are the runs it leaves out."""
+    commits = sorted(set(runs["commit"]))
+    sentences = []
+    if len(commits) > 1:
+        sentences.append(f"The runs come from {len(commits)} states of the code: {', '.join(commits)}.")
+    if any("changes" in commit for commit in commits):
+        sentences.append("Some runs come from files that differ from their commit (marked +changes).")
+    by_hand = runs.loc[runs["files"].str.contains("not finished by a batch run"), "run"]
+    if len(by_hand):
+        sentences.append(f"Stepped through by hand, so without checksums: {', '.join(by_hand)}.")
+    if others:
+        sentences.append(f"Left out, as no part of what this study names: {', '.join(others)}.")
+    return sentences
+
+
+def links(runs: pd.DataFrame) -> str:  # Markdown
+    """A list of the executed notebooks, linked from the report's folder, with the time each took."""
+    page, none = "- [{run}](../{run}/notebook.html): {notebook}, {seconds:.0f} s", "- {run}: {notebook}"
+    return "\n".join((page if r["files"] == "as vouched" else none).format(**r) for r in runs.to_dict("records"))
+
+
+def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, list[str]]]:
+    """Folders of a step's runs, with the parts of their names after it (the last one the seed's number)."""
+    names = [run.split("/") for run in runs["run"] if run.startswith(f"{step}/")]
+    root = project_path(run_root)
+    return [(root.joinpath(*parts), [*parts[1:-1], parts[-1].removeprefix("seed")]) for parts in names]
+
+
+def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> pd.DataFrame:
+    """The same table of every run of a step, with its backbone and seed in front."""
+    frames = []
+    for folder, (backbone, seed) in _runs_of(run_root, runs, step):
+        path = folder / "tables" / f"{table}.csv"
+        if path.is_file():
+            frames.append(pd.read_csv(path).assign(backbone=backbone, seed=int(seed)))
+    if not frames:
+        raise FileNotFoundError(f"{run_root}/{step} holds no tables/{table}.csv; run the notebook of step {step} first")
+    joined = pd.concat(frames, ignore_index=True)
+    return joined[["backbone", "seed", *[name for name in joined if name not in ("backbone", "seed")]]]
+
+
+def compared(run_root: str, table: str) -> pd.DataFrame:
+    """A table of notebook 50: `methods`, or `differences`."""
+    path = project_path(run_root) / "baselines" / "tables" / f"{table}.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run 50_baselines_and_ablations first")
+    return pd.read_csv(path)
+
+
+def over_seeds(table: pd.DataFrame, by: list[str], *, value: str = "value") -> pd.DataFrame:
+    """Mean and standard deviation over seeds of a value, by backbone and `by`; one seed knows no spread."""
+    groups = table.groupby(["backbone", *by], sort=False)[value]
+    return groups.agg(mean="mean", seed_sd="std", seeds="count").reset_index()
+
+
+def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str]) -> list[str]:
+    """What came out, one sentence a backbone, every number from a table; `answers` are those of notebook 50."""
+    sentences = []
+    for backbone, sentence in answers.items():
+        ours = methods.set_index("method").to_dict("index")[f"{OURS} ({backbone})"]
+        spread = f"standard deviation over {ours['seeds']} seeds {ours['seed_sd']:.3f}"
+        mark = differences[(differences["backbone"] == backbone) & (differences["method"] == "spectrum")]
+        against = [f"minus the spectrum {describe(row)}" for row in mark.to_dict("records")]
+        parts = [
+            f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
+            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread if ours['seeds'] > 1 else 'one seed'})",
+            *against,
+            f"whether the three-block idea helps: {sentence}",
+        ]
+        sentences.append("; ".join(parts))
+    return sentences
+
+
+def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """Runs, minutes and devices of every step; variants are one step each."""
+    parts = runs["run"].str.split("/")
+    step = parts.str[0].where(parts.str[0] != "variant", "variant " + parts.str[1])
+    table = runs.groupby(step.rename("step"), sort=False).agg(
+        runs=("run", "size"),
+        minutes=("seconds", lambda seconds: round(seconds.sum() / 60, 1)),
+        device=("device", _unique),
+    )
+    return table.reset_index()
+
+
+def versions(run_root: str, runs: pd.DataFrame) -> dict[str, str]:
+    """Version of every package of the record, several where the runs differ."""
+    root = project_path(run_root)
+    packages = [json.loads((root / run / "environment.json").read_text())["packages"] for run in runs["run"]]
+    return pd.DataFrame(packages).agg(_unique).to_dict()
+
+
+def _unique(values: pd.Series) -> str:
+    return ", ".join(dict.fromkeys(values.astype(str)))
+
+
+def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """Validation AUC of every base model with its interval and the images on each side."""
+    names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
+    rows = []
+    for folder, parts in _runs_of(run_root, runs, "base"):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        rows.append(dict(zip(("backbone", "main class", "seed"), parts)) | {name: metrics[name] for name in names})
+    return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names]).astype({"seed": int})
+
+
+def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """How the models were made, base model settings among them; seeds that share all settings are one column."""
+    columns = {}
+    for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
+        settings = json.loads((folder / "settings.json").read_text())
+        base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
+        base = json.loads((base_folder / "settings.json").read_text())
+        shown = {name: settings[name] for name in _MODEL}
+        shown |= {f"base: {name}": base[name] for name in _BASE}
+        shown |= {f"complete: {name}": settings[name] for name in _COMPLETE}
+        shown |= {f"complete: {name}": _unique(values) for name, values in pd.DataFrame(settings["grid"]).items()}
+        if shown not in columns.values():
+            columns[f"{backbone}, from seed {seed}"] = shown
+    return pd.DataFrame(columns)

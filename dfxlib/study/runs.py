@@ -1,0 +1,160 @@
+"""The run folder: what was run, with what, on what, and what came out."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from dfxlib.models.networks import resolve_device
+from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
+from dfxlib.system.files import BATCH_VARIABLE, project_path, project_root, safe_name, write_atomic, write_text_atomic
+
+_PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "pillow", "papermill", "snakemake"]
+
+
+class Run:
+    """One run's folder. It is filled beside its final place and moves there whole: by `finish`, or in a batch run by
+    `execute`, which first adds the notebook, its pages and their checksums.
+
+    So a folder under its final name is a finished run, and an earlier result stays until a new
+    one is complete. Training states live in `states`, which survives a kill and is continued;
+    they stay until the whole run is finished, so that a trained cell of a grid is not trained again.
+    """
+
+    def __init__(self, folder: Path, *, settings: dict, seed: int, device: str):
+        self.final = folder
+        self.folder = staging_folder(folder)
+        self.states = self.folder / "states"
+        self.settings = settings
+        self.device = resolve_device(device)
+        self._started = time.monotonic()
+        restore_folder(folder)
+        _clear(self.folder, keep=self.states)
+        torch.manual_seed(seed)
+        self.save_json("settings", settings)
+        self.save_json("environment", describe_environment(self.device))
+
+    def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
+        """Write tables/NAME.csv and give the table back, so that a cell can end with it."""
+        path = self.folder / "tables" / f"{name}.csv"
+        write_atomic(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+        return table
+
+    def save_json(self, name: str, content: dict) -> dict:
+        """Write NAME.json and give its content back."""
+        write_text_atomic(self.folder / f"{name}.json", json.dumps(content, indent=1, default=str) + "\n")
+        return content
+
+    def save_figure(self, name: str, figure: Figure) -> Figure:
+        """Write figures/NAME.png and .svg, and give the figure back for display in the notebook.
+
+        There it is the picture that was saved, with a description for readers who do not see it.
+        """
+        for suffix in ("svg", "png"):
+            path = self.folder / "figures" / f"{name}.{suffix}"
+            write_atomic(path, lambda partial: figure.savefig(partial, bbox_inches="tight", dpi=120))
+        plt.close(figure)  # the notebook shows the returned figure; pyplot must not show it again
+        shown = {"image/png": path.read_bytes()}, {"image/png": {"alt": describe_figure(name, figure)}}
+        figure._repr_mimebundle_ = lambda **_: shown
+        return figure
+
+    def finish(self, metrics: dict) -> None:
+        """Write metrics.json with the run's duration, and move the folder to its final name.
+
+        In a batch run `execute` moves the folder that it was told to fill; until then it holds what goes on.
+        """
+        metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
+        self.save_json("metrics", metrics)
+        batch = os.environ.get(BATCH_VARIABLE, "")
+        if self.folder != self.final and Path(batch).resolve() != self.final.resolve():
+            shutil.rmtree(self.states, ignore_errors=True)
+            replace_folder(self.final)
+            self.folder = self.final  # a last cell that is run twice completes this run
+        print(f"finished in {metrics['seconds']:.0f} s")
+
+
+def describe_figure(name: str, figure: Figure) -> str:
+    """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
+    said = [figure.get_suptitle()]
+    for axes in figure.axes:
+        against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
+        said.append(": ".join(filter(None, (axes.get_title(), against))))
+    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
+    words = "; ".join(" ".join(text.split()) for text in dict.fromkeys(said if any(said) else drawn) if text)
+    return f"Figure {name.replace('_', ' ')}" + (f": {words}" if words else "")
+
+
+def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
+    """The folder run_root/parts, its settings and environment written, seeds set, device chosen."""
+    folder = project_path(run_root).joinpath(*(safe_name(part) for part in parts))
+    run = Run(folder, settings=settings, seed=seed, device=device)
+    print(f"results go to {Path(run_root, *parts)}, computed on {run.device}")
+    return run
+
+
+def run_folder(run_root: str, *parts: str) -> Path:
+    """Where another notebook's finished run lies."""
+    return project_path(run_root).joinpath(*(safe_name(part) for part in parts))
+
+
+def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
+    """Parts of a base model's folder; those of a variant stand beside that variant's runs."""
+    return (*(("variant", variant) if variant else ("base",)), backbone, nature, f"seed{seed}")
+
+
+def complete_parts(backbone: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
+    """Parts of the folder of a model that tells the three natures apart: the complete model, or a variant of it."""
+    return (*(("variant", variant) if variant else ("complete",)), backbone, f"seed{seed}")
+
+
+def read_json(path: Path, *, needs: str) -> dict:
+    """A result of an earlier notebook, named by `needs` where it is missing."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; run {needs} first")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def describe_environment(device: torch.device) -> dict:
+    """Versions, device, threads and commit, for the record beside every result."""
+    return {
+        "finished_by": "dfxlib",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "instructions": torch.backends.cpu.get_cpu_capability(),  # vector kernels: sums, so weights, differ by them
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def git_commit() -> str:
+    """Commit of the clone, marked where files differ from it; "unknown" outside a clone."""
+    command = ["git", "-C", str(project_root()), "describe", "--always", "--dirty=+changes", "--abbrev=12"]
+    try:
+        # `--exclude=*` leaves the bare commit: a tag would hide it.
+        found = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return found.stdout.strip() or "unknown"
+
+
+def _clear(folder: Path, *, keep: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in folder.iterdir():
+        if entry == keep:
+            continue
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()

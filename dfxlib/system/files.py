@@ -1,0 +1,172 @@
+"""Files that are either whole or absent, the hashes that vouch for them, and arrays that are computed once."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+#: Set by `dfxlib execute`, to the folder that the run is to fill: a batch log gets one line an epoch instead of
+#: moving bars, and `execute` moves that folder to its place.
+BATCH_VARIABLE = "DFXLIB_BATCH"
+
+
+def project_root(start: Path | None = None) -> Path:  # folder
+    """The clone that holds `notebooks/` and `pyproject.toml`, searched upwards from `start`.
+
+    JupyterLab starts a kernel in `notebooks/`, papermill where it was called; a relative path
+    in a parameters cell must mean the same file in both. Outside a clone it is `start` itself.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    return start
+
+
+def project_path(path: str | Path) -> Path:
+    """`path` as an absolute path; a relative one counts from the project's root."""
+    return project_root() / Path(path).expanduser()
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file, read in blocks."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def code_hash(notebook: Path) -> str:
+    """Hash of a notebook's code: saving it in JupyterLab without a change makes no other notebook."""
+    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    return sha256_bytes(json.dumps(code).encode())
+
+
+def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
+    """Take a lock that goes with the descriptor, and so with the process, whatever ends it: none is left behind."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return descriptor
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keeps the suffix
+    """A file that the block fills beside `path`; it moves to `path` in one step when the block ends well.
+
+    A reader sees the old file or the new one, never a part; a full disk or a killed process
+    leaves `path` as it was. Many writers choose their format by the suffix.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        with open(partial, "rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+    except Exception as error:
+        # torch and safetensors have exceptions of their own for a full disk; torch's does not even say so.
+        if "No space left" not in str(error) and shutil.disk_usage(path.parent).free > 2**20:
+            raise
+        raise OSError(errno.ENOSPC, f"cannot write {path}: {os.strerror(errno.ENOSPC)}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    _fsync_folder(path.parent)
+
+
+def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
+    """Let `write` fill a neighbour of `path`, then move it to `path` in one step, as `atomic` does."""
+    with atomic(path) as partial:
+        write(partial)
+    return Path(path)
+
+
+def write_text_atomic(path: Path, text: str) -> Path:
+    return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def write_vouched(path: Path, write: Callable[[Path], object]) -> str:  # sha256
+    """`write_atomic`, then the checksum beside it; a file without one counts as unfinished."""
+    write_atomic(path, write)
+    digest = sha256_file(path)
+    write_text_atomic(checksum_path(path), f"{digest}  {Path(path).name}\n")
+    return digest
+
+
+def vouched_sha256(path: Path) -> str:  # "" where the file is missing, unfinished or changed
+    """The hash of a file that is as `write_vouched` left it."""
+    path, stated = Path(path), checksum_path(path)
+    if not path.is_file() or not stated.is_file():
+        return ""
+    digest = sha256_file(path)
+    return digest if stated.read_text(errors="replace").split()[:1] == [digest] else ""
+
+
+def checksum_path(path: Path) -> Path:
+    return Path(f"{path}.sha256")
+
+
+def require_space(folder: Path, size: int) -> None:  # bytes
+    """Raise OSError before a file of `size` bytes is begun that the disk cannot hold."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        there, needed = f"{free / 1e9:.1f} GB", f"{size / 1e9:.1f} GB"
+        raise OSError(errno.ENOSPC, f"{folder} has {there} free and {needed} are needed; make room or set another")
+
+
+def require_own(folder: Path, mark: str) -> None:
+    """Refuse to replace a folder that others filled: what we write holds a file called `mark`."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file()):
+        raise ValueError(f"{folder} was not written by this command; give a new folder, or remove it yourself")
+
+
+def safe_name(name: str) -> str:
+    """`name` as one path component: `timm:x/y` becomes `timm.x_y`."""
+    return re.sub(r"[^\w.+-]", "_", name.replace(":", "."))
+
+
+def stored_array(
+    cache_root: Path,
+    kind: str,  # first part of the file's name
+    key: list,  # all that the array depends on, JSON-serialisable
+    fill: Callable[[Path], object],  # writes the .npy file
+) -> np.ndarray:  # memory-mapped, read-only
+    """The array stored under `key`; computed by `fill` where it is missing or damaged.
+
+    A lock makes jobs that start together compute it once. The checksum is written after the
+    array, so that an array without one counts as unfinished.
+    """
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    path = Path(cache_root) / f"{kind}-{digest[:16]}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not vouched_sha256(path):
+            write_vouched(path, fill)
+    return np.load(path, mmap_mode="r")
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

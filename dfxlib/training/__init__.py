@@ -1,0 +1,1 @@
+"""The loop, its states, features computed once, augmentation."""
