@@ -1,5 +1,6 @@
 # The order of the notebooks as a graph. A study file (studies/NAME.yaml) says what is run:
 #     snakemake --configfile studies/demo.yaml --cores 2
+# studies/demo.yaml holds every setting; a study file names what it changes.
 import json
 import os
 import re
@@ -7,69 +8,90 @@ import shlex
 import sys
 from pathlib import Path
 
-from dfxlib.study import settings as study_file
-from dfxlib.system.files import code_hash, hold
+import yaml
+
 from dfxlib.names import CLASSES
+from dfxlib.study import settings
+from dfxlib.system.files import code_hash, hold
 
 try:
-    STUDY = study_file.check_study(config)
+    DEMO = yaml.safe_load(Path("studies/demo.yaml").read_text(encoding="utf-8"))
+    STUDY = settings.check_study(settings.complete_study(config, DEMO))
 except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
     sys.exit(f"study: {error}")
 
-PY = shlex.quote(sys.executable)
 RUN = f"runs/{STUDY['study']}"
-BACKBONES = list(study_file.backbone_folders(STUDY))
+BACKBONES = list(settings.backbone_folders(STUDY))
 # A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
 ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
 # Of hours on a GPU, and in a job of SLURM, which has a log of its own, a line an epoch; else a line a notebook.
 PROGRESS = "--progress" if STUDY["gpus_per_job"] or "SLURM_JOB_ID" in os.environ else ""
-EXECUTE = f"{ENV} {PY} -m dfxlib execute {PROGRESS}"
+EXECUTE = f"{ENV} {shlex.quote(sys.executable)} -m dfxlib execute {PROGRESS}"
+
+# Models stand below base/ or complete/, those of a variant below variant/NAME: the wildcard `kind`. A variant is a
+# backbone that learns the three natures at once, or a complete model made otherwise.
+VARIANTS = {f"variant/{name}": settings.is_three_way(STUDY, name) for name in STUDY["variants"]}
+THREE_WAY = [kind for kind, three_way in VARIANTS.items() if three_way]
+OTHERS = [kind for kind, three_way in VARIANTS.items() if not three_way]
+
+
+def every(*kinds):
+    """Marks of the finished runs of these kinds, of every backbone and seed."""
+    return expand(f"{RUN}/{{kind}}/{{backbone}}/seed{{seed}}/.stamp", kind=kinds, backbone=BACKBONES, seed=STUDY["seeds"])
+
+
+def base_models(wildcards):
+    """The base models that a complete model reads: its variant's own, or the study's."""
+    own = settings.base_variant(STUDY, named(wildcards)["variant"])
+    folder = f"{RUN}/variant/{own}" if own else f"{RUN}/base"
+    return expand(f"{folder}/{wildcards.backbone}/{{nature}}/seed{wildcards.seed}/.stamp", nature=CLASSES)
 
 
 def science(step):
     """The parameters of a notebook as text: the only thing besides code that makes it run again."""
-    return lambda wildcards: json.dumps(study_file.science(STUDY, step, **dict(wildcards)))
+    return lambda wildcards: json.dumps(settings.science(STUDY, step, **named(wildcards)))
+
+
+def named(wildcards):
+    """What the folder of a run names: backbone, nature, seed and, below variant/, a variant."""
+    found = dict(wildcards)
+    _, _, variant = found.pop("kind", "").partition("variant/")
+    return found | {"variant": variant}
 
 
 def place(step):
     """Where a run happens: in the command but not in `params`, so that a change of device reruns nothing."""
-    return shlex.quote(json.dumps(study_file.place(STUDY, step)))
-
-
-PLACE = {step: place(step) for step in ("manifest", "base", "complete", "robustness", "generalization", "detection")}
+    return f"-y {shlex.quote(json.dumps(settings.place(STUDY, step)))}"
 
 
 def data_of_the_study(wildcards):
-    """The manifest's hash: work is repeated when the data are others, not when they were only read again.
-
-    Every step that reads the manifest names it, or Snakemake would repeat what comes after a step
-    that turned out to be current.
-    """
-    checkpoints.manifest.get()
+    """The manifest's hash: work is repeated when the data are others, not when they were only read again."""
+    checkpoints.manifest.get()  # named by every step, or what follows a step that was current would be repeated
     return f"{RUN}/manifest/manifest.csv.sha256"
 
 
-def base_models(wildcards):
-    """The base models that a variant of the complete model reads: its own, or the study's."""
-    own = study_file.base_variant(STUDY, wildcards.variant)
-    root = f"{RUN}/variant/{own}" if own else f"{RUN}/base"
-    return expand(f"{root}/{wildcards.backbone}/{{nature}}/seed{wildcards.seed}/.stamp", nature=CLASSES)
-
-
-# A variant is a backbone that learns the three natures at once, or a complete model made otherwise.
-THREE_WAY = [name for name in STUDY["variants"] if study_file.is_three_way(STUDY, name)]
-COMPLETE = [name for name in STUDY["variants"] if name not in THREE_WAY]
+GPU = STUDY["gpus_per_job"]
+OF_A_MODEL = "{kind}/{backbone}/seed{seed}"
+COMPLETE = f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp"
+TESTS = every("robustness", "generalization", "detection")
+STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of models
+    "base": ("10_train_base_model", "{kind}/{backbone}/{nature}/seed{seed}", [], GPU, ["base", *OTHERS]),
+    "three_way": ("15_train_three_way_baseline", OF_A_MODEL, [], GPU, THREE_WAY),
+    "complete": ("20_train_complete_model", OF_A_MODEL, base_models, GPU, ["complete", *OTHERS]),
+    "robustness": ("30_jpeg_robustness", "robustness/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "generalization": ("40_generalization", "generalization/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "detection": ("60_detect_images", "detection/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "baselines": ("50_baselines_and_ablations", "baselines", every("complete", *VARIANTS), 0, []),
+    "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *TESTS], 0, []),
+}
+HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}
+HOW |= {"baselines": f"-p run_root {RUN}", "report": f"--page index.html -p run_root {RUN}"}
 
 
 wildcard_constraints:
-    variant=r"\w[\w.+-]*",
     backbone="|".join(map(re.escape, BACKBONES)),
     nature="|".join(CLASSES),
     seed=r"\d+",
-
-
-localrules:
-    all,
 
 
 onstart:
@@ -84,7 +106,6 @@ onstart:
 rule all:
     input:
         f"{RUN}/report/.stamp",
-    default_target: True
 
 
 checkpoint manifest:
@@ -94,196 +115,36 @@ checkpoint manifest:
         f"{RUN}/manifest/.stamp",
     params:
         science=science("manifest"),
-        # Another data root means other data, so it counts as science in this one rule.
+        # Another data root means other data, so it counts as science in this one step.
         data=STUDY["data_root"],
         code=code_hash("notebooks/00_prepare_dataset.ipynb"),
     threads: STUDY["threads"]
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/manifest/notebook.ipynb -y {PLACE[manifest]} -y {params.science:q} && touch {output}"
-
-
-rule base:
-    input:
-        nb=ancient("notebooks/10_train_base_model.ipynb"),
-        manifest=data_of_the_study,
-    output:
-        f"{RUN}/base/{{backbone}}/{{nature}}/seed{{seed}}/.stamp",
-    params:
-        science=science("base"),
-        code=code_hash("notebooks/10_train_base_model.ipynb"),
-    threads: STUDY["threads"]
     resources:
-        gpu=STUDY["gpus_per_job"],
+        how=place("manifest"),
     shell:
-        "{EXECUTE} {input.nb} {RUN}/base/{wildcards.backbone}/{wildcards.nature}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
+        "{EXECUTE} {input.nb} {RUN}/manifest/notebook.ipynb {resources.how} -y {params.science:q} && touch {output}"
 
 
-rule complete:
-    input:
-        nb=ancient("notebooks/20_train_complete_model.ipynb"),
-        manifest=data_of_the_study,
-        base=expand(f"{RUN}/base/{{{{backbone}}}}/{{nature}}/seed{{{{seed}}}}/.stamp", nature=CLASSES),
-    output:
-        f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
-    params:
-        science=science("complete"),
-        code=code_hash("notebooks/20_train_complete_model.ipynb"),
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/complete/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q} && touch {output}"
+for STEP, (NOTEBOOK, FOLDER, NEEDS, GPUS, KINDS) in STEPS.items():
 
-
-rule variant_base:
-    input:
-        nb=ancient("notebooks/10_train_base_model.ipynb"),
-        manifest=data_of_the_study,
-    output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}/.stamp",
-    params:
-        science=science("base"),
-        code=code_hash("notebooks/10_train_base_model.ipynb"),
-        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/{{nature}}/seed{{seed}}",
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
-
-
-rule variant_three_way:
-    input:
-        nb=ancient("notebooks/10_train_base_model.ipynb"),
-        manifest=data_of_the_study,
-    output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.stamp",
-    wildcard_constraints:
-        variant="|".join(map(re.escape, THREE_WAY)) or "-",
-    params:
-        science=science("base"),
-        code=code_hash("notebooks/10_train_base_model.ipynb"),
-        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}",
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[base]} -y {params.science:q} && touch {output}"
-
-
-rule variant_complete:
-    input:
-        nb=ancient("notebooks/20_train_complete_model.ipynb"),
-        manifest=data_of_the_study,
-        base=base_models,
-    output:
-        f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}/.stamp",
-    wildcard_constraints:
-        variant="|".join(map(re.escape, COMPLETE)) or "-",
-    params:
-        science=science("complete"),
-        code=code_hash("notebooks/20_train_complete_model.ipynb"),
-        folder=f"{RUN}/variant/{{variant}}/{{backbone}}/seed{{seed}}",
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb --gpus {resources.gpu} -y {PLACE[complete]} -y {params.science:q} && touch {output}"
-
-
-rule robustness:
-    input:
-        nb=ancient("notebooks/30_jpeg_robustness.ipynb"),
-        manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
-    output:
-        f"{RUN}/robustness/{{backbone}}/seed{{seed}}/.stamp",
-    params:
-        science=science("robustness"),
-        code=code_hash("notebooks/30_jpeg_robustness.ipynb"),
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/robustness/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[robustness]} -y {params.science:q} && touch {output}"
-
-
-rule generalization:
-    input:
-        nb=ancient("notebooks/40_generalization.ipynb"),
-        manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
-    output:
-        f"{RUN}/generalization/{{backbone}}/seed{{seed}}/.stamp",
-    params:
-        science=science("generalization"),
-        code=code_hash("notebooks/40_generalization.ipynb"),
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/generalization/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[generalization]} -y {params.science:q} && touch {output}"
-
-
-rule detection:
-    input:
-        nb=ancient("notebooks/60_detect_images.ipynb"),
-        manifest=data_of_the_study,
-        complete=f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp",
-    output:
-        f"{RUN}/detection/{{backbone}}/seed{{seed}}/.stamp",
-    params:
-        science=science("detection"),
-        code=code_hash("notebooks/60_detect_images.ipynb"),
-    threads: STUDY["threads"]
-    resources:
-        gpu=STUDY["gpus_per_job"],
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/detection/{wildcards.backbone}/seed{wildcards.seed}/notebook.ipynb "
-        "--gpus {resources.gpu} -y {PLACE[detection]} -y {params.science:q} && touch {output}"
-
-
-rule baselines:
-    input:
-        nb=ancient("notebooks/50_baselines_and_ablations.ipynb"),
-        manifest=data_of_the_study,
-        runs=expand(
-            f"{RUN}/{{model}}/{{backbone}}/seed{{seed}}/.stamp",
-            model=["complete", *(f"variant/{variant}" for variant in STUDY["variants"])],
-            backbone=BACKBONES,
-            seed=STUDY["seeds"],
-        ),
-    output:
-        f"{RUN}/baselines/.stamp",
-    params:
-        science=science("baselines"),
-        code=code_hash("notebooks/50_baselines_and_ablations.ipynb"),
-    threads: STUDY["threads"]
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/baselines/notebook.ipynb -p run_root {RUN} -y {params.science:q} && touch {output}"
-
-
-rule report:
-    input:
-        nb=ancient("notebooks/90_report.ipynb"),
-        manifest=data_of_the_study,
-        baselines=f"{RUN}/baselines/.stamp",
-        runs=expand(
-            f"{RUN}/{{step}}/{{backbone}}/seed{{seed}}/.stamp",
-            step=["robustness", "generalization", "detection"],
-            backbone=BACKBONES,
-            seed=STUDY["seeds"],
-        ),
-    output:
-        f"{RUN}/report/.stamp",
-    params:
-        science=science("report"),
-        code=code_hash("notebooks/90_report.ipynb"),
-    threads: STUDY["threads"]
-    shell:
-        "{EXECUTE} {input.nb} {RUN}/report/notebook.ipynb --page index.html "
-        "-p run_root {RUN} -y {params.science:q} && touch {output}"
+    rule:
+        name:
+            STEP
+        input:
+            nb=ancient(f"notebooks/{NOTEBOOK}.ipynb"),
+            manifest=data_of_the_study,
+            runs=NEEDS,
+        output:
+            f"{RUN}/{FOLDER}/.stamp",
+        wildcard_constraints:
+            kind="|".join(map(re.escape, KINDS)) or "-",
+        params:
+            science=science(STEP),
+            code=code_hash(f"notebooks/{NOTEBOOK}.ipynb"),
+            folder=f"{RUN}/{FOLDER}",
+        threads: STUDY["threads"]
+        resources:
+            gpu=GPUS,
+            how=HOW[STEP],
+        shell:
+            "{EXECUTE} {input.nb} {params.folder}/notebook.ipynb {resources.how} -y {params.science:q} && touch {output}"

@@ -41,9 +41,17 @@ AUGMENTATIONS: tuple[str, ...] = ("none", "jpeg_blur", "dihedral")
 TRAINED_ON: tuple[str, ...] = ("complete", "base+complete")
 
 #: Smallest values of a training's settings; those with a whole one are whole numbers.
-TRAINING = {"epochs": 1, "batch_size": 2, "step_size": 1, "patience": 1, "copies": 1, "weight_decay": 0.0}
+TRAINING = {
+    "epochs": 1,
+    "batch_size": 2,
+    "step_size": 1,
+    "patience": 0,
+    "copies": 1,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+}
 
-TRAINING |= dict.fromkeys(("learning_rate", "gamma", "clip_norm"), math.ulp(0.0))  # above 0
+TRAINING |= dict.fromkeys(("learning_rate", "gamma"), math.ulp(0.0))  # above 0
 
 
 def require_training(where: str, **settings: float | None) -> None:

@@ -160,7 +160,7 @@ def test_training_and_study_never_share_random_numbers() -> None:
     }
     assert len(drawn) == 2 * 3 * 50
     package = Path(scenes.__file__).parent
-    assert '"study"' not in (package / "train_generators.py").read_text()
+    assert '"study"' not in (package.parent / "tools" / "train_demo_generators.py").read_text()
     assert '"training"' not in (package / "render.py").read_text()
 
 

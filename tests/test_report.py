@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dfxlib.__main__ import main
 from dfxlib.study import report as r
 from dfxlib.study.run_folder import vouch
 from tools import publish
@@ -215,7 +214,7 @@ def test_publishing_copies_figures_of_one_seed_and_no_variant_and_all_tables(stu
 
 
 def test_publishing_without_figures_shows_no_picture_of_the_data(study: Path, tmp_path: Path) -> None:
-    assert main(["publish", str(study), str(tmp_path / "s"), "--no-figures"]) == 0
+    assert publish.main([str(study), str(tmp_path / "s"), "--no-figures"]) == 0
     kept = [path for path in (tmp_path / "s").rglob("*") if path.is_file()]
     assert tmp_path / "s" / "complete" / "resnet18" / "seed0" / "tables" / "methods.csv" in kept
     assert not [path for path in kept if path.suffix == ".png"]
@@ -247,7 +246,7 @@ def test_publishing_refuses_a_run_that_was_changed(study: Path, tmp_path: Path) 
 
 
 def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["publish", str(tmp_path), str(tmp_path / "results")]) == 2
+    assert publish.main([str(tmp_path), str(tmp_path / "results")]) == 2
     assert "holds no finished report of a batch run; run make study first" in capsys.readouterr().err
 
 

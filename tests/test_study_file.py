@@ -1,4 +1,4 @@
-"""Study files: every mistake one clear sentence, and each step the parameters of its notebook."""
+"""Study files: completed from the demonstration's, every mistake one clear sentence, each step its parameters."""
 
 import subprocess
 import sys
@@ -9,18 +9,29 @@ import yaml
 
 from dfxlib.models.zoo import find_backbone, hub_checkpoints
 from dfxlib.study.settings import (
-    KEYS,
+    STATED,
     as_list,
     backbone_folders,
     base_variant,
     check_study,
+    complete_study,
     is_three_way,
     place,
     science,
 )
 
 STUDIES = Path(__file__).parents[1] / "studies"
-STEPS = ("manifest", "base", "complete", "robustness", "generalization", "detection", "baselines", "report")
+STEPS = (
+    "manifest",
+    "base",
+    "three_way",
+    "complete",
+    "robustness",
+    "generalization",
+    "detection",
+    "baselines",
+    "report",
+)
 
 
 @pytest.fixture()
@@ -29,13 +40,48 @@ def demo() -> dict:
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_studies_of_the_repository_are_whole(
+    path: Path, demo: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    study = yaml.safe_load(path.read_text())
+    study = complete_study(yaml.safe_load(path.read_text()), demo)
     hub_checkpoints().mkdir(parents=True)
     for backbone in study["backbones"]:
         (hub_checkpoints() / find_backbone(backbone).file).touch()
-    assert set(check_study(study | {"data_root": str(tmp_path)})) == set(KEYS)
+    assert list(check_study(study | {"data_root": str(tmp_path)})) == list(demo)
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_study_file_names_only_what_differs_from_the_demonstration(path: Path, demo: dict) -> None:
+    own = yaml.safe_load(path.read_text())
+    repeated = {key for key in own if own[key] == demo[key]} - set(STATED)
+    for section in {"base", "complete"} & set(own):
+        repeated |= {f"{section}: {key}" for key in own[section] if own[section][key] == demo[section][key]}
+    assert path.stem == "demo" or not repeated
+
+
+def test_the_study_at_the_papers_scale_has_the_papers_settings(demo: dict) -> None:
+    """Also where it takes them from the demonstration, whose own may change."""
+    paper = complete_study(yaml.safe_load((STUDIES / "deepfeaturex.yaml").read_text()), demo)
+    assert len(paper["backbones"]) == 14
+    expected = {"weights": "imagenet", "image_size": 256, "resize_mode": "resize", "front_end": "rgb"}
+    expected |= {"stem": "imagenet", "main_share": 0.9}
+    assert {key: paper[key] for key in expected} == expected
+    loop = {"augment": "none", "patience": 0, "clip_norm": 0.0}
+    steps = {"batch_size": 32, "learning_rate": 1e-4, "weight_decay": 1e-3, "step_size": 10, "gamma": 1.0}
+    assert paper["base"] == {"epochs": 50} | steps | loop
+    grid = {"batch_sizes": [16, 32], "learning_rates": [1e-3, 1e-4], "weight_decays": [1e-3, 1e-4]}
+    grid |= {"gammas": [0.9, 0.6, 0.3], "step_sizes": [10, 15]}
+    head = {"head": "conv", "without": "", "copies": 4}
+    assert paper["complete"] == {"epochs": 30} | grid | head | loop
+
+
+def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(demo: dict) -> None:
+    stated = {key: demo[key] for key in STATED}
+    full = demo | {"variants": {"a": {"stem": "full"}}, "columns": {"path": "file"}}
+    study = complete_study(stated | {"base": {"epochs": 3}, "variants": {}}, full)
+    assert study["base"] == demo["base"] | {"epochs": 3} and study["complete"] == demo["complete"]
+    assert study["variants"] == {} and study["columns"] == {"path": "file"}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +99,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
         ({"conditions": ["raw", "blur"]}, "condition 'blur' is unknown; expected one of raw, "),
         ({"conditions": ["jpeg444_q90"]}, "conditions lack 'raw', .*; add it"),
-        ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, backbones, "),
+        ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, data_root, "),
         ({"seeds": ["a"]}, "study key seeds holds 'a'; expected whole numbers"),
         ({"seeds": []}, "study key seeds is empty; expected at least one value"),
         ({"backbones": None}, "study key backbones is empty"),
@@ -64,14 +110,17 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
         ({"strict": "yes"}, "study key strict is 'yes'; expected true or false"),
         ({"use_declared": 1}, "study key use_declared is 1; expected true or false"),
         ({"columns": "a"}, "study key columns is 'a'; expected names as manifest column: header"),
-        ({"base": 10}, "study key base is 10; expected exactly the names epochs, batch_size"),
+        ({"base": 10}, "study key base is 10; expected names with values, among epochs, batch_size"),
         ({"deterministic": 1}, "study key deterministic is 1; expected true or false"),
         ({"variants": ["linear"]}, r"study key variants is \['linear'\]; expected names, each with what it changes"),
         ({"variants": {"a/b": {"stem": "full"}}}, "variant 'a/b' names a folder; expected letters"),
         ({"variants": {"a": {"seeds": [1]}}}, r"variant a is {'seeds': \[1\]}; expected changes of task, train_on, "),
         ({"variants": {"a": {}}}, "variant a is {}; expected changes of task, "),
-        ({"variants": {"a": {"complete": 3}}}, "variant a has complete 3; expected names with values"),
-        ({"variants": {"a": {"base": {"epoch": 3}}}}, "study key base is .*; expected exactly the names epochs"),
+        ({"variants": {"a": {"complete": 3}}}, "variant a: complete is 3; expected names with values, among epochs, "),
+        (
+            {"variants": {"a": {"base": {"epoch": 3}}}},
+            "variant a: base has 'epoch', which is unknown; expected among epochs, ",
+        ),
         ({"variants": {"a": {"stem": "wide"}}}, "stem 'wide' is unknown; expected one of imagenet, full"),
         ({"variants": {"a": {"task": "two"}}}, "task 'two' is unknown; expected one of base, threeway"),
         (
@@ -108,7 +157,7 @@ def test_the_studies_of_the_repository_are_whole(path: Path, tmp_path: Path, mon
 )
 def test_a_mistake_is_one_sentence_that_names_it(demo: dict, change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
-        check_study(demo | change)
+        check_study(complete_study(demo | change, demo))
     assert "\n" not in str(caught.value)
 
 
@@ -122,8 +171,8 @@ def test_a_mistake_is_one_sentence_that_names_it(demo: dict, change: dict, messa
         ("base", {"weight_decay": -1.0}, r"study key base: weight_decay is -1\.0; expected a number from 0"),
         ("base", {"step_size": 0}, "study key base: step_size is 0; expected a whole number of at least 1"),
         ("base", {"gamma": -0.1}, r"study key base: gamma is -0\.1; expected a number above 0"),
-        ("base", {"clip_norm": -1}, "study key base: clip_norm is -1; expected a number above 0"),
-        ("complete", {"patience": -1}, "study key complete: patience is -1; expected a whole number of at least 1"),
+        ("base", {"clip_norm": -1}, "study key base: clip_norm is -1; expected a number from 0"),
+        ("complete", {"patience": -1}, "study key complete: patience is -1; expected a whole number of at least 0"),
         ("complete", {"gammas": [0.5, 0]}, "study key complete: gamma is 0; expected a number above 0"),
         ("complete", {"step_sizes": []}, r"study key complete: step_sizes is \[\]; expected a list of at least one"),
         ("complete", {"batch_sizes": 32}, "study key complete: batch_sizes is 32; expected a list of at least one"),
@@ -187,15 +236,16 @@ def test_a_network_of_timm_lies_in_a_folder_of_its_own(demo: dict) -> None:
     assert parameters["backbone"] == "timm:test_vit.r160_in1k"
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_a_missing_key_is_named_beside_an_example(demo: dict, key: str) -> None:
-    with pytest.raises(ValueError, match=f"the study file lacks {key}; compare it with studies/demo.yaml"):
-        check_study({name: value for name, value in demo.items() if name != key})
+@pytest.mark.parametrize("key", STATED)
+def test_what_fits_the_demonstration_alone_must_be_stated(demo: dict, key: str) -> None:
+    message = f"the study file lacks {key}; those of studies/demo.yaml fit the demonstration alone, state your own"
+    with pytest.raises(ValueError, match=message):
+        complete_study({name: demo[name] for name in STATED if name != key}, demo)
 
 
-def test_no_study_at_all_says_how_to_call() -> None:
+def test_no_study_at_all_says_how_to_call(demo: dict) -> None:
     with pytest.raises(ValueError, match=r"no study given; call snakemake with --configfile studies/NAME.yaml"):
-        check_study({})
+        complete_study({}, demo)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +274,8 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     [
         ({"split_seed": 1}, {"manifest"}),
         ({"use_declared": True}, {"manifest"}),
-        ({"image_size": 128}, {"base"}),
+        ({"image_size": 128}, {"base", "three_way"}),
+        ({"main_share": 0.9}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
         ({"seeds": [0, 1]}, {"baselines", "report"}),
         ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization", "baselines"}),
@@ -257,18 +308,21 @@ def varied(demo: dict) -> dict:
 
 
 def test_a_variant_changes_what_it_names_and_nothing_else(varied: dict) -> None:
-    for step in ("base", "complete"):
+    expected = {
+        "base": {"balanced": {"main_share": 0.25}, "blur": {"augment": "jpeg_blur"}},
+        "three_way": {"threeway": {"train_on": "base+complete"}, "second": {"seed_offset": 1000}},
+        "complete": {
+            "linear": {"head": "linear"},
+            "balanced": {"base_variant": "balanced"},
+            "blur": {"augment": "jpeg_blur", "base_variant": "blur"},
+            "without_gan": {"without": "gan_generated"},
+        },
+    }
+    for step, changes in expected.items():
         own = science(varied, step, backbone="resnet18", seed=0)
-        for variant, expected in {
-            "threeway": {"task": "threeway", "train_on": "base+complete"} if step == "base" else {},
-            "linear": {"head": "linear"} if step == "complete" else {},
-            "balanced": {"main_share": 0.25} if step == "base" else {"base_variant": "balanced"},
-            "blur": {"augment": "jpeg_blur"} | ({"base_variant": "blur"} if step == "complete" else {}),
-            "without_gan": {"without": "gan_generated"} if step == "complete" else {},
-            "second": {"task": "threeway", "seed_offset": 1000} if step == "base" else {"base_variant": "second"},
-        }.items():
-            changed = science(varied, step, backbone="resnet18", seed=0, variant=variant)
-            assert changed == own | expected | {"variant": variant}
+        for variant, changed in changes.items():
+            parameters = science(varied, step, backbone="resnet18", seed=0, variant=variant)
+            assert parameters == own | changed | {"variant": variant}
 
 
 def test_a_variant_has_base_models_of_its_own_only_where_it_changes_how_they_are_made(varied: dict) -> None:

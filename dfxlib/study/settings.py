@@ -1,4 +1,4 @@
-"""A study file: checked in an instant, and turned into the parameters of each notebook.
+"""A study file: completed from the demonstration's, checked in an instant, and turned into parameters of notebooks.
 
 Everything here is plain data; no notebook reads a study file behind its reader's back.
 """
@@ -22,47 +22,79 @@ from dfxlib.names import (
 )
 from dfxlib.system.files import project_path, safe_name
 
-#: Keys of a study file, and the notebooks whose parameters they become.
+#: What belongs to the demonstration's data and start, so that every other study must state its own.
+STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
+
+_SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-
 _DATA += ("pixel_limit", "strict", "audit_images")
-
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
-
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
-_LOOP = ("patience", "clip_norm")
+#: What a variant may change. The first three are no keys of a study: a study's own models are what they say here.
+_OWN = {"task": "base", "train_on": "complete", "seed_offset": 0}
+_VARIED = (*_OWN, *_MODEL, "main_share", *_SECTIONS)
 
-BASE_KEYS = ("epochs", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", "augment", *_LOOP)
-
-_GRID = ("batch_sizes", "learning_rates", "weight_decays", "gammas", "step_sizes")
-
-COMPLETE_KEYS = ("epochs", *_GRID, "head", "without", "augment", "copies", *_LOOP)
-
-_STUDY = ("study", "backbones", "seeds", "threads", "gpus_per_job", "main_share", "base", "complete", "deterministic")
-
-_VARIANTS = ("task", "train_on", "seed_offset")  # what only a variant may set
-
-KEYS = (*_STUDY, "variants", "ensembles", *_PLACE, *_DATA, *_MODEL, "conditions", "resamples")
+#: Keys whose value is one of a few names, at the top or in a section.
+_NAMED = {
+    "task": TASKS,
+    "train_on": TRAINED_ON,
+    "resize_mode": RESIZE_MODES,
+    "front_end": FRONT_ENDS,
+    "augment": AUGMENTATIONS,
+    "head": HEADS,
+}
 
 
-def check_study(config: dict) -> dict:
-    """The study with lists as lists; one sentence for the first mistake.
+def complete_study(
+    given: dict,  # the study file, and what the command line adds
+    demo: dict,  # studies/demo.yaml, which holds every key
+) -> dict:
+    """The study with every key that it leaves to the demonstration's file.
+
+    The sections `base` and `complete` are completed key by key; any other value, also one that holds names,
+    is the study's own or the demonstration's as a whole. Raises ValueError for a key that the demonstration lacks, and
+    where the study does not state what is true of the demonstration's data alone.
+    """
+    if not given:
+        raise ValueError("no study given; call snakemake with --configfile studies/NAME.yaml")
+    unknown = [key for key in given if key not in demo]
+    if unknown:
+        raise ValueError(f"study key {unknown[0]!r} is unknown; expected among {', '.join(demo)}")
+    missing = [key for key in STATED if key not in given]
+    if missing:
+        raise ValueError(
+            f"the study file lacks {', '.join(missing)}; "
+            "those of studies/demo.yaml fit the demonstration alone, state your own"
+        )
+    sections = {name: _merge(f"study key {name}", demo[name], given.get(name, {})) for name in _SECTIONS}
+    return demo | given | sections
+
+
+def _merge(where: str, values: dict, changes: object) -> dict:
+    """A section with what is changed in it."""
+    if not isinstance(changes, dict):
+        raise ValueError(f"{where} is {changes!r}; expected names with values, among {', '.join(values)}")
+    unknown = [name for name in changes if name not in values]
+    if unknown:
+        raise ValueError(f"{where} has {unknown[0]!r}, which is unknown; expected among {', '.join(values)}")
+    return values | changes
+
+
+def check_study(study: dict) -> dict:
+    """A whole study with lists as lists; one sentence for the first mistake.
 
     Raises ValueError, FileNotFoundError for pretrained weights that are not at hand, and
     ModuleNotFoundError for a network of timm without timm.
     """
-    missing = [key for key in KEYS if key not in config]
-    if missing == list(KEYS):
-        raise ValueError("no study given; call snakemake with --configfile studies/NAME.yaml")
-    if missing:
-        raise ValueError(f"the study file lacks {', '.join(missing)}; compare it with studies/demo.yaml")
-    unknown = [key for key in config if key not in KEYS]
-    if unknown:
-        raise ValueError(f"study key {unknown[0]!r} is unknown; expected among {', '.join(KEYS)}")
-    study = config | {key: as_list(config[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    study = study | {key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
     _check_kinds(study)
+    _check_lists(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
+    _check_variants(study)
+    for variant in ("", *study["variants"]):
+        _check_training(vary(study, variant))
+    _check_ensembles(study)
     _check_models(study)
     require_layout(study["layout"])
     require_conditions(study["conditions"])
@@ -72,88 +104,66 @@ def check_study(config: dict) -> dict:
     return study
 
 
-def _check_models(study: dict) -> None:
-    """Every backbone as the study and its variants take it; pretrained weights that are missing come all at once."""
-    absent = {}
-    for backbone in study["backbones"]:
-        for variant in ("", *study["variants"]):
-            try:
-                _check_model(vary(study, variant), str(backbone))
-            except FileNotFoundError as error:
-                absent[backbone] = str(error)
-    if absent:
-        first, *others = absent
-        more = ", ".join(weights_address(find_backbone(backbone)) for backbone in others)
-        raise FileNotFoundError(absent[first] + (f"; as missing are {more}" if more else ""))
-
-
-def _check_model(study: dict, backbone: str) -> None:
-    check_backbone(backbone, weights=study["weights"], stem=study["stem"], image_size=study["image_size"])
-    require_name(study["resize_mode"], RESIZE_MODES, what="resize_mode")
-    require_name(study["front_end"], FRONT_ENDS, what="front_end")
-    require_name(study["task"], TASKS, what="task")
-    require_name(study["train_on"], TRAINED_ON, what="train_on")
-    require_name(study["complete"]["head"], HEADS, what="head")
-    if study["complete"]["without"]:
-        require_name(study["complete"]["without"], CLASSES, what="without")
-    for part in ("base", "complete"):
-        require_name(study[part]["augment"], AUGMENTATIONS, what="augment")
-
-
 def _check_kinds(study: dict) -> None:
-    if not re.fullmatch(r"\w[\w.+-]*", str(study["study"])):
+    if not _names_a_folder(study["study"]):
         raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
     at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0}
     at_least |= dict.fromkeys(("image_size", "audit_images", "resamples", "threads", "workers", "pixel_limit"), 1)
     for key, least in at_least.items():
         if type(study[key]) is not int or study[key] < least:
             raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
-    for key, kind in {"use_declared": bool, "strict": bool, "columns": dict, "deterministic": bool}.items():
-        if type(study[key]) is not kind:
-            expected = "names as manifest column: header" if kind is dict else "true or false"
-            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
     if study["gpus_per_job"] > 1:
         raise ValueError(f"study key gpus_per_job is {study['gpus_per_job']}; expected 0 or 1, no notebook uses more")
-    if not isinstance(study["variants"], dict):
-        raise ValueError(f"study key variants is {study['variants']!r}; expected names, each with what it changes")
-    for variant, changes in study["variants"].items():
-        _check_changes(variant, changes)
-    for variant in ("", *study["variants"]):
-        _check_training(vary(study, variant))
-    _check_ensembles(study)
-    for key in ("backbones", "seeds", "conditions"):
-        if not study[key]:
-            raise ValueError(f"study key {key} is empty; expected at least one value")
-        if len(set(map(str, study[key]))) < len(study[key]):
-            raise ValueError(f"study key {key} holds a value twice: {study[key]}")
+    for key in ("use_declared", "strict", "deterministic"):
+        if type(study[key]) is not bool:
+            raise ValueError(f"study key {key} is {study[key]!r}; expected true or false")
+    mappings = {
+        "columns": "names as manifest column: header",
+        "variants": "names, each with what it changes",
+        "ensembles": "names, each with its variants",
+    }
+    for key, expected in mappings.items():
+        if not isinstance(study[key], dict):
+            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
     if not isinstance(study["weights"], str):
         raise ValueError(f"study key weights is {study['weights']!r}; expected imagenet, none, a file or a folder")
     # By name only: the machine that plans a study need not have the GPU that runs it.
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(study["device"])):
         raise ValueError(f"study key device is {study['device']!r}; expected auto, cpu, cuda or cuda:NUMBER")
+
+
+def _check_lists(study: dict) -> None:
+    for key in ("backbones", "seeds", "conditions"):
+        if not study[key]:
+            raise ValueError(f"study key {key} is empty; expected at least one value")
+        if len(set(map(str, study[key]))) < len(study[key]):
+            raise ValueError(f"study key {key} holds a value twice: {study[key]}")
     for seed in study["seeds"]:
         if not str(seed).isdigit():
             raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
 
 
-def _check_changes(variant: str, changes: object) -> None:
-    if not re.fullmatch(r"\w[\w.+-]*", str(variant)):
-        raise ValueError(f"variant {variant!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
-    allowed = (*_VARIANTS, *_MODEL, "main_share", "base", "complete")
-    if not isinstance(changes, dict) or not changes or not set(changes) <= set(allowed):
-        raise ValueError(f"variant {variant} is {changes!r}; expected changes of {', '.join(allowed)}")
-    for key in {"base", "complete"} & set(changes):
-        if not isinstance(changes[key], dict):
-            raise ValueError(f"variant {variant} has {key} {changes[key]!r}; expected names with values")
-    task = changes.get("task", "base")
-    for key in sorted(set(changes) & ({"main_share", "complete"} if task == "threeway" else {"train_on"})):
-        raise ValueError(f"variant {variant} sets {key}, which task {task} never reads; take it out or set another")
+def _check_variants(study: dict) -> None:
+    """A variant names what it changes, and nothing that its task never reads."""
+    for variant, changes in study["variants"].items():
+        if not _names_a_folder(variant):
+            raise ValueError(f"variant {variant!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
+        if not isinstance(changes, dict) or not changes or not set(changes) <= set(_VARIED):
+            raise ValueError(f"variant {variant} is {changes!r}; expected changes of {', '.join(_VARIED)}")
+        for name in _SECTIONS:
+            _merge(f"variant {variant}: {name}", study[name], changes.get(name, {}))
+        task = changes.get("task", _OWN["task"])
+        unread = {"main_share", "complete"} if task == "threeway" else {"train_on"}
+        for key in sorted(unread & set(changes)):
+            raise ValueError(f"variant {variant} sets {key}, which task {task} never reads; take it out or set another")
+
+
+def _names_a_folder(name: object) -> bool:
+    return re.fullmatch(r"\w[\w.+-]*", str(name)) is not None
 
 
 def _check_ensembles(study: dict) -> None:
     """An ensemble averages variants that tell the three natures apart; it trains nothing itself."""
-    if not isinstance(study["ensembles"], dict):
-        raise ValueError(f"study key ensembles is {study['ensembles']!r}; expected names, each with its variants")
     for name, members in study["ensembles"].items():
         known = isinstance(members, list) and set(members) <= set(study["variants"])
         if not known or len(members) < 2 or name in study["variants"]:
@@ -163,40 +173,59 @@ def _check_ensembles(study: dict) -> None:
 
 
 def _check_training(study: dict) -> None:
+    """The settings of a study, or of one of its variants, that say how models are trained."""
+    for key, names in _NAMED.items():
+        for values in (study, *(study[section] for section in _SECTIONS)):
+            if key in values:
+                require_name(values[key], names, what=key)
+    if study["complete"]["without"]:
+        require_name(study["complete"]["without"], CLASSES, what="without")
     if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
         raise ValueError(f"seed_offset is {study['seed_offset']!r}; expected a whole number of at least 0")
     if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
         raise ValueError(f"study key main_share is {study['main_share']!r}; expected a share between 0 and 1")
-    for key, names in {"base": BASE_KEYS, "complete": COMPLETE_KEYS}.items():
-        if not isinstance(study[key], dict) or set(study[key]) != set(names):
-            raise ValueError(f"study key {key} is {study[key]!r}; expected exactly the names {', '.join(names)}")
-        for name, value in study[key].items():
-            _check_setting(f"study key {key}", name, value)
+    for section in _SECTIONS:
+        for name, value in study[section].items():
+            _check_numbers(f"study key {section}", name, value)
 
 
-def _check_setting(where: str, name: str, value: object) -> None:
-    """A number of a training, or the list of a grid; patience and clip_norm may be 0, for none."""
-    if name in _GRID and (not isinstance(value, list) or not value):
-        raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
-    name, values = (name.removesuffix("s"), value) if name in _GRID else (name, [value])
-    for each in values if name in TRAINING else ():
-        require_training(where, **{name: each or None if name in _LOOP else each})
+def _check_numbers(where: str, name: str, value: object) -> None:
+    """A number of a training; a list of the grid is called by the plural of what it lists."""
+    single = name.removesuffix("s")
+    if name in TRAINING:
+        require_training(where, **{name: value})
+    elif single in TRAINING:
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
+        for each in value:
+            require_training(where, **{single: each})
+
+
+def _check_models(study: dict) -> None:
+    """Every backbone as the study and its variants take it; pretrained weights that are missing come all at once."""
+    absent = {}
+    for backbone in study["backbones"]:
+        for variant in ("", *study["variants"]):
+            model = {key: vary(study, variant)[key] for key in ("weights", "stem", "image_size")}
+            try:
+                check_backbone(str(backbone), **model)
+            except FileNotFoundError as error:
+                absent[backbone] = str(error)
+    if absent:
+        first, *others = absent
+        more = ", ".join(weights_address(find_backbone(backbone)) for backbone in others)
+        raise FileNotFoundError(absent[first] + (f"; as missing are {more}" if more else ""))
 
 
 def vary(study: dict, variant: str) -> dict:
     """The study as one of its variants has it: a variant names only what it changes. "" is the study's own."""
     changes = study["variants"][variant] if variant else {}
-    own = {"task": "base", "train_on": "complete", "seed_offset": 0}
-    # A section that is no dictionary is told by the check of kinds.
-    merged = {
-        key: study[key] | value if isinstance(value, dict) and isinstance(study[key], dict) else value
-        for key, value in changes.items()
-    }
-    return study | own | merged
+    sections = {name: study[name] | changes[name] for name in _SECTIONS if name in changes}
+    return study | _OWN | changes | sections
 
 
 def is_three_way(study: dict, variant: str) -> bool:
-    """Whether a variant is a backbone that learns the three natures at once (notebook 10 alone)."""
+    """Whether a variant is a backbone that learns the three natures at once (notebook 15)."""
     return vary(study, variant)["task"] == "threeway"
 
 
@@ -240,11 +269,15 @@ def science(
     study = vary(study, variant)
     run = {"backbone": backbone_folders(study).get(backbone, backbone), "seed": int(seed)}
     training = run | {"variant": variant, "deterministic": study["deterministic"]}
+    model = {key: study[key] for key in _MODEL}
     if step == "manifest":
         return {key: study[key] for key in (*_DATA, "resamples")}
     if step == "base":
-        model = {key: study[key] for key in (*_MODEL, "main_share", *_VARIANTS)}
-        return training | {"natures": [nature] if nature else []} | model | study["base"]
+        task = {"main_share": study["main_share"], "seed_offset": study["seed_offset"]}
+        return training | {"natures": [nature] if nature else []} | model | task | study["base"]
+    if step == "three_way":
+        task = {"train_on": study["train_on"], "seed_offset": study["seed_offset"]}
+        return training | model | task | study["base"]
     if step == "complete":
         base = {"base_variant": base_variant(study, variant), "resamples": study["resamples"]}
         return training | base | study["complete"]
