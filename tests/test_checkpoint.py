@@ -70,7 +70,8 @@ def test_base_models_come_in_the_order_of_the_classes(saved: Path) -> None:
     models, shared = c.load_base_models(base_paths(saved), manifest_hash="0" * 64)
     for seed, model in enumerate(models):
         assert torch.equal(model.classifier.weight, base_model(seed).classifier.weight)
-    assert shared == SETTINGS
+    hashes = {nature: sha256_file(path) for nature, path in base_paths(saved).items()}
+    assert shared == SETTINGS | {"base_models": hashes}
 
 
 @pytest.mark.parametrize("name", c.MODEL_SETTINGS)

@@ -78,7 +78,10 @@ def test_the_published_grid_costs_no_more_backbone_passes_than_one_cell(tmp_path
     seen = []
     for model in net.base_models:
         model.backbone.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
-    grid = grid_cells([16, 32], [1e-3, 1e-4], [1e-3, 1e-4], [0.9, 0.6, 0.3], [10, 15])
+    grid = grid_cells(
+        batch_size=[16, 32], learning_rate=[1e-3, 1e-4], weight_decay=[1e-3, 1e-4], gamma=[0.9, 0.6, 0.3],
+        step_size=[10, 15],
+    )  # fmt: skip
     for number, cell in enumerate(grid):
         (features,) = extract_features(net, squares(9), np.arange(9), cache_root=tmp_path, key=["a"], batch_size=4)
         examples = Examples(features, np.arange(9), np.arange(9) % 3)

@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import statistics
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 STEPS = {
     "00_prepare_dataset": "manifest",
     "10_train_base_model": "base",
+    "15_train_three_way_baseline": "three_way",
     "20_train_complete_model": "complete",
     "30_jpeg_robustness": "robustness",
     "40_generalization": "generalization",
@@ -79,12 +81,17 @@ class TestHouseRules:
         for cell in cells(notebook):
             lines = source(cell).splitlines()
             is_parameters = source(cell) == parameters_cell(notebook)
-            assert len(lines) <= (30 if is_parameters else 25)  # a table of parameters may be a little longer
+            assert len(lines) <= (30 if is_parameters else 25)  # imports, and a table of parameters
             if not is_parameters:
                 assert max(map(len, lines)) <= 120
             assert not any(line.lstrip().startswith(("%", "!")) for line in lines)
             functions = [n for n in ast.walk(ast.parse(source(cell))) if isinstance(n, ast.FunctionDef)]
             assert all(node.end_lineno - node.lineno < 10 for node in functions)
+
+    def test_half_of_its_code_cells_have_at_most_8_lines_and_none_over_20(self, notebook: Path) -> None:
+        _, *others = [cell for cell in cells(notebook) if source(cell) != parameters_cell(notebook)]
+        lengths = [len(source(cell).splitlines()) for cell in others]
+        assert statistics.median(lengths) <= 8 and max(lengths) <= 20
 
     def test_no_code_path_asks_for_the_name_of_a_study(self, notebook: Path) -> None:
         body = "\n".join(source(cell) for cell in cells(notebook) if source(cell) != parameters_cell(notebook))

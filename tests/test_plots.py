@@ -62,12 +62,19 @@ def test_inputs_show_the_stored_picture_above_what_the_network_sees() -> None:
 
 def test_a_history_is_drawn_over_its_epochs() -> None:
     figure = plots.plot_history({"real": history()})
-    losses, accuracies, rates, speeds = figure.axes
+    losses, accuracies, speeds, rates = figure.axes
     drawn = {losses: ("train_loss", "valid_loss"), accuracies: ("train_balanced_accuracy", "valid_balanced_accuracy")}
     for axis, columns in (drawn | {rates: ("learning_rate",), speeds: ("images_per_second",)}).items():
         lines = [list(line.get_ydata()) for line in axis.lines]
         assert all(history()[column].tolist() in lines for column in columns)
     assert to_hex(losses.lines[0].get_color()).upper() == NATURE_COLOURS["real"]
+
+
+def test_a_learning_rate_that_never_changes_is_no_panel() -> None:
+    figure = plots.plot_history({"real": history().assign(learning_rate=0.1)})
+    assert [axis.get_ylabel() for axis in figure.axes] == [
+        "cross-entropy [nats]", "balanced accuracy", "training images per second",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("name, chance", [("real", 1 / 2), ("head", 1 / 3)])

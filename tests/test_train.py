@@ -414,7 +414,10 @@ def test_class_weights_reach_the_validation_loss() -> None:
 
 
 def test_the_published_grid_has_48_cells_that_fit_accepts() -> None:
-    cells = t.grid_cells([16, 32], [1e-3, 1e-4], [1e-3, 1e-4], [0.9, 0.6, 0.3], [10, 15])
+    cells = t.grid_cells(
+        batch_size=[16, 32], learning_rate=[1e-3, 1e-4], weight_decay=[1e-3, 1e-4], gamma=[0.9, 0.6, 0.3],
+        step_size=[10, 15],
+    )  # fmt: skip
     assert len(cells) == len({tuple(cell.items()) for cell in cells}) == 48
     assert cells[0] == {"batch_size": 16, "learning_rate": 1e-3, "weight_decay": 1e-3, "gamma": 0.9, "step_size": 10}
 

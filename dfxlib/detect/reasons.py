@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 from scipy.stats import spearmanr
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from dfxlib.models.networks import DeepFeatureXNet
+from dfxlib.models.networks import CPU, DeepFeatureXNet
+from dfxlib.training.fit import to_input
 
 
 def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S] uint8 -> [B, 3, S, S]
@@ -70,3 +72,21 @@ def votes(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S]
         p = torch.softmax(base.classifier(features[:, nature]), dim=1)[:, 1]
         said.append(p if base.classifier.weight.any() else torch.full_like(p, torch.nan))
     return torch.stack(said, dim=1).cpu().numpy()
+
+
+def nearest(
+    model: DeepFeatureXNet,
+    squares: np.ndarray,  # [N, S, S, 3] uint8
+    known: np.ndarray,  # [M, S, S, 3] uint8, training images
+    *,
+    count: int = 5,
+    device: torch.device = CPU,
+) -> np.ndarray:  # [N, at most count] positions in `known`, the nearest first
+    """The known images whose features are most like each picture's, by cosine distance."""
+
+    def features(images: np.ndarray) -> np.ndarray:  # [n, 3 * D]
+        parts = to_input(images, device).split(32)
+        return np.concatenate([model.features(part).flatten(1).cpu().numpy() for part in parts])
+
+    neighbours = NearestNeighbors(n_neighbors=min(count, len(known)), metric="cosine").fit(features(known))
+    return neighbours.kneighbors(features(squares), return_distance=False)

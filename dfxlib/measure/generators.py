@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.scores import SHORT, named, said_natures, says_fake
+from dfxlib.measure.scores import SHORT, named, said_natures, says_fake, summarise
 from dfxlib.names import CLASSES, NATURES, TRAINED_SPLITS
 
 #: Metrics of fakes ranked against real images; those of real sources are recalls alone.
@@ -109,6 +109,21 @@ def further_rows(manifest: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     names = set(zip(trained["nature"], trained["architecture"]))
     seen = [nature == "real" or (nature, name) in names for nature, name in zip(rows["nature"], rows["architecture"])]
     return rows.assign(split=np.where(seen, "test", "unseen"))
+
+
+def by_source(scores: pd.DataFrame, sources: pd.Series, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
+    """`scores.summarise` of every source that brings its own reals and fakes, such as the reference's folder `io_gan`.
+
+    `sources` has the manifest's source of each row of `scores`, in its order.
+    """
+    found = {}
+    for source, part in scores.groupby(sources.to_numpy()):
+        natures = set(part["nature"])
+        if source and "real" in natures and len(natures) > 1:
+            found[source] = summarise(part.reset_index(drop=True), calibration, resamples=resamples)
+    if not found:
+        return pd.DataFrame(columns=["source", "verdict", "metric", "value", "low", "high"])
+    return pd.concat(found, names=["source"]).reset_index(level=0)
 
 
 def shared_reals(scores: pd.DataFrame) -> np.ndarray:  # [N] bool

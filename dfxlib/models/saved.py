@@ -1,17 +1,19 @@
-"""Trained models and training states on disk: whole, verified, and with their settings."""
+"""Trained models on disk: whole, verified, and with their settings."""
 
 import hashlib
 import json
 from pathlib import Path
 
+import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
+from dfxlib.models.zoo import weights_file
 from dfxlib.names import CLASSES
-from dfxlib.system.files import write_atomic
+from dfxlib.system.files import sha256_file, write_atomic
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
 MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
@@ -19,6 +21,26 @@ MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end
 MODEL_SETTINGS += ("classes", "manifest_hash", "split_seed", "seed")
 
 _KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
+
+
+def model_settings(
+    *,
+    backbone: str,
+    weights: str,  # imagenet, none, or a file
+    image_size: int,  # pixels
+    resize_mode: str,
+    front_end: str,
+    stem: str,
+    manifest_hash: str,  # of the data that it will learn from
+    split_seed: int,
+    seed: int,
+) -> dict:
+    """Settings of a model that is about to be trained, with the hash of the weights that it starts from."""
+    start = weights_file(backbone, weights)
+    made = {"backbone": backbone, "weights": weights, "weights_sha256": sha256_file(start) if start else ""}
+    made |= {"image_size": image_size, "resize_mode": resize_mode, "front_end": front_end, "stem": stem}
+    learned = {"classes": list(CLASSES), "manifest_hash": manifest_hash, "split_seed": split_seed, "seed": seed}
+    return made | learned
 
 
 def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
@@ -37,6 +59,19 @@ def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
         partial.chmod(mode)
 
     return write_atomic(path, write)
+
+
+def save_best_and_last(
+    folder: Path,
+    model: torch.nn.Module,  # with the weights of the smallest validation loss
+    last: torch.nn.Module,  # with those of the last epoch
+    *,
+    losses: pd.Series,  # [epochs] validation losses
+    settings: dict,
+) -> None:
+    """Write model.safetensors and last.safetensors into a run's folder, each with the number of its epoch."""
+    save_model(folder / "model.safetensors", model, settings=settings | {"epoch": int(losses.argmin()) + 1})
+    save_model(folder / "last.safetensors", last, settings=settings | {"epoch": len(losses)})
 
 
 def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, settings
@@ -74,7 +109,7 @@ def load_base_models(
     *,
     manifest_hash: str,  # of the study's data, which the base models must share
 ) -> tuple[list[BaseModel], dict]:
-    """The base models in the order of CLASSES, and the settings that all three share.
+    """The base models in the order of CLASSES, the settings that all three share, and the files' hashes by nature.
 
     Raises ValueError where one of them saw other data, another transform or another backbone.
     """
@@ -89,7 +124,7 @@ def load_base_models(
                 )
         shared = {name: settings[name] for name in MODEL_SETTINGS}
         models.append(model)
-    return models, shared
+    return models, shared | {"base_models": {nature: sha256_file(paths[nature]) for nature in CLASSES}}
 
 
 def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings

@@ -29,8 +29,11 @@ def plot_inputs(
 
 
 def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
-    """Loss, balanced accuracy, learning rate and speed over the epochs of one or several trainings."""
-    figure, ((loss, accuracy), (rate, speed)) = plt.subplots(2, 2, figsize=(9, 5.2), layout="constrained", sharex=True)
+    """Loss, balanced accuracy, speed and, where it changes, learning rate over the epochs of some trainings."""
+    changes = any(history["learning_rate"].nunique() > 1 for history in histories.values())
+    size = (12.5 if changes else 9.5, 3.1)
+    figure, axes = plt.subplots(1, 4 if changes else 3, figsize=size, layout="constrained")
+    loss, accuracy, speed = axes[:3]
     for number, (name, history) in enumerate(histories.items()):
         colour = NATURE_COLOURS.get(name, METHOD_COLOURS[number % len(METHOD_COLOURS)])
         epochs = history["epoch"]
@@ -38,15 +41,19 @@ def plot_history(histories: dict[str, pd.DataFrame]) -> Figure:
             axis.plot(epochs, history[f"train_{what}"], "--", color=colour, linewidth=1)
         loss.plot(epochs, history["valid_loss"], "-o", color=colour, markersize=3, label=label_of(name))
         accuracy.plot(epochs, history["valid_balanced_accuracy"], "-o", color=colour, markersize=3)
-        rate.plot(epochs, history["learning_rate"], "-o", color=colour, markersize=3)
         speed.plot(epochs, history["images_per_second"], "-o", color=colour, markersize=3)
+        if changes:
+            axes[3].plot(epochs, history["learning_rate"], "-o", color=colour, markersize=3)
     loss.plot([], [], "--", color="grey", linewidth=1, label="(dashed: training)")
     loss.set(ylabel="cross-entropy [nats]", ylim=(0, None))
     accuracy.axhline(1 / 3 if _is_three_way(histories) else 1 / 2, color="grey", linewidth=0.8, linestyle=":")
     accuracy.set(ylabel="balanced accuracy", ylim=(0, 1.02))
-    loss.xaxis.get_major_locator().set_params(integer=True)
-    rate.set(xlabel="epoch", ylabel="learning rate", yscale="log")
-    speed.set(xlabel="epoch", ylabel="training images per second", ylim=(0, None))
+    speed.set(ylabel="training images per second", ylim=(0, None))
+    if changes:
+        axes[3].set(ylabel="learning rate", yscale="log")
+    for axis in axes:
+        axis.set_xlabel("epoch")
+        axis.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     sns.despine(figure)
     return figure

@@ -1,22 +1,20 @@
 """What stands in a study's folder: the runs, whether they are whole, and what they say together."""
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 
 from dfxlib.measure.compare import OURS, describe
+from dfxlib.models.saved import MODEL_SETTINGS
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
 from dfxlib.system.files import project_path, safe_name
 
-_MODEL = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem", "split_seed")
-
-_LOOP = ("epochs", "augment", "patience", "clip_norm")
-
-_BASE = ("main_share", "batch_size", "learning_rate", "weight_decay", "step_size", "gamma", *_LOOP)
-
-_COMPLETE = ("head", "without", *_LOOP)
+#: What a run's settings say of which model it is, and not of how it was made.
+_IDENTITY = {"classes", "manifest_hash", "seed", "seed_offset", "weights_sha256", "variant", "base_variant"}
+_IDENTITY |= {"nature", "base_models", "grid"}
 
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
@@ -202,13 +200,35 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """How the models were made, base model settings among them; seeds that share all settings are one column."""
     columns = {}
     for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
-        settings = json.loads((folder / "settings.json").read_text())
+        complete = json.loads((folder / "settings.json").read_text())
         base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
         base = json.loads((base_folder / "settings.json").read_text())
-        shown = {name: settings[name] for name in _MODEL}
-        shown |= {f"base: {name}": base[name] for name in _BASE}
-        shown |= {f"complete: {name}": settings[name] for name in _COMPLETE}
-        shown |= {f"complete: {name}": _unique(values) for name, values in pd.DataFrame(settings["grid"]).items()}
+        model = [name for name in MODEL_SETTINGS if name not in _IDENTITY]
+        shown = {name: complete[name] for name in model}
+        for step, settings in (("base", base), ("complete", complete)):
+            own = [name for name in settings if name not in {*MODEL_SETTINGS, *_IDENTITY}]
+            shown |= {f"{step}: {name}": settings[name] for name in own}
+        grid = pd.DataFrame(complete["grid"])
+        shown |= {f"complete: {name}": _unique(values) for name, values in grid.items()}
         if shown not in columns.values():
             columns[f"{backbone}, from seed {seed}"] = shown
     return pd.DataFrame(columns)
+
+
+def published_numbers() -> pd.DataFrame:  # experiment, condition, model, accuracy_percent
+    """Numbers of the follow-up's executed notebooks, from data_manifests/."""
+    with resources.files("dfxlib.data_manifests").joinpath("published_results.csv").open(encoding="utf-8") as file:
+        return pd.read_csv(file)
+
+
+def beside_published(published: pd.DataFrame, robustness: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Tables of published numbers by experiment; beside robustness stands this study's, from `over_seeds`."""
+    tables = {}
+    for experiment, part in published.groupby("experiment", sort=False):
+        table = part.pivot(index="condition", columns="model", values="accuracy_percent")
+        if experiment == "robustness":
+            binary = robustness[robustness["metric"] == "binary balanced accuracy"]
+            ours = 100 * binary.pivot(index="condition", columns="backbone", values="mean")
+            table = table.join(ours.round(2).astype(object).add_prefix("here: ")).fillna("not run")
+        tables[experiment] = table.loc[pd.unique(part["condition"])]
+    return tables

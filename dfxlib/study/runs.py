@@ -16,6 +16,7 @@ import torch
 from matplotlib.figure import Figure
 
 from dfxlib.models.networks import resolve_device
+from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import BATCH_VARIABLE, project_path, project_root, safe_name, write_atomic, write_text_atomic
 
@@ -110,6 +111,12 @@ def run_folder(run_root: str, *parts: str) -> Path:
 def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
     """Parts of a base model's folder; those of a variant stand beside that variant's runs."""
     return (*(("variant", variant) if variant else ("base",)), backbone, nature, f"seed{seed}")
+
+
+def base_model_paths(run_root: str, backbone: str, seed: int, *, variant: str = "") -> dict[str, Path]:  # by nature
+    """The files of the three base models that a complete model is made of."""
+    folders = {nature: base_parts(backbone, nature, seed, variant=variant) for nature in CLASSES}
+    return {nature: run_folder(run_root, *parts) / "model.safetensors" for nature, parts in folders.items()}
 
 
 def complete_parts(backbone: str, seed: int, *, variant: str = "") -> tuple[str, ...]:

@@ -19,6 +19,11 @@ from dfxlib.training.augment import AUGMENTATIONS
 from dfxlib.training.fit import memory_advice, to_input
 
 
+def features_key(settings: dict, *, manifest_hash: str, device: torch.device) -> list:
+    """What stored features depend on besides rows and code: images, base models, their input, the device."""
+    return [manifest_hash, settings["base_models"], settings["image_size"], settings["resize_mode"], str(device)]
+
+
 def extract_features(
     model: DeepFeatureXNet,
     pixels: np.ndarray,  # [N, S, S, 3] uint8

@@ -1,0 +1,22 @@
+"""Tables for the eye of a notebook's reader; what is saved beside them keeps every column and digit."""
+
+import pandas as pd
+from IPython.display import display
+
+from dfxlib.measure.scores import readable
+
+
+def show(table: pd.DataFrame) -> None:
+    """Display a table with three digits, or the word "none" where it has no row.
+
+    A column that says the same in every row of several says it once, in a line above the table.
+    """
+    if table.empty:
+        print("none")
+        return
+    table = readable(table)
+    same = [name for name in table if len(table) > 1 and table[name].astype(str).nunique() == 1]
+    if same:
+        print("in every row:", ", ".join(f"{name} {table[name].iloc[0]}" for name in same))
+    if len(same) < len(table.columns):
+        display(table.drop(columns=same))
