@@ -40,9 +40,11 @@ browser: $(VENV)/.installed-test
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab notebooks
 
+# Style, layout and types; .pre-commit-config.yaml does the first two at each commit.
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 publish: $(VENV)/.installed
 	$(BIN)/python tools/publish.py runs/$(STUDY) results/$(STUDY)

@@ -12,6 +12,7 @@ from samples import SETTINGS, SIDE, squares
 from dfxlib.models import saved as c
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet
 from dfxlib.names import CLASSES
+from dfxlib.system.files import sha256_file
 from dfxlib.training import states
 from dfxlib.training.fit import to_input
 
