@@ -102,3 +102,34 @@ def test_jupyterlab_finds_the_kernel_of_this_environment() -> None:
     listing = subprocess.run([jupyter, "kernelspec", "list", "--json"], capture_output=True, text=True, check=True)
     assert "python3" in json.loads(listing.stdout)["kernelspecs"]
     assert subprocess.run([jupyter, "lab", "--version"], capture_output=True, check=False).returncode == 0
+
+
+def map_of_contributing() -> list[str]:
+    """Paths and patterns of the map, from its indentation."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    lines = re.search(r"<!-- map -->\n```\n(.*?)```", text, re.S).group(1).splitlines()
+    folders, entries = [], []
+    for line in lines:
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        folders = folders[:depth]
+        if name.endswith("/"):
+            folders.append(name)
+        else:
+            assert len(line.split()) > 1, f"{name} has no word of what it is"
+            entries.append("".join([*folders, name]))
+    return entries
+
+
+def test_the_map_names_every_file_once_and_nothing_else() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    files = [name for name in listed.split("\0") if name and (ROOT / name).exists()]
+    entries = map_of_contributing()
+    places = {name: [entry for entry in entries if in_map(name, entry)] for name in files}
+    assert {name: found for name, found in places.items() if len(found) != 1} == {}
+    assert [entry for entry in entries if not any(in_map(name, entry) for name in files)] == []
+
+
+def in_map(name: str, entry: str) -> bool:
+    """A star stands for a name, or at an entry's end for all below."""
+    pattern = re.escape(entry).replace(r"\*", "[^/]*")
+    return re.fullmatch(pattern + ("(/.*)?" if entry.endswith("*") else ""), name) is not None
