@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 from samples import SETTINGS, SIDE, squares
 
 from dfxlib.models import saved as c
@@ -85,7 +86,29 @@ def test_a_model_without_one_of_its_settings_is_not_saved(tmp_path: Path, name: 
 
 def test_settings_can_be_read_without_this_package(saved: Path) -> None:
     with safe_open(saved / "real.safetensors", framework="pt") as file:
-        assert json.loads(file.metadata()["dfxlib"]) == SETTINGS | {"main_class": "real"}
+        assert json.loads(file.metadata()["dfxlib"]) == SETTINGS | {"main_class": "real", "format": c.FORMAT}
+
+
+def save_as_format(path: Path, number: int | None) -> Path:
+    """A model as another dfxlib would have saved it; None: from before models said their format."""
+    state = torch.nn.Linear(8, 8).state_dict()
+    text = json.dumps(SETTINGS if number is None else SETTINGS | {"format": number})
+    save_file(state, path, metadata={"dfxlib": text, "dfxlib_sha256": c._digest(state, text)})
+    return path
+
+
+def test_a_model_from_before_formats_had_numbers_is_read(tmp_path: Path) -> None:
+    state, settings = c.read_model(save_as_format(tmp_path / "m.safetensors", None))
+    assert settings == SETTINGS and set(state) == {"weight", "bias"}
+
+
+@pytest.mark.parametrize(("number", "cure"), [(c.FORMAT + 1, "update dfxlib"), (-1, "train it again")])
+def test_a_model_of_another_format_is_refused(tmp_path: Path, number: int, cure: str) -> None:
+    path = save_as_format(tmp_path / "m.safetensors", number)
+    with pytest.raises(
+        ValueError, match=rf"model .*m\.safetensors has format {number}; this dfxlib reads format 1; {cure}"
+    ):
+        c.read_model(path)
 
 
 def test_any_flipped_byte_is_refused_by_name(tmp_path: Path) -> None:
@@ -112,8 +135,6 @@ def test_a_missing_model_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(2)}, tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match="carries no settings of this study"):
         c.read_model(tmp_path / "m.safetensors")

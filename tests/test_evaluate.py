@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from samples import rows
 from scipy.special import softmax
@@ -60,6 +62,36 @@ def test_scores_survive_the_disk(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(e.read_scores(tmp_path / "deep" / "scores.parquet"), table)
     with pytest.raises(FileNotFoundError, match=r"scores .*/none\.parquet are missing; run the notebook"):
         e.read_scores(tmp_path / "none.parquet")
+
+
+def test_a_score_table_says_its_format_and_one_from_before_it_did_is_read(tmp_path: Path) -> None:
+    table, path = scores(), tmp_path / "scores.parquet"
+    e.write_scores(table, path)
+    assert pq.read_schema(path).metadata[b"dfxlib_scores_format"] == b"1"
+    pd.testing.assert_frame_equal(pd.read_parquet(path), table)
+    table.to_parquet(path, index=False)
+    pd.testing.assert_frame_equal(e.read_scores(path), table)
+
+
+@pytest.mark.parametrize(
+    "stated, message",
+    [
+        ("2", r"score table .*/s\.parquet has format 2; this dfxlib reads format 1; update dfxlib$"),
+        ("-1", "has format -1; this dfxlib reads format 1; run the notebook that writes it again$"),
+        ("new", "is damaged .*; run the notebook that writes it again$"),
+    ],
+)
+def test_a_score_table_of_another_format_is_refused(tmp_path: Path, stated: str, message: str) -> None:
+    table = pa.Table.from_pandas(scores()).replace_schema_metadata({"dfxlib_scores_format": stated})
+    pq.write_table(table, tmp_path / "s.parquet")
+    with pytest.raises(ValueError, match=message):
+        e.read_scores(tmp_path / "s.parquet")
+
+
+def test_a_damaged_score_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "s.parquet").write_bytes(b"words")
+    with pytest.raises(ValueError, match=r"score table .*/s\.parquet is damaged .*; run the notebook that writes it"):
+        e.read_scores(tmp_path / "s.parquet")
 
 
 def test_the_summary_agrees_with_scikit_learn() -> None:

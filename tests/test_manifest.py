@@ -111,17 +111,35 @@ def test_a_missing_manifest_names_the_notebook_that_makes_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "change, difference",
     [
-        (lambda table: table.drop(columns="phash"), "phash"),
-        (lambda table: table.assign(more=1), "more"),
-        (lambda table: table[m.COLUMNS[::-1]], "their order"),
+        (lambda table: table.drop(columns=["phash", "row"]), "lacks the columns phash, row"),
+        (lambda table: table.assign(more=1, other="x"), "has the unknown columns more, other"),
+        (
+            lambda table: table.rename(columns={"width": "breadth"}),
+            "lacks the columns width and has the unknown columns b",
+        ),
+        (lambda table: table[m.COLUMNS[::-1]], "has its columns in another order"),
+        (lambda table: table.assign(width="wide").rename(columns={"row": "line"}), "lacks the columns row and has the"),
+        (
+            lambda table: pd.DataFrame(),
+            "lacks the columns path, nature, architecture, source, group, split, declared_s",
+        ),
     ],
 )
-def test_a_manifest_of_another_version_names_the_difference(
+def test_a_manifest_of_another_format_is_refused_with_the_columns_that_differ(
     tree: Path, tmp_path: Path, change: Callable, difference: str
 ) -> None:
     m.write_manifest(change(build(tree)), tmp_path / "m.csv")
-    with pytest.raises(ValueError, match=f"is of another version: it differs in {difference}; prepare it again"):
+    with pytest.raises(
+        ValueError, match=rf"m\.csv is of another format: it {difference}.*; prepare it again, or use th"
+    ):
         m.read_manifest(tmp_path / "m.csv")
+
+
+def test_nothing_but_the_rows_stands_in_the_file_whose_hash_names_the_data(tree: Path, tmp_path: Path) -> None:
+    digest = m.write_manifest(build(tree), tmp_path / "m.csv")
+    lines = (tmp_path / "m.csv").read_text().splitlines()
+    assert lines[0] == ",".join(m.COLUMNS) and len(lines) == 73
+    assert (tmp_path / "m.csv.sha256").read_text() == f"{digest}  m.csv\n", "Snakemake compares this file"
 
 
 def test_damaged_files_are_rows_with_a_problem_and_in_no_split(own_tree: Path) -> None:

@@ -39,10 +39,14 @@ if TYPE_CHECKING:  # processes that decode need neither, and start sooner
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
 PIXEL_LIMIT = 100_000_000
 
-#: What pixels and facts depend on besides the file; what another decoder left is made anew.
-DECODER = f"pillow {PIL.__version__}, jpeg {features.version('libjpeg_turbo') or features.version('jpg')}"
+#: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
+#: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
+RULES = 1
 
-DECODER += f", rules {sha256_bytes(Path(__file__).read_bytes())[:12]}"
+#: What pixels and facts depend on besides the file; what another decoder left is made anew.
+DECODER = (
+    f"pillow {PIL.__version__}, jpeg {features.version('libjpeg_turbo') or features.version('jpg')}, rules {RULES}"
+)
 
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 

@@ -1,12 +1,13 @@
 """The manifest: one row an image, its label, its group, its split and what its file is like."""
 
+import csv
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow import csv
+import pyarrow.csv
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -18,7 +19,8 @@ from dfxlib.names import CLASSES
 from dfxlib.system.files import checksum_path, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
 
-#: Columns of a manifest file, in order.
+#: Columns of a manifest file, in order. This header is the file's format: the file's hash names the data in every
+#: result, so it holds nothing besides them. Whoever changes what a column means gives it another name.
 COLUMNS = (
     ["path", "nature", "architecture", "source", "group", "split", "declared_split", "content"]
     + ["sha256", "pixel_sha256", "phash", "format", "mode", "width", "height"]
@@ -183,7 +185,7 @@ def write_manifest(manifest: pd.DataFrame, path: Path) -> str:  # sha256
 
 
 def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
-    """Read a manifest and its hash; refuses a missing file and one that was edited by hand."""
+    """Read a manifest and its hash; refuses a missing file, one that was edited by hand, and one of another format."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"manifest {path} is missing; run 00_prepare_dataset first")
@@ -192,14 +194,25 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
         raise FileNotFoundError(f"manifest {path} stands without {stated.name}; copy that too, or prepare it again")
     if not digest:
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
+    _require_header(path)
     # pyarrow takes half the memory that pandas takes for the same table.
     kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}
-    texts = csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
-    table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=texts)
-    if table.column_names != COLUMNS:
-        other = sorted(set(COLUMNS) ^ set(table.column_names)) or ["their order"]
-        raise ValueError(f"manifest {path} is of another version: it differs in {', '.join(other)}; prepare it again")
-    return table.to_pandas(), digest
+    texts = pyarrow.csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
+    lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    return pyarrow.csv.read_csv(path, parse_options=lines, convert_options=texts).to_pandas(), digest
+
+
+def _require_header(path: Path) -> None:
+    with open(path, encoding="utf-8", newline="") as file:
+        found = next(csv.reader(file), [])
+    missing, unknown = ([n for n in one if n not in other] for one, other in ((COLUMNS, found), (found, COLUMNS)))
+    if found != COLUMNS:
+        says = {"lacks the columns": missing, "has the unknown columns": unknown}
+        differs = " and ".join(f"{what} {', '.join(names)}" for what, names in says.items() if names)
+        raise ValueError(
+            f"manifest {path} is of another format: it {differs or 'has its columns in another order'}; "
+            "prepare it again, or use the dfxlib that wrote it"
+        )
 
 
 def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architecture x split

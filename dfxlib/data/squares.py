@@ -1,6 +1,7 @@
 """Pictures as model input: squares of uint8, stored once a study or streamed under perturbations."""
 
 import io
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,10 +14,12 @@ from PIL import Image
 from dfxlib.data.decode import DECODER, ImageFile, ImageProblem, image_files, read_image, read_with_format
 from dfxlib.data.perturb import CONDITIONS
 from dfxlib.names import RESIZE_MODES, require_name
-from dfxlib.system.files import require_space, stored_array
+from dfxlib.system.files import require_space, source_hash, stored_array
 from dfxlib.system.parallel import map_processes
 
 _THUMBNAIL = 96  # pixels, longer side
+
+_CODE = source_hash(sys.modules[__name__])  # what stored squares depend on here
 
 
 class Picture(NamedTuple):
@@ -72,10 +75,10 @@ def pixel_store(
 ) -> np.ndarray:  # [N, image_size, image_size, 3] uint8, memory-mapped; row i is manifest row i
     """Every usable image decoded and resized once; later calls open the stored file.
 
-    Keyed by manifest, transform and decoder version, verified by checksum. Rows with a problem
+    Keyed by manifest, transform with its code, and decoder, verified by checksum. Rows with a problem
     stay zero. Raises ImageProblem when a file is no longer what the manifest says.
     """
-    key = [manifest_hash, image_size, resize_mode, DECODER]
+    key = [manifest_hash, image_size, resize_mode, DECODER, _CODE]
     shape = (len(manifest), image_size, image_size, 3)
     squares = _squares(manifest, data_root, ["raw"], image_size, resize_mode, workers)
     return stored_array(cache_root, "pixels", key, lambda path: _fill(path, shape, squares))

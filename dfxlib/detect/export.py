@@ -14,7 +14,15 @@ from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 from dfxlib.models.saved import load_complete_model
 from dfxlib.names import CLASSES
-from dfxlib.system.files import checksum_path, require_own, safe_name, sha256_file, write_text_atomic, write_vouched
+from dfxlib.system.files import (
+    checksum_path,
+    require_format,
+    require_own,
+    safe_name,
+    sha256_file,
+    write_text_atomic,
+    write_vouched,
+)
 
 #: Version of the folder's format. Others are refused, never guessed at.
 FORMAT = 1
@@ -75,9 +83,7 @@ def _open_folder(folder: Path) -> Opened:
         version, digests = int(stated["format"]), stated.get("files", {})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {_CURE}") from error
-    if version != FORMAT:
-        cure = "export the run again" if version < FORMAT else "update dfxlib"
-        raise ValueError(f"model folder {folder} has format {version}; this dfxlib reads format {FORMAT}; {cure}")
+    require_format(version, (FORMAT,), what=f"model folder {folder}", anew="export the run again")
     for name in (WEIGHTS, REFERENCE):
         _require(folder, name, digests.get(name, ""))
     model, settings = load_complete_model(folder / WEIGHTS)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from dfxlib.measure import stats
 from dfxlib.names import CLASSES
-from dfxlib.system.files import write_atomic
+from dfxlib.system.files import require_format, write_atomic
 
 SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
 
@@ -18,6 +20,13 @@ PROBABILITIES = [f"p_{short}" for short in SHORT.values()]
 _IDENTITY = ["sha256", "path", "nature", "architecture", "group", "split"]
 
 SCORE_COLUMNS = [*_IDENTITY, "condition", "backbone", "variant", "seed", *LOGITS, *PROBABILITIES, "p_fake"]
+
+#: Format of a score table's file: its columns and what they mean. It stands in the metadata of the Parquet schema.
+FORMAT = 1
+
+_READABLE = (0, FORMAT)  # 0: written before the number was, and otherwise the same
+
+_FORMAT_KEY = b"dfxlib_scores_format"
 
 #: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
 VERDICTS = ("argmax", "threshold", "false_alarm_5")
@@ -50,12 +59,20 @@ def score_table(
 
 
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
-    write_atomic(path, lambda partial: scores.to_parquet(partial, index=False))
+    table = pa.Table.from_pandas(scores, preserve_index=False)
+    table = table.replace_schema_metadata(table.schema.metadata | {_FORMAT_KEY: str(FORMAT)})
+    write_atomic(path, lambda partial: pq.write_table(table, partial))
 
 
 def read_scores(path: Path) -> pd.DataFrame:
     if not Path(path).is_file():
         raise FileNotFoundError(f"scores {path} are missing; run the notebook that writes them first")
+    anew = "run the notebook that writes it again"
+    try:
+        stated = int((pq.read_schema(path).metadata or {}).get(_FORMAT_KEY, 0))
+    except ValueError as error:  # pyarrow's are ValueErrors, too
+        raise ValueError(f"score table {path} is damaged ({error}); {anew}") from error
+    require_format(stated, _READABLE, what=f"score table {path}", anew=anew)
     return pd.read_parquet(path)
 
 

@@ -13,12 +13,17 @@ from torch import Tensor
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
 from dfxlib.models.zoo import weights_file
 from dfxlib.names import CLASSES
-from dfxlib.system.files import sha256_file, write_atomic
+from dfxlib.system.files import require_format, sha256_file, write_atomic
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
 MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
 
 MODEL_SETTINGS += ("classes", "manifest_hash", "split_seed", "seed")
+
+#: Format of the file: the names of tensors, and what the settings mean. It stands among the settings.
+FORMAT = 1
+
+_READABLE = (0, FORMAT)  # 0: saved before the number was, and otherwise the same
 
 _KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
 
@@ -44,12 +49,12 @@ def model_settings(
 
 
 def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
-    """Write weights as safetensors with `settings` and a checksum over both as metadata."""
+    """Write weights as safetensors with `settings`, the format and a checksum over all as metadata."""
     missing = [name for name in MODEL_SETTINGS if name not in settings]
     if missing:
         raise ValueError(f"model settings lack {', '.join(missing)}")
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
-    text = json.dumps(settings, sort_keys=True)
+    text = json.dumps(settings | {"format": FORMAT}, sort_keys=True)
     metadata = {_KEY: text, _DIGEST: _digest(state, text)}
 
     def write(partial: Path) -> None:
@@ -91,7 +96,9 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
         raise ValueError(f"model {path} carries no settings of this study; expected one that a notebook saved")
     if metadata.get(_DIGEST) != _digest(state, metadata[_KEY]):
         raise ValueError(f"model {path} is damaged: it does not match its checksum; train it again")
-    return state, json.loads(metadata[_KEY])
+    settings = json.loads(metadata[_KEY])
+    require_format(settings.pop("format", 0), _READABLE, what=f"model {path}", anew="train it again")
+    return state, settings
 
 
 def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings

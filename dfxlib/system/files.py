@@ -1,8 +1,10 @@
 """Files that are either whole or absent, the hashes that vouch for them, and arrays that are computed once."""
 
+import ast
 import errno
 import fcntl
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -10,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -51,6 +54,20 @@ def code_hash(notebook: Path) -> str:
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return sha256_bytes(json.dumps(code).encode())
+
+
+def source_hash(*parts: ModuleType | Callable) -> str:
+    """Hash of the code of modules and functions as Python parses it: comments, docstrings and layout do not count.
+
+    For the keys of stored arrays. A module calls it while it is imported: a kernel that goes on with the code it has,
+    when a file is edited meanwhile, must not store what that code computes under the name of the new code.
+    """
+    trees = [ast.parse(inspect.getsource(part)) for part in parts]
+    for node in (node for tree in trees for node in ast.walk(tree)):
+        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+        if documented and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return sha256_bytes("\n".join(ast.dump(tree) for tree in trees).encode())
 
 
 def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
@@ -122,6 +139,16 @@ def vouched_sha256(path: Path) -> str:  # "" where the file is missing, unfinish
 
 def checksum_path(path: Path) -> Path:
     return Path(f"{path}.sha256")
+
+
+def require_format(stated: object, readable: tuple[int, ...], *, what: str, anew: str) -> None:
+    """Raise ValueError for a file whose format is none of `readable`, the newest of which stands last.
+
+    `anew` is the cure of an older file: how it is made again.
+    """
+    if stated not in readable:
+        cure = "update dfxlib" if isinstance(stated, int) and stated > readable[-1] else anew
+        raise ValueError(f"{what} has format {stated}; this dfxlib reads format {readable[-1]}; {cure}")
 
 
 def require_space(folder: Path, size: int) -> None:  # bytes

@@ -5,18 +5,33 @@ every head of the published grid trains from the same store. With augmentation, 
 copies of each image are stored, among which a head's training draws.
 """
 
+import sys
 from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from dfxlib.data import perturb, residual, squares
+from dfxlib.data.decode import DECODER
+from dfxlib.models import backbones, networks, zoo
 from dfxlib.models.networks import CPU, DeepFeatureXNet
 from dfxlib.names import require_name
-from dfxlib.system.files import require_space, stored_array
+from dfxlib.system.files import require_space, source_hash, stored_array
 from dfxlib.system.parallel import one_ahead, progress
-from dfxlib.training.augment import AUGMENTATIONS
+from dfxlib.training import augment as augmentation
+from dfxlib.training.augment import AUGMENTATIONS, plain
 from dfxlib.training.fit import memory_advice, to_input
+
+# What all stored features depend on besides what callers name: the decoder, the code from a picture to its features,
+# and the packages that hold the networks and compute them.
+_MADE_BY = [DECODER, source_hash(sys.modules[__name__], squares, residual, zoo, backbones, networks, plain, to_input)]
+
+_MADE_BY += [torch.__version__, *(f"{name} {version(name)}" for name in ("torchvision", "timm") if find_spec(name))]
+
+_AUGMENTED_BY, _PERTURBED_BY = source_hash(augmentation, perturb), source_hash(perturb)
 
 
 def features_key(settings: dict, *, manifest_hash: str, device: torch.device) -> list:
@@ -30,7 +45,7 @@ def extract_features(
     rows: np.ndarray,  # [n] positions in `pixels`
     *,
     cache_root: Path,
-    key: list,  # what else the features depend on: manifest, base models, transform, perturbation, device
+    key: list,  # what the features depend on besides code and the following: manifest, base models, transform, device
     augment: str = "none",  # name of an augmentation
     copies: int = 1,  # of each image, each augmented by itself
     seed: int = 0,  # of the augmentation
@@ -53,7 +68,7 @@ def extract_features(
     batches = [(copy, start) for copy in range(copies) for start in range(0, len(rows), batch_size)]
     inputs = progress(one_ahead(load, batches), label="features", total=len(batches))
     with memory_advice("features", batch_size):
-        key = [key, rows.tolist(), augment, copies, seed]
+        key = [key, rows.tolist(), augment, copies, seed, _MADE_BY, _AUGMENTED_BY if augment != "none" else ""]
         return _stored(model.to(device), inputs, shape=(copies, len(rows)), cache_root=cache_root, key=key)
 
 
@@ -64,7 +79,7 @@ def perturbed_features(
     conditions: int,
     images: int,
     cache_root: Path,
-    key: list,  # all that the features depend on: manifest, rows, base models, transform, conditions, device
+    key: list,  # what the features depend on besides code: manifest, rows, base models, transform, conditions, device
     device: torch.device = CPU,
 ) -> np.ndarray:  # [conditions, images, 3, D] float32, memory-mapped
     """Features of the same images under every condition, stored like those of `extract_features`."""
@@ -76,6 +91,7 @@ def perturbed_features(
                 yield condition, start, to_input(batch[:, condition], device)
             start += len(batch)
 
+    key = [key, _MADE_BY, _PERTURBED_BY]
     return _stored(model.to(device), inputs(), shape=(conditions, images), cache_root=cache_root, key=key)
 
 

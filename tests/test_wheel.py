@@ -1,0 +1,96 @@
+"""The package as a wheel: built from the source distribution, installed elsewhere, complete there without the clone.
+
+Needs no network and nothing besides this environment: pip, and setuptools 77 or newer, which torch asks for and which
+makes wheels by itself.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from pipeline import ROOT, plant_clone
+
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
+
+SDIST = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+
+USE = """
+import json, sys
+from importlib import resources
+from pathlib import Path
+from dfxdemo.dataset import render_demo
+from dfxlib.data.descriptions import LAYOUTS, read_description
+described = [read_description(name).layout for name in LAYOUTS if name not in ("csv", "parquet")]
+render_demo(Path("demo"), scenes=2, workers=1)
+card = (resources.files("dfxlib.detect") / "model_card.md").read_text(encoding="utf-8")
+ours = {module.__file__ for name, module in sys.modules.items() if name.partition(".")[0] in ("dfxlib", "dfxdemo")}
+print(json.dumps({"layouts": LAYOUTS, "described": described, "card": card, "modules": sorted(ours)}))
+"""
+
+
+def run(*command: str, cwd: Path, **variables: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIP_"))}
+    done = subprocess.run(command, cwd=cwd, env=environment | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built in a copy of the clone in which a study was run and published."""
+    folder = tmp_path_factory.mktemp("build")
+    clone = plant_clone(tmp_path_factory.mktemp("clone"))
+    shutil.copy(ROOT / "LICENSE", clone)
+    shutil.copytree(ROOT / "tests", clone / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("runs", "results", "data"):
+        (clone / name / "demo").mkdir(parents=True)
+        (clone / name / "demo" / "metrics.json").write_text("{}")
+    run(sys.executable, "-c", SDIST, str(folder / "sdist"), cwd=clone)
+    (sdist,) = (folder / "sdist").iterdir()
+    how = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(folder / "wheel")]
+    run(*PIP, "wheel", *how, str(sdist), cwd=folder)
+    (built,) = (folder / "wheel").iterdir()
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("installed")
+    run(*PIP, "install", "--no-deps", "--no-index", "--target", str(folder), str(wheel), cwd=folder)
+    return folder
+
+
+def python(installed: Path, cwd: Path, *arguments: str) -> str:
+    """Python with the installed package and this environment's others, but without the clone.
+
+    `-S` leaves out what an editable installation adds to this environment: finders that lead to the clone.
+    """
+    path = [str(installed), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
+    return run(sys.executable, "-S", *arguments, cwd=cwd, PYTHONPATH=os.pathsep.join(path), OMP_NUM_THREADS="1")
+
+
+def test_the_wheel_holds_every_module_and_all_that_modules_read_and_nothing_else(wheel: Path) -> None:
+    found = {name for name in ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    travels = {path: path.relative_to(ROOT) for name in ("dfxlib", "dfxdemo") for path in (ROOT / name).rglob("*")}
+    travels |= {path: Path("dfxlib", path.relative_to(ROOT)) for path in (ROOT / "data_manifests").iterdir()}
+    kinds = {".py", ".yaml", ".csv", ".md", ".safetensors"}
+    assert found == {place.as_posix() for path, place in travels.items() if path.suffix in kinds}
+
+
+def test_an_installed_package_reads_its_descriptions_weights_and_texts(installed: Path, tmp_path: Path) -> None:
+    said = json.loads(python(installed, tmp_path, "-c", USE))
+    names = sorted(path.stem for path in (ROOT / "data_manifests").glob("*.yaml"))
+    assert said["layouts"] == ["folders", "csv", "parquet", *names] and said["described"] == ["folders", *names]
+    assert len(list((tmp_path / "demo").rglob("*.png"))) == 6
+    assert said["card"] == (ROOT / "dfxlib" / "detect" / "model_card.md").read_text(encoding="utf-8")
+    assert all(Path(file).is_relative_to(installed) for file in said["modules"])
+
+
+def test_an_installed_package_has_its_command_line(installed: Path, tmp_path: Path) -> None:
+    assert "verdicts of an exported model" in python(installed, tmp_path, "-m", "dfxlib", "--help")
