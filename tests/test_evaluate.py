@@ -180,19 +180,6 @@ def test_a_base_model_is_measured_by_its_auc() -> None:
     np.testing.assert_allclose(table["p_main"], softmax(logits, axis=1)[:, 1])
 
 
-def test_a_baseline_is_fitted_on_training_splits_and_scores_the_others() -> None:
-    table = rows(240, per_group=3)
-    table["split"] = np.array(["base_train", "complete_train", "test", "unseen"])[np.arange(240) // 60]
-    features = logits_for(table, skill=3.0)
-    features[120:] = logits_for(table, skill=3.0, seed=1)[120:]
-    result = e.baseline_scores(features, table, variant="spectrum")
-    assert result["path"].tolist() == table["path"][120:].tolist() and set(result["variant"]) == {"spectrum"}
-    assert balanced_accuracy_score(result["nature"], said(result)) > 0.8
-    spoiled = features.copy()
-    spoiled[120:] = 0  # what is scored must not reach the fit
-    assert e.baseline_scores(spoiled, table, variant="spectrum")["logit_dm"].nunique() == 1
-
-
 def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:
     summary = e.summarise(scores(60), CALIBRATION, resamples=FEW)
     row = e.three_way_rows(summary, method="ours")
