@@ -12,6 +12,7 @@ from samples import SETTINGS, SIDE, squares
 from dfxlib.models import saved as c
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet
 from dfxlib.names import CLASSES
+from dfxlib.training import states
 from dfxlib.training.fit import to_input
 
 
@@ -162,29 +163,29 @@ def state(epoch: int, **settings: object) -> dict:
 
 def test_the_newest_state_is_loaded_and_the_last_two_are_kept(tmp_path: Path) -> None:
     for epoch in range(1, 12):
-        c.save_state(tmp_path, state(epoch, seed=0))
+        states.save_state(tmp_path, state(epoch, seed=0))
     assert sorted(p.name for p in tmp_path.glob("*.pt")) == ["state-0010.pt", "state-0011.pt"]
     assert len(list(tmp_path.iterdir())) == 4
-    loaded = c.load_state(tmp_path, settings={"seed": 0})
+    loaded = states.load_state(tmp_path, settings={"seed": 0})
     assert loaded["epoch"] == 11 and loaded["model"]["w"].tolist() == [11.0] * 3
 
 
 def test_no_state_is_none(tmp_path: Path) -> None:
-    assert c.load_state(tmp_path, settings={}) is None
-    assert c.load_state(tmp_path / "nowhere", settings={}) is None
+    assert states.load_state(tmp_path, settings={}) is None
+    assert states.load_state(tmp_path / "nowhere", settings={}) is None
 
 
 def test_a_state_whose_checksum_was_not_written_is_skipped(tmp_path: Path) -> None:
-    c.save_state(tmp_path, state(1))
-    newest = c.save_state(tmp_path, state(2))
+    states.save_state(tmp_path, state(1))
+    newest = states.save_state(tmp_path, state(2))
     Path(f"{newest}.sha256").unlink()  # killed between the two writes
-    assert c.load_state(tmp_path, settings={})["epoch"] == 1
+    assert states.load_state(tmp_path, settings={})["epoch"] == 1
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty checksum"])
 def test_a_damaged_state_is_refused_and_deleting_it_goes_on_from_an_earlier_one(tmp_path: Path, damage: str) -> None:
-    c.save_state(tmp_path, state(1))
-    newest = c.save_state(tmp_path, state(2))
+    states.save_state(tmp_path, state(1))
+    newest = states.save_state(tmp_path, state(2))
     data = bytearray(newest.read_bytes())
     if damage == "flip":
         data[len(data) // 2] ^= 1
@@ -192,9 +193,9 @@ def test_a_damaged_state_is_refused_and_deleting_it_goes_on_from_an_earlier_one(
     if damage == "empty checksum":
         Path(f"{newest}.sha256").write_text("")
     with pytest.raises(ValueError, match=r"state-0002\.pt does not match its checksum; delete it"):
-        c.load_state(tmp_path, settings={})
+        states.load_state(tmp_path, settings={})
     newest.unlink()
-    assert c.load_state(tmp_path, settings={})["epoch"] == 1
+    assert states.load_state(tmp_path, settings={})["epoch"] == 1
 
 
 @pytest.mark.parametrize(
@@ -206,15 +207,15 @@ def test_a_damaged_state_is_refused_and_deleting_it_goes_on_from_an_earlier_one(
     ],
 )
 def test_a_state_of_other_settings_names_the_difference_and_the_cure(tmp_path: Path, here: dict, message: str) -> None:
-    c.save_state(tmp_path, state(1, seed=0, learning_rate=0.001))
+    states.save_state(tmp_path, state(1, seed=0, learning_rate=0.001))
     with pytest.raises(ValueError, match=f"belongs to another run: {message}; delete .* to start afresh"):
-        c.load_state(tmp_path, settings=here)
+        states.load_state(tmp_path, settings=here)
 
 
 def test_states_of_other_epochs_are_removed_and_nothing_else_is(tmp_path: Path) -> None:
     for epoch in (1, 2):
-        c.save_state(tmp_path, state(epoch))
+        states.save_state(tmp_path, state(epoch))
     (tmp_path / "notes.txt").touch()
-    c.keep_states(tmp_path, {2})
+    states.keep_states(tmp_path, {2})
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["notes.txt", "state-0002.pt", "state-0002.pt.sha256"]

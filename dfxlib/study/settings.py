@@ -180,7 +180,7 @@ def _check_setting(where: str, name: str, value: object) -> None:
         raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
     name, values = (name.removesuffix("s"), value) if name in _GRID else (name, [value])
     for each in values if name in TRAINING else ():
-        require_training(where, **{name: each or None if name in _LOOP else each})
+        require_training(where, **{name: each})
 
 
 def vary(study: dict, variant: str) -> dict:
