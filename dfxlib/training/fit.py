@@ -39,9 +39,9 @@ class Fitted(NamedTuple):
     last: nn.Module  # a copy with the weights of the last epoch, on the CPU
 
 
-def class_weights(labels: np.ndarray, *, classes: int = len(CLASSES)) -> Tensor:  # [classes]
+def class_weights(labels: np.ndarray) -> Tensor:  # [n] positions in CLASSES -> [3]
     """Weights 1 - share of the class among `labels` (paper, training of the complete model)."""
-    shares = np.bincount(labels, minlength=classes) / len(labels)
+    shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     return torch.tensor(1 - shares, dtype=torch.float32)
 
 
