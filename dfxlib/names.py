@@ -40,27 +40,30 @@ AUGMENTATIONS: tuple[str, ...] = ("none", "jpeg_blur", "dihedral")
 #: Images that a three-way baseline learns from: the complete part, or all that the three-block model sees.
 TRAINED_ON: tuple[str, ...] = ("complete", "base+complete")
 
-#: Smallest values of a training's settings; those with a whole one are whole numbers.
-TRAINING = {
-    "epochs": 1,
-    "batch_size": 2,
-    "step_size": 1,
-    "patience": 0,
-    "copies": 1,
-    "weight_decay": 0.0,
-    "clip_norm": 0.0,
-}
+#: Settings of a training that are whole numbers, with the least that each can be; patience 0: all epochs.
+WHOLE_NUMBERS = {"epochs": 1, "batch_size": 2, "step_size": 1, "copies": 1, "patience": 0}
 
-TRAINING |= dict.fromkeys(("learning_rate", "gamma"), math.ulp(0.0))  # above 0
+#: Settings that are numbers above 0, and those that can be 0 as well; clip_norm 0: any gradient.
+NUMBERS_ABOVE_0 = ("learning_rate", "gamma")
+
+NUMBERS_FROM_0 = ("weight_decay", "clip_norm")
+
+TRAINING = (*WHOLE_NUMBERS, *NUMBERS_ABOVE_0, *NUMBERS_FROM_0)
 
 
-def require_training(where: str, **settings: float | None) -> None:
-    """Raise ValueError for the first setting that no training can have; None leaves one out."""
+def require_training(where: str, **settings: float) -> None:  # by the names in TRAINING
+    """Raise ValueError for the first setting that no training can have."""
     for name, value in settings.items():
-        least, whole = TRAINING[name], isinstance(TRAINING[name], int)
-        usable = isinstance(value, int if whole else int | float) and least <= value < math.inf
-        if value is not None and (isinstance(value, bool) or not usable):
-            expected = f"a whole number of at least {least}" if whole else f"a number {'above' if least else 'from'} 0"
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        is_number = is_whole or (isinstance(value, float) and math.isfinite(value))
+        if name in WHOLE_NUMBERS:
+            least = WHOLE_NUMBERS[name]
+            usable, expected = is_whole and value >= least, f"a whole number of at least {least}"
+        elif name in NUMBERS_ABOVE_0:
+            usable, expected = is_number and value > 0, "a number above 0"
+        else:
+            usable, expected = is_number and value >= 0, "a number from 0"
+        if not usable:
             raise ValueError(f"{where}: {name} is {value!r}; expected {expected}")
 
 

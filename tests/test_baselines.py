@@ -5,8 +5,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from samples import rows
 
 from dfxlib.measure import baselines
+from dfxlib.measure.scores import said_natures
 
 NATURES = ("dm_generated", "gan_generated", "real")
 
@@ -17,12 +19,12 @@ def cosine_image(cycles: float, size: int = 64) -> np.ndarray:  # [size, size, 3
     return np.repeat(grey[..., None], 3, axis=2).round().astype(np.uint8)
 
 
-def table(rows: int, *, shift: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def table(images: int, *, shift: float, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
-    natures = np.array(NATURES)[np.arange(rows) % 3]
-    features = rng.normal(size=(rows, 96))
-    features[:, 5] += shift * (np.arange(rows) % 3)
-    return features, natures, np.arange(rows) // 3
+    natures = np.array(NATURES)[np.arange(images) % 3]
+    features = rng.normal(size=(images, 96))
+    features[:, 5] += shift * (np.arange(images) % 3)
+    return pd.DataFrame(features), natures, np.arange(images) // 3
 
 
 @pytest.mark.parametrize("size", [32, 64, 100])
@@ -74,14 +76,6 @@ def test_fit_learns_a_shift_quickly_and_orders_the_classes() -> None:
     assert 0.6 < np.mean(fitted.predict(fresh) == truth) < 0.85
 
 
-def test_out_of_fold_is_at_chance_on_noise_even_with_twins_in_a_group() -> None:
-    # every row has a copy: a split that cuts groups would recognise the twin
-    features, natures, _ = table(300, shift=0.0)
-    order = np.random.default_rng(1).permutation(np.repeat(np.arange(300), 2))
-    said = baselines.out_of_fold_natures(features[order], natures[order], groups=order)
-    assert np.mean(said == natures[order]) < 0.45
-
-
 def test_metadata_uses_sizes_and_survives_unseen_categories() -> None:
     sizes = {"dm_generated": 512, "gan_generated": 216, "real": 300}
     rows = [
@@ -91,17 +85,10 @@ def test_metadata_uses_sizes_and_survives_unseen_categories() -> None:
     ]  # fmt: skip
     manifest = pd.DataFrame(rows)
     features = baselines.metadata_features(manifest)
-    fitted = baselines.fit_baseline(features, manifest["nature"])
+    fitted = baselines.fit_baseline(features, manifest["nature"], groups=np.arange(60))
     assert (fitted.predict(features) == manifest["nature"]).all()
     unseen = manifest.head(1).assign(format="WEBP", width=77)
     assert fitted.predict(baselines.metadata_features(unseen)).shape == (1,)
-
-
-def test_equal_metadata_is_chance() -> None:
-    manifest = pd.DataFrame({"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "jpeg_quality": [None] * 60})
-    natures = np.array(NATURES)[np.arange(60) % 3]
-    said = baselines.out_of_fold_natures(baselines.metadata_features(manifest), natures)
-    assert np.mean(said == natures) <= 0.34
 
 
 def test_too_few_groups_is_said() -> None:
@@ -121,5 +108,18 @@ def test_a_nature_of_middling_files_is_told_from_smaller_and_larger_ones() -> No
     natures = np.resize(["dm_generated", "real", "gan_generated", "real"], 120)
     size = np.resize([1_000, 4_000, 16_000, 4_100], 120)
     features = baselines.byte_features(pd.DataFrame({"bytes": size, "width": 64, "height": 64}))
-    fitted = baselines.fit_baseline(features, np.where(natures == "real", "real", "fake"))
+    fitted = baselines.fit_baseline(features, np.where(natures == "real", "real", "fake"), groups=np.arange(120))
     assert (fitted.predict(features) == np.where(natures == "real", "real", "fake")).all()
+
+
+def test_a_baseline_is_fitted_on_training_splits_and_scores_the_others() -> None:
+    images = rows(240, per_group=3)
+    images["split"] = np.array(["base_train", "complete_train", "test", "unseen"])[np.arange(240) // 60]
+    natures = np.array(NATURES)[np.arange(240) % 3]
+    features = pd.DataFrame(np.random.default_rng(0).normal(size=(240, 3)) + 3 * np.eye(3)[np.arange(240) % 3])
+    result = baselines.baseline_scores(features, images, variant="spectrum")
+    assert result["path"].tolist() == images["path"][120:].tolist() and set(result["variant"]) == {"spectrum"}
+    assert np.mean(said_natures(result) == natures[120:]) > 0.8
+    spoiled = features.copy()
+    spoiled[120:] = 0  # what is scored must not reach the fit
+    assert baselines.baseline_scores(spoiled, images, variant="spectrum")["logit_dm"].nunique() == 1

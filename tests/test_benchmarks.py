@@ -6,8 +6,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+
+from dfxlib.measure.baselines import metadata_features
+from dfxlib.names import CLASSES
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,6 +71,25 @@ def test_the_bootstrap_is_timed_beside_scikit_learn() -> None:
 
     assert all(seconds > 0 for seconds in benchmark.measure(600, 6, 20))
     assert 0 <= benchmark.auc_coverage(20, 5) <= 1
+
+
+def test_out_of_fold_is_at_chance_on_noise_even_with_twins_in_a_group() -> None:
+    import demo_audit as benchmark
+
+    # every row has a copy: a split that cuts groups would recognise the twin
+    order = np.random.default_rng(1).permutation(np.repeat(np.arange(300), 2))
+    features, natures = np.random.default_rng(0).normal(size=(300, 96)), np.array(CLASSES)[np.arange(300) % 3]
+    said = benchmark.out_of_fold_natures(pd.DataFrame(features[order]), natures[order], groups=order)
+    assert np.mean(said == natures[order]) < 0.45
+
+
+def test_equal_metadata_is_chance() -> None:
+    import demo_audit as benchmark
+
+    files = {"format": "PNG", "mode": "RGB", "width": 64, "height": 64, "jpeg_quality": [None] * 60}
+    natures = np.array(CLASSES)[np.arange(60) % 3]
+    features = metadata_features(pd.DataFrame(files))
+    assert np.mean(benchmark.out_of_fold_natures(features, natures, groups=np.arange(60)) == natures) <= 0.34
 
 
 def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:

@@ -227,23 +227,6 @@ VARIANTS = {
 }
 
 
-def test_what_the_protocol_names_and_nobody_ran_is_said() -> None:
-    assert c.not_run({}, {}) == [*c.WANTED, "an ensemble of three-way backbones"]
-    missing = c.not_run(VARIANTS, {"pair": ["a", "b"]})
-    done = {"a backbone alone on the complete part", "a backbone alone on base + complete", "a linear head"}
-    done |= {"no real base model", "another main share"}
-    assert set(c.WANTED) - set(missing) == done and "an ensemble of three-way backbones" not in missing
-
-
-def test_what_was_changed_along_with_something_else_shows_nothing_by_itself() -> None:
-    both = {"plain": {"task": "threeway", "front_end": "rgb", "stem": "imagenet"}}
-    assert {"another front end", "another stem"} <= set(c.not_run(both, {}))
-    between = both | {"between": {"task": "threeway", "stem": "imagenet"}}
-    assert "another front end" not in c.not_run(between, {}) and "another stem" in c.not_run(between, {})
-    assert "another stem" not in c.not_run(between | {"full": {"task": "threeway"}}, {})
-    assert "a linear head" in c.not_run({"permuted": {"complete": {"head": "permuted"}}}, {})
-
-
 def test_rivals_learn_three_ways_from_the_same_images_and_members_count_as_their_ensemble() -> None:
     assert c.rivals(VARIANTS, {"pair": ["a", "b"]}) == ["pair", "all"]
     assert c.rivals({"linear": VARIANTS["linear"], "alone": VARIANTS["alone"]}, {}) == []

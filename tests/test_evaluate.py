@@ -12,7 +12,6 @@ from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
 from dfxlib.measure import scores as e
-from dfxlib.measure.baselines import baseline_scores
 from dfxlib.names import CLASSES
 
 CALIBRATION = {"temperature": 1.0, "threshold": 0.4, "false_alarm_5": 0.7}
@@ -211,19 +210,6 @@ def test_a_base_model_is_measured_by_its_auc() -> None:
     assert summary["valid_auc"] == pytest.approx(roc_auc_score(task["is_main"], logits[:, 1] - logits[:, 0]))
     assert (summary["main_images"], summary["other_images"]) == (20, 40)
     np.testing.assert_allclose(table["p_main"], softmax(logits, axis=1)[:, 1])
-
-
-def test_a_baseline_is_fitted_on_training_splits_and_scores_the_others() -> None:
-    table = rows(240, per_group=3)
-    table["split"] = np.array(["base_train", "complete_train", "test", "unseen"])[np.arange(240) // 60]
-    features = logits_for(table, skill=3.0)
-    features[120:] = logits_for(table, skill=3.0, seed=1)[120:]
-    result = baseline_scores(features, table, variant="spectrum")
-    assert result["path"].tolist() == table["path"][120:].tolist() and set(result["variant"]) == {"spectrum"}
-    assert balanced_accuracy_score(result["nature"], said(result)) > 0.8
-    spoiled = features.copy()
-    spoiled[120:] = 0  # what is scored must not reach the fit
-    assert baseline_scores(spoiled, table, variant="spectrum")["logit_dm"].nunique() == 1
 
 
 def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:

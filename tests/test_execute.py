@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,11 +33,14 @@ PARAMETERS = (
     "flag: bool = False\nnames: list = ['a']  # architectures"
 )
 PLOT = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]); plt.show()"
-WRITE = r"""
-from pathlib import Path
-Path(folder).mkdir(exist_ok=True)
-Path(folder, "table.csv").write_text(f"epochs\n{epochs}\n")
+OPEN = """
+import os
+import pandas as pd
+from dfxlib.study.runs import open_run
+run = open_run(os.environ["DFXLIB_BATCH"], settings={}, device="cpu")
 """
+WRITE = 'run.save_table("epochs", pd.DataFrame({"epochs": [epochs]}))'
+FINISH = 'run.finish({"epochs": epochs})'
 SLEEP = r"""
 import os, time
 from pathlib import Path
@@ -67,13 +71,13 @@ with open(Path(folder, "devices.txt"), "a") as file:
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a notebook that works and one that fails where `epochs` is 13."""
     folder = tmp_path_factory.mktemp("workshop")
-    write_notebook(folder / "good.ipynb", WRITE, PLOT, "print('epochs', epochs)", parameters=PARAMETERS)
+    write_notebook(folder / "good.ipynb", OPEN, WRITE, PLOT, "print('epochs', epochs)", FINISH, parameters=PARAMETERS)
     fails = "if epochs == 13:\n    raise ValueError('thirteen is unlucky; choose 12')"
-    write_notebook(folder / "bad.ipynb", "print('before')", fails, WRITE, parameters=PARAMETERS)
+    write_notebook(folder / "bad.ipynb", OPEN, fails, WRITE, FINISH, parameters=PARAMETERS)
     write_notebook(folder / "slow.ipynb", SLEEP, "print('after')", parameters=PARAMETERS)
     write_notebook(folder / "alarm.ipynb", ALARM, "print('after')", parameters=PARAMETERS)
-    write_notebook(folder / "counting.ipynb", COUNT, parameters=PARAMETERS)
-    write_notebook(folder / "devices.ipynb", DEVICE, parameters=PARAMETERS)
+    write_notebook(folder / "counting.ipynb", OPEN, COUNT, FINISH, parameters=PARAMETERS)
+    write_notebook(folder / "devices.ipynb", OPEN, DEVICE, FINISH, parameters=PARAMETERS)
     write_notebook(folder / "deadly.ipynb", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)", "print('after')")
     return folder
 
@@ -82,15 +86,16 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(workshop: Path) -> Path:
     """The folder of a finished run. Read only."""
     folder = workshop / "runs" / "good"
-    parameters = {"folder": str(folder), "epochs": 7, "rate": 1}
+    parameters = {"epochs": 7, "rate": 1}
     execute(workshop / "good.ipynb", folder / "notebook.ipynb", parameters=parameters, page="index.html")
     return folder
 
 
 def test_a_finished_run_holds_the_notebook_its_pages_and_what_it_wrote(finished: Path) -> None:
-    names = {path.name for path in finished.iterdir()}
-    assert names == {"notebook.ipynb", "notebook.html", "index.html", "table.csv", DONE}
-    assert (finished / "table.csv").read_text() == "epochs\n7\n"
+    names = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    own = {"settings.json", "environment.json", "tables/epochs.csv", "metrics.json"}
+    assert names == {"notebook.ipynb", "notebook.html", "index.html", DONE} | own
+    assert (finished / "tables" / "epochs.csv").read_text() == "epochs\n7\n"
     outputs = [cell.get("outputs") for cell in nbformat.read(finished / "notebook.ipynb", as_version=4).cells]
     assert any("epochs 7" in str(output) for output in outputs)
     assert not list(finished.parent.glob("*.ipynb"))
@@ -98,17 +103,19 @@ def test_a_finished_run_holds_the_notebook_its_pages_and_what_it_wrote(finished:
 
 def test_done_vouches_for_every_other_file_and_says_what_was_run(finished: Path) -> None:
     done = json.loads((finished / DONE).read_text())
-    assert set(done["files"]) == {path.name for path in finished.iterdir()} - {DONE}
+    files = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    assert set(done["files"]) == files - {DONE}
     assert done["notebook"] == "good.ipynb" and done["parameters"]["epochs"] == 7 and done["seconds"] > 0
     assert verify(finished) == []
 
 
-@pytest.mark.parametrize("edit, problem", [("change", "table.csv was changed"), ("remove", "table.csv is missing")])
+@pytest.mark.parametrize("edit, problem", [("change", "was changed"), ("remove", "is missing")])
 def test_verification_notices_a_change(finished: Path, tmp_path: Path, edit: str, problem: str) -> None:
     copy = tmp_path / "run"
     subprocess.run(["cp", "-r", str(finished), str(copy)], check=True)
-    (copy / "table.csv").write_text("epochs\n8\n") if edit == "change" else (copy / "table.csv").unlink()
-    assert verify(copy) == [problem]
+    table = copy / "tables" / "epochs.csv"
+    table.write_text("epochs\n8\n") if edit == "change" else table.unlink()
+    assert verify(copy) == [f"tables/epochs.csv {problem}"]
 
 
 def test_a_folder_without_done_is_not_finished(tmp_path: Path) -> None:
@@ -126,7 +133,7 @@ def test_pages_load_nothing_from_elsewhere(finished: Path, page: str) -> None:
 
 def test_the_page_without_code_shows_outputs_only(finished: Path) -> None:
     with_code, without = ((finished / name).read_text() for name in ("notebook.html", "index.html"))
-    assert "write_text" in with_code and "write_text" not in without
+    assert "save_table" in with_code and "save_table" not in without
     assert "epochs 7" in with_code and "epochs 7" in without
 
 
@@ -134,14 +141,14 @@ def test_the_page_without_code_shows_outputs_only(finished: Path) -> None:
 def failed(workshop: Path) -> Path:
     """The folder of a run that finished once and then failed."""
     folder = workshop / "runs" / "bad"
-    execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={"folder": str(folder)})
+    execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={})
     with pytest.raises(PapermillExecutionError, match="thirteen is unlucky"):
-        execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={"folder": str(folder), "epochs": 13})
+        execute(workshop / "bad.ipynb", folder / "notebook.ipynb", parameters={"epochs": 13})
     return folder
 
 
 def test_a_failure_leaves_an_earlier_result_as_it_was(failed: Path) -> None:
-    assert verify(failed) == [] and (failed / "table.csv").read_text() == "epochs\n2\n"
+    assert verify(failed) == [] and (failed / "tables" / "epochs.csv").read_text() == "epochs\n2\n"
 
 
 def test_a_failed_notebook_lies_beside_the_folder_with_its_error(failed: Path) -> None:
@@ -282,7 +289,7 @@ def test_a_kernel_does_not_outlive_a_killed_papermill_and_a_new_run_waits_for_it
     process.kill()
     process.communicate()
     kernel = int((tmp_path / "kernel.pid").read_text())
-    execute(workshop / "good.ipynb", out, parameters={"folder": str(tmp_path / "run")})
+    execute(workshop / "good.ipynb", out, parameters={})
     assert not alive(kernel), "the kernel holds the lock of its run, so nobody else fills the same folder"
     assert verify(tmp_path / "run") == []
 
@@ -360,23 +367,25 @@ def test_a_kernel_that_does_not_start_is_tried_again(
         return begin(client)
 
     monkeypatch.setattr(engine._Client, "start_new_kernel_client", stumble)
-    execute(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", parameters={"folder": str(tmp_path)})
+    execute(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", parameters={})
     assert len(starts) == engine.STARTS and verify(tmp_path / "run") == []
 
 
 def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) -> None:
-    process = start(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", "-p", "folder", tmp_path)
+    process = start(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb")
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
 
 
 def test_what_cells_print_is_handed_on_as_it_comes_where_it_is_asked_for(workshop: Path, tmp_path: Path) -> None:
-    write_notebook(tmp_path / "epochs.ipynb", "print('epoch 1/2', flush=True)", COUNT, parameters=PARAMETERS)
+    cells = (OPEN, "print('epoch 1/2', flush=True)", COUNT, FINISH)
+    write_notebook(tmp_path / "epochs.ipynb", *cells, parameters=PARAMETERS)
     process = start(tmp_path / "epochs.ipynb", tmp_path / "run" / "n.ipynb", "--progress", "-p", "folder", tmp_path)
+    assert process.stderr.readline().startswith("results go to ")
     assert process.stderr.readline() == "epoch 1/2\n", "while the next cell waits"
     (tmp_path / "go").touch()
     said, errors = process.communicate(timeout=300)
-    assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
+    assert process.returncode == 0 and errors.startswith("finished in ") and len(said.splitlines()) == 1
 
 
 SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
@@ -393,7 +402,7 @@ def test_a_full_disk_is_told_with_the_file_and_leaves_the_earlier_result(
     workshop: Path, tmp_path: Path, left: int, named: str
 ) -> None:
     """In a name space of its own, a disk of 2 MB fills up between a first and a second run, but for some kB."""
-    command = f"{sys.executable} -m dfxlib execute {workshop}/good.ipynb disk/run/notebook.ipynb -p folder disk/run"
+    command = f"{sys.executable} -m dfxlib execute {workshop}/good.ipynb disk/run/notebook.ipynb"
     script = f"""
     mkdir disk && mount -t tmpfs -o size=2m tmpfs disk && {command} || exit 9
     free=$(df -k --output=avail disk | tail -n 1)
@@ -438,20 +447,36 @@ def test_what_fails_after_the_last_cell_leaves_the_earlier_result_too(
     assert {entry.name for entry in tmp_path.iterdir()} == {"last.ipynb", "own", ".own.lock"}, "nothing is left beside"
 
 
+@pytest.mark.parametrize("cells", [[], ["run = open_run('elsewhere', settings={}, device='cpu')", FINISH]])
+def test_a_notebook_that_leaves_no_finished_run_is_told_in_one_sentence(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, cells: list[str]
+) -> None:
+    """It never called run.finish, or finished a run that lies elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    write_notebook(tmp_path / "idle.ipynb", OPEN, *cells, parameters=PARAMETERS)
+    shutil.copytree(finished, "run")
+    assert main(["execute", "idle.ipynb", "run/notebook.ipynb"]) == 2
+    told = capsys.readouterr().err.strip()
+    assert told == (
+        "dfxlib execute: idle.ipynb ended without a finished run in run; expected a last cell that calls run.finish, "
+        "and OUT in the folder that its open_run names"
+    )
+    assert verify(Path("run")) == [] and Path("run.failed.ipynb").is_file(), "the earlier result stays"
+
+
 def test_a_success_after_a_failure_takes_the_failed_notebook_away(
     workshop: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workshop)
     Path("again.failed.ipynb").write_text("{}")
     Path("p.yaml").write_text("epochs: 5\nrate: 1.0e-3\n")
-    options = ["-f", "p.yaml", "-y", "{names: [x, y], epochs: 6}", "-p", "epochs", "8", "-p", "folder", "again"]
-    options += ["--no-input"]
+    options = ["-f", "p.yaml", "-y", "{names: [x, y], epochs: 6}", "-p", "epochs", "8", "--no-input"]
     assert main(["execute", "good.ipynb", "again/notebook.ipynb", *options]) == 0
     assert re.search(r"^good +again +\d+\.\d s$", capsys.readouterr().out, re.M)
     assert not Path("again.failed.ipynb").exists()
     assert "epochs 8" in Path("again", "notebook.html").read_text()
-    assert "write_text" not in Path("again", "notebook.html").read_text()
-    expected = {"epochs": 8, "rate": 0.001, "names": ["x", "y"], "folder": "again"}  # the last one given wins
+    assert "save_table" not in Path("again", "notebook.html").read_text()
+    expected = {"epochs": 8, "rate": 0.001, "names": ["x", "y"]}  # the last one given wins
     assert json.loads(Path("again", DONE).read_text())["parameters"] == expected
 
 

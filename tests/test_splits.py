@@ -199,19 +199,6 @@ def test_a_task_without_others_says_how_many_there_are() -> None:
         splits.base_task(table[table["nature"] == "real"], "real", split="test")
 
 
-@given(tables, seeds)
-def test_a_balanced_subset_has_the_smallest_class_size_everywhere(table: pd.DataFrame, seed: int) -> None:
-    table = table.drop(table.index[table["nature"] == "gan_generated"][1:][::2])
-    sizes = splits.balanced(table, split_seed=seed)["nature"].value_counts()
-    assert set(sizes) == {table["nature"].value_counts().min()}
-
-
-def test_a_binary_subset_balances_fakes_against_reals() -> None:
-    chosen = splits.balanced(rows(300), binary=True)
-    assert (chosen["nature"] == "real").sum() == (chosen["nature"] != "real").sum() == 100
-    assert list(chosen.columns) == list(rows(3).columns) and chosen.index.is_monotonic_increasing
-
-
 def test_hashes_are_uniform_and_purposes_independent() -> None:
     keys = pd.Series(range(4000))
     one, two = (splits.unit_hash(keys, split_seed=0, purpose=purpose) for purpose in ("part", "other"))

@@ -173,7 +173,6 @@ def test_methods_are_compared_on_the_same_images_and_ensembles_leave_their_score
     assert not np.allclose(*p_real), "members of an ensemble are trained with other seeds"
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["answers"]["resnet18"].startswith("not decided. Minus pair: ")
-    assert "a linear head" not in metrics["not_run"] and "another stem" in metrics["not_run"]
 
 
 def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, clone: Path, tmp_path: Path) -> None:

@@ -106,11 +106,6 @@ def image_files(rows: "pd.DataFrame", root: Path) -> list[ImageFile]:
     ]
 
 
-def decode_image(data: bytes, *, pixel_limit: int = PIXEL_LIMIT) -> Image.Image:  # RGB
-    """Decode the bytes of an image file completely. Raises ImageProblem with the reason."""
-    return _to_rgb(_open_strictly(data, pixel_limit=pixel_limit)[0])
-
-
 def read_image(file: ImageFile) -> Image.Image:  # RGB
     """Decode a file; where its sha256 is given, also prove that it is still the file of the manifest."""
     return read_with_format(file)[0]

@@ -12,16 +12,14 @@ from string import Formatter
 import pandas as pd
 import yaml
 
-from dfxlib.names import NATURES, SPLITS
+from dfxlib.data.splits import DECLARED
+from dfxlib.names import NATURES
 from dfxlib.system.files import project_path
 
 #: What a rule can say about an image; all but nature and architecture may be left out.
 FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content")
 
-#: Every value of a manifest's `declared_split`.
-DECLARED_SPLITS = ("", "train", "valid", "test", "base", "complete", *SPLITS)
-
-_ALLOWED = {"nature": NATURES, "declared_split": DECLARED_SPLITS, "content": ("face", "object", "unknown")}
+_ALLOWED = {"nature": NATURES, "declared_split": DECLARED, "content": ("face", "object", "unknown")}
 
 #: The folder data_manifests/, which travels in the wheel.
 _SHIPPED = resources.files("dfxlib.data_manifests")

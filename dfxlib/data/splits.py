@@ -177,22 +177,10 @@ def take_in_proportion(rows: pd.DataFrame, count: int, *, split_seed: int) -> pd
     quota = np.floor(shares).astype(int)
     remainders = (shares - quota).sort_values(ascending=False, kind="stable")
     quota[remainders.index[: count - quota.sum()]] += 1
-    return _lowest(rows, "architecture", quota.to_dict(), split_seed=split_seed)
-
-
-def balanced(rows: pd.DataFrame, *, split_seed: int = 0, binary: bool = False) -> pd.DataFrame:
-    """Rows cut to the smallest class: three-way, or fakes against reals (paper, testing)."""
-    label = rows["nature"].where(rows["nature"] == "real", "fake") if binary else rows["nature"]
-    sizes = label.value_counts()
-    quota = dict.fromkeys(sizes.index, int(sizes.min()) if len(sizes) else 0)
-    return _lowest(rows.assign(_label=label), "_label", quota, split_seed=split_seed).drop(columns="_label")
-
-
-def _lowest(rows: pd.DataFrame, key: str, quota: dict[str, int], *, split_seed: int) -> pd.DataFrame:
     hashes = unit_hash(rows["path"], split_seed=split_seed, purpose="subset")
     order = rows.assign(_hash=hashes).sort_values("_hash")
-    rank = order.groupby(key).cumcount()
-    return order[rank < order[key].map(quota)].drop(columns="_hash").sort_index()
+    rank = order.groupby("architecture").cumcount()
+    return order[rank < order["architecture"].map(quota)].drop(columns="_hash").sort_index()
 
 
 def _validation_groups(group: np.ndarray, nature: pd.Series, hashes: np.ndarray) -> np.ndarray:

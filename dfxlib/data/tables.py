@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfxlib.data.descriptions import (
-    DECLARED_SPLITS,
     FIELDS,
     LISTING,
     Description,
@@ -20,6 +19,7 @@ from dfxlib.data.descriptions import (
     fill,
     parts_needed,
 )
+from dfxlib.data.splits import DECLARED
 from dfxlib.data.trees import IMAGE_SUFFIXES
 from dfxlib.names import NATURES
 
@@ -94,7 +94,7 @@ _WORDS = {
     "nature": {nature: nature for nature in NATURES}
     | {"fake": "fake_unknown", "ai": "fake_unknown", "0_real": "real", "1_fake": "fake_unknown"}
     | {"gan": "gan_generated", "dm": "dm_generated", "diffusion": "dm_generated"},
-    "declared_split": {split: split for split in DECLARED_SPLITS}
+    "declared_split": {split: split for split in DECLARED}
     | {"training": "train", "val": "valid", "validation": "valid", "testing": "test"},
 }
 

@@ -1,8 +1,8 @@
 """What can be told without any deep model: metadata, file bytes, four scalars, a radial spectrum.
 
-Each function turns one image (or one manifest) into features; `fit_baseline` and
-`out_of_fold_natures` fit the same logistic regression on any of them. A deep model that does not
-beat these has learned nothing that they do not know (protocol.md, experiment 4).
+Each function turns one image (or one manifest) into features, and `fit_baseline` fits the same
+logistic regression on any of them. A deep model that does not beat these has learned nothing that
+they do not know (protocol.md, experiment 4).
 """
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ def byte_features(
 
 
 def fit_baseline(
-    features: np.ndarray | pd.DataFrame,  # [N, k]
+    features: pd.DataFrame,  # [N, k], numbers and categories
     natures: np.ndarray,  # [N] str
     *,
-    groups: np.ndarray | None = None,  # [N] scene, pair or duplicate cluster; None: each its own
+    groups: np.ndarray,  # [N] scene, pair or duplicate cluster
     seed: int = 0,
     folds: int = 3,
 ) -> Pipeline:
@@ -134,10 +134,10 @@ def fit_baseline(
     and the columns of `predict_proba` are the sorted natures. Ties between values of C go to the
     stronger regularisation. Raises ValueError where a nature has fewer groups than folds.
     """
-    natures, groups = np.asarray(natures).astype(str), _groups_or_rows(groups, len(natures))
+    natures = np.asarray(natures).astype(str)
     _require_groups(natures, groups, folds=folds)
     search = GridSearchCV(
-        _pipeline(features),
+        _pipeline(),
         {"logisticregression__C": list(REGULARISATION)},
         scoring="balanced_accuracy",
         cv=StratifiedGroupKFold(folds, shuffle=True, random_state=seed),
@@ -145,31 +145,10 @@ def fit_baseline(
     return search.fit(features, natures, groups=groups).best_estimator_
 
 
-def out_of_fold_natures(
-    features: np.ndarray | pd.DataFrame,  # [N, k]
-    natures: np.ndarray,  # [N] str
-    *,
-    groups: np.ndarray | None = None,  # [N]
-    seed: int = 0,
-    folds: int = 5,
-) -> np.ndarray:  # [N] str, the nature said of each row by a baseline that never saw its group
-    """The verdicts of an audit: `fit_baseline` on all other folds, groups kept whole."""
-    natures, groups = np.asarray(natures).astype(str), _groups_or_rows(groups, len(natures))
-    _require_groups(natures, groups, folds=folds)
-    verdicts = np.empty_like(natures)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(natures, natures, groups):
-        fitted = fit_baseline(_rows(features, train), natures[train], groups=groups[train], seed=seed)
-        verdicts[test] = fitted.predict(_rows(features, test))
-    return verdicts
-
-
-def _pipeline(features: np.ndarray | pd.DataFrame) -> Pipeline:
-    """The unfitted pipeline that suits a table of numbers, or one with categories as well."""
+def _pipeline() -> Pipeline:
+    """The unfitted pipeline for a table of numbers, categories or both."""
     # newton-cholesky would be quicker on a plain regression; lbfgs keeps one softmax for all three
     classifier = LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3)
-    if not isinstance(features, pd.DataFrame):
-        return make_pipeline(StandardScaler(), classifier)
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
@@ -194,14 +173,6 @@ def _blockiness(luma: np.ndarray) -> float:
     return float(np.log((np.mean(across) + 0.1) / (np.mean(inside) + 0.1)))
 
 
-def _rows(features: np.ndarray | pd.DataFrame, index: np.ndarray) -> np.ndarray | pd.DataFrame:
-    return features.iloc[index] if isinstance(features, pd.DataFrame) else features[index]
-
-
-def _groups_or_rows(groups: np.ndarray | None, rows: int) -> np.ndarray:
-    return np.arange(rows) if groups is None else np.asarray(groups)
-
-
 def _require_groups(natures: np.ndarray, groups: np.ndarray, *, folds: int) -> None:
     if len(groups) != len(natures):
         raise ValueError(f"{len(groups)} groups for {len(natures)} natures; give one for each row")
@@ -222,7 +193,7 @@ def _require_rgb(pixels: np.ndarray, *, least: int) -> None:
 
 
 def baseline_scores(
-    features: np.ndarray | pd.DataFrame,  # [N, k], rows as in `rows`
+    features: pd.DataFrame,  # [N, k], rows as in `rows`
     rows: pd.DataFrame,  # manifest rows
     *,
     variant: str,
@@ -231,8 +202,8 @@ def baseline_scores(
     """A non-deep baseline, fitted on the images that the three-block model sees (base + complete)."""
     fitted_on = rows["split"].isin(TRAINED_SPLITS).to_numpy()
     scored = rows["split"].isin(["test", "unseen"]).to_numpy()
-    select = (lambda mask: features[mask]) if isinstance(features, np.ndarray) else (lambda mask: features.loc[mask])
     train = rows[fitted_on]
-    baseline = fit_baseline(select(fitted_on), train["nature"].to_numpy(), groups=train["group"].to_numpy(), seed=seed)
-    logits = baseline.predict_log_proba(select(scored))
+    natures, groups = train["nature"].to_numpy(), train["group"].to_numpy()
+    baseline = fit_baseline(features[fitted_on], natures, groups=groups, seed=seed)
+    logits = baseline.predict_log_proba(features[scored])
     return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)

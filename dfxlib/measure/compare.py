@@ -7,7 +7,6 @@ apart: Bouthillier et al., "Accounting for variance in machine learning benchmar
 A verdict takes five seeds, and both intervals on one side of zero.
 """
 
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +22,6 @@ OURS = "DeepFeatureX Net"
 #: Seeds, and groups of images of each class, below which no difference is decided: intervals of fewer are too narrow.
 SEEDS, GROUPS = 5, 10
 
-#: What the protocol wants beside the model (experiment 4), and what a variant changes to be it; None: what two methods
-#: differ in, and in nothing else.
-WANTED = {
-    "a backbone alone on the complete part": {"task": "threeway", "train_on": "complete"},
-    "a backbone alone on base + complete": {"task": "threeway", "train_on": "base+complete"},
-    "a linear head": {"head": "linear"},
-    "the convolutional head on permuted features": {"head": "permuted"},
-    "no diffusion base model": {"without": "dm_generated"},
-    "no GAN base model": {"without": "gan_generated"},
-    "no real base model": {"without": "real"},
-    "another main share": {"main_share": None},
-    "augmentation": {"augment": "jpeg_blur"},
-    "another way to resize": {"resize_mode": None},
-    "another front end": {"front_end": None},
-    "another stem": {"stem": None},
-}
-
 
 def changes_of(variant: dict) -> dict:
     """What a variant changes, without the sections; a three-way backbone says what it learns from."""
@@ -47,18 +29,6 @@ def changes_of(variant: dict) -> dict:
     for name, value in variant.items():
         flat |= value if isinstance(value, dict) else {name: value}
     return flat
-
-
-def not_run(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
-    """What the protocol names and no variant does."""
-    made = [{}, *map(changes_of, variants.values())]
-    apart = [{n for n in one | other if one.get(n) != other.get(n)} for one, other in combinations(made, 2)]
-    missing = [
-        label
-        for label, wanted in WANTED.items()
-        if not (set(wanted) in apart if None in wanted.values() else any(wanted.items() <= m.items() for m in made))
-    ]
-    return missing + ([] if ensembles else ["an ensemble of three-way backbones"])
 
 
 def rivals(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:

@@ -39,17 +39,17 @@ class FrontEnd(nn.Module):
         self.side = side
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
-        self.register_buffer(
-            "kernel", torch.tensor(HIGH_PASS, dtype=torch.float32).expand(3, 1, 5, 5).clone(), persistent=False
-        )
+        kernel = torch.tensor(HIGH_PASS, dtype=torch.float32).expand(3, 1, 5, 5).clone()  # the same for each channel
+        self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, side, side] float
         margin = (images.shape[-1] - self.side) // 2
-        images = images[..., margin : margin + self.side, margin : margin + self.side].float()
+        inside = slice(margin, margin + self.side)
+        images = images[..., inside, inside].float()  # [B, 3, side, side]
         if self.kind == "rgb":
             return (images / 255 - self.mean) / self.std
-        padded = F.pad(images, (2, 2, 2, 2), mode="reflect")
-        residual = F.conv2d(padded, self.kernel, groups=3)
+        padded = F.pad(images, (2, 2, 2, 2), mode="reflect")  # [B, 3, side + 4, side + 4]
+        residual = F.conv2d(padded, self.kernel, groups=3)  # [B, 3, side, side]
         return (residual / _RESIDUAL_SCALE).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
 
 
@@ -95,8 +95,8 @@ class DeepFeatureXNet(nn.Module):
         if len(base_models) != len(CLASSES):
             raise ValueError(f"DeepFeatureX Net takes {len(CLASSES)} base models, got {len(base_models)}")
         self.base_models = nn.ModuleList(base_models).requires_grad_(False)
-        self.head = head or ConvHead()
-        self.train(self.training)
+        self.head = ConvHead() if head is None else head
+        self.base_models.eval()
 
     def train(self, mode: bool = True) -> "DeepFeatureXNet":
         super().train(mode)
@@ -105,41 +105,30 @@ class DeepFeatureXNet(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, D]
-        return torch.stack([model.features(images) for model in self.base_models], dim=1)
+        signals = [model.features(images) for model in self.base_models]  # 3 times [B, D]
+        return torch.stack(signals, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
         return self.head(self.features(images))
 
 
-def resolve_device(device: str) -> torch.device:
-    """`auto` is the GPU where there is one; a GPU that is asked for and absent is an error."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} is not available here; set device to 'auto' or 'cpu'")
-    try:
-        return torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is unknown; expected auto, cpu or cuda") from error
-
-
 class ConvHead(nn.Module):
-    """1-D CNN over the three feature vectors (paper, section 3.2): [B, 3, D] -> [B, 3] logits."""
+    """1-D CNN over the three feature vectors (paper, section 3.2)."""
 
-    def __init__(self, outputs: int = len(CLASSES)):
+    def __init__(self):
         super().__init__()
-        self.convs = nn.Sequential(
-            *_conv_block(len(CLASSES), 16, kernel=7, stride=2),
-            *_conv_block(16, 64, kernel=5, stride=2),
+        self.convs = nn.Sequential(  # [B, 3, D]
+            *_conv_block(len(CLASSES), 16, kernel=7, stride=2),  # [B, 16, about D / 2]
+            *_conv_block(16, 64, kernel=5, stride=2),  # [B, 64, about D / 4]
             *_conv_block(64, 256, kernel=3, stride=1),
             *_conv_block(256, 512, kernel=3, stride=1),
             nn.Conv1d(512, 1024, kernel_size=3, stride=1, padding=1),
             nn.ReLU(),
-            nn.AdaptiveAvgPool1d(1),
+            nn.AdaptiveAvgPool1d(1),  # [B, 1024, 1]
         )
-        self.classifier = nn.Linear(1024, outputs)
+        self.classifier = nn.Linear(1024, len(CLASSES))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3] logits
         return self.classifier(self.convs(features).flatten(1))
 
 
@@ -154,18 +143,18 @@ class PermutedHead(ConvHead):
         super().__init__()
         self.register_buffer("order", torch.from_numpy(np.random.default_rng(0).permutation(width)))
 
-    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3]
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3] logits
         return super().forward(features[..., self.order])
 
 
 class LinearHead(nn.Module):
-    """One linear layer over all features: [B, 3, D] -> [B, 3] logits."""
+    """One linear layer over all features."""
 
     def __init__(self, width: int):
         super().__init__()
         self.classifier = nn.Linear(len(CLASSES) * width, len(CLASSES))
 
-    def forward(self, features: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3] logits
         return self.classifier(features.flatten(1))
 
 
@@ -193,12 +182,30 @@ def build_head(
     without: str = "",  # nature whose base model stays hidden; empty: none (paper)
 ) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
     require_name(kind, HEADS, what="head")
-    head = ConvHead() if kind == "conv" else {"linear": LinearHead, "permuted": PermutedHead}[kind](width)
+    if kind == "linear":
+        head = LinearHead(width)
+    elif kind == "permuted":
+        head = PermutedHead(width)
+    else:
+        head = ConvHead()
     if not without:
         return head
-    return nn.Sequential(WithoutRow(CLASSES.index(require_name(without, CLASSES, what="without"))), head)
+    require_name(without, CLASSES, what="without")
+    return nn.Sequential(WithoutRow(CLASSES.index(without)), head)
 
 
-def _conv_block(channels: int, width: int, *, kernel: int, stride: int) -> list[nn.Module]:
-    conv = nn.Conv1d(channels, width, kernel_size=kernel, stride=stride, padding=1)
-    return [conv, nn.ReLU(), nn.BatchNorm1d(width)]
+def _conv_block(inputs: int, outputs: int, *, kernel: int, stride: int) -> list[nn.Module]:  # channels
+    conv = nn.Conv1d(inputs, outputs, kernel_size=kernel, stride=stride, padding=1)
+    return [conv, nn.ReLU(), nn.BatchNorm1d(outputs)]
+
+
+def resolve_device(device: str) -> torch.device:
+    """`auto` is the GPU where there is one; a GPU that is asked for and absent is an error."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} is not available here; set device to 'auto' or 'cpu'")
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"device {device!r} is unknown; expected auto, cpu or cuda") from error

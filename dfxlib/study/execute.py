@@ -43,16 +43,16 @@ def execute(
 
     What `Run` filled, the notebook, its pages and `.done` with the checksum of every file move to the run's folder
     together. After a failure, also of what comes after the last cell, the notebook lies beside the run's folder as
-    NAME.failed.ipynb, and an earlier result is left as it was. Raises ValueError for arguments that no run can have
-    and parameters that the notebook does not have, PapermillExecutionError for whatever ended the run early, and
-    KeyboardInterrupt for a signal before its first cell.
+    NAME.failed.ipynb, and an earlier result is left as it was. Raises ValueError for arguments that no run can have,
+    for parameters that the notebook does not have and for a notebook that ends without `run.finish`,
+    PapermillExecutionError for whatever ended the run early, and KeyboardInterrupt for a signal before its first cell.
     """
     _check_arguments(notebook, out, page, cell_limit, run_limit)
     check_parameters(notebook, parameters)
     if out.parent.is_dir() and any(out.parent.iterdir()) and not _is_run(out.parent):
         raise ValueError(f"{out.parent} holds files that are no run's; give OUT as runs/STUDY/.../notebook.ipynb")
     folder = out.parent
-    failed_notebook(out)
+    failed_notebook(out)  # refuses a folder without a name before anything is written
     folder.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     limits = {"cell_limit": cell_limit, "progress": progress}
@@ -63,12 +63,11 @@ def execute(
         restore_folder(folder)
         with own_device() if gpu else nullcontext(()) as devices, _left_behind(out) as partial:
             _run_cells(notebook, partial, folder, parameters, keep_open=(lock, *devices), **limits)
-            pages = {
-                out.with_suffix(".html").name: to_html(
-                    partial, code=code, pictures=notebook.parent, home=_home(out, parameters)
-                )
-            }
-            pages |= {page: to_html(partial, code=False, pictures=notebook.parent)} if page else {}
+            _require_finished(notebook, folder)
+            pictures, home = notebook.parent, _home(out, parameters)
+            pages = {out.with_suffix(".html").name: to_html(partial, code=code, pictures=pictures, home=home)}
+            if page:
+                pages[page] = to_html(partial, code=False, pictures=pictures)
             seconds = time.monotonic() - started
             _complete(out, partial, pages, what, seconds=seconds)
     return seconds
@@ -110,25 +109,23 @@ def _run_cells(notebook: Path, partial: Path, folder: Path, parameters: dict, **
     run_notebook(notebook, partial, parameters=parameters, **options)
 
 
+def _require_finished(notebook: Path, folder: Path) -> None:
+    if not (staging_folder(folder) / _WHOLE).is_file():
+        raise ValueError(
+            f"{notebook.name} ended without a finished run in {folder}; expected a last cell that calls run.finish, "
+            "and OUT in the folder that its open_run names"
+        )
+
+
 def _complete(out: Path, partial: Path, pages: dict[str, str], what: dict, *, seconds: float) -> None:
     """Bring everything together beside the run's folder, where a full disk or a signal harms no earlier result."""
-    folder, staging = out.parent, staging_folder(out.parent)
-    own = not (staging / _WHOLE).is_file()  # such a notebook wrote into the folder itself, if anything
-    staging.mkdir(exist_ok=True)
+    staging = staging_folder(out.parent)
     for name, text in pages.items():
         write_text_atomic(staging / name, text)
     os.replace(partial, staging / out.name)
-    if own:
-        folder.mkdir(exist_ok=True)
-        (folder / DONE).unlink(missing_ok=True)
-        for name in (*pages, out.name):
-            os.replace(staging / name, folder / name)
-        vouch(folder, what, seconds=seconds)
-        shutil.rmtree(staging)
-    else:
-        shutil.rmtree(staging / "states", ignore_errors=True)
-        vouch(staging, what, seconds=seconds)
-        replace_folder(folder)
+    shutil.rmtree(staging / "states", ignore_errors=True)
+    vouch(staging, what, seconds=seconds)
+    replace_folder(out.parent)
 
 
 def _stated(folder: Path) -> dict:

@@ -39,9 +39,9 @@ class Fitted(NamedTuple):
     last: nn.Module  # a copy with the weights of the last epoch, on the CPU
 
 
-def class_weights(labels: np.ndarray, *, classes: int = len(CLASSES)) -> Tensor:  # [classes]
+def class_weights(labels: np.ndarray) -> Tensor:  # [n] positions in CLASSES -> [3]
     """Weights 1 - share of the class among `labels` (paper, training of the complete model)."""
-    shares = np.bincount(labels, minlength=classes) / len(labels)
+    shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     return torch.tensor(1 - shares, dtype=torch.float32)
 
 
@@ -104,8 +104,8 @@ def fit(
     step_size: int = 10,  # epochs between reductions of the learning rate
     gamma: float = 1.0,  # factor of a reduction; 1: none
     loss_weights: Tensor | None = None,  # [classes]
-    patience: int | None = None,  # epochs without a smaller validation loss that end training; None: all epochs
-    clip_norm: float | None = None,  # largest norm of a step's gradient; None: any
+    patience: int = 0,  # epochs without a smaller validation loss that end training; 0: all epochs
+    clip_norm: float = 0.0,  # largest norm of a step's gradient; 0: any
     deterministic: bool = False,  # bitwise the same on a GPU too, where that is slower
     seed: int = 0,
     device: torch.device = CPU,
@@ -134,14 +134,21 @@ def fit(
             batches = _batches(train, batch_size, seed=seed, epoch=len(history), device=device, label=label)
             torch.manual_seed(np.random.SeedSequence([seed, len(history)]).generate_state(1)[0].item())  # dropout
             loss, accuracy = _train_epoch(model, batches, optimizer, weights=weights, clip_norm=clip_norm)
-            seconds = time.perf_counter() - started
+            trained_for = time.perf_counter() - started
             measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
             _require_finite([loss, measured["loss"]], label, len(history), state_folder)
             scheduler.step()
-            row = {"epoch": len(history) + 1, "train_loss": loss, "train_balanced_accuracy": accuracy}
-            row |= {"valid_loss": measured["loss"], "valid_balanced_accuracy": measured["balanced_accuracy"]}
-            row |= {"learning_rate": rate, "images_per_second": len(train.rows) / seconds}
-            history.append(row | {"seconds": time.perf_counter() - started})
+            row = {
+                "epoch": len(history) + 1,
+                "train_loss": loss,
+                "train_balanced_accuracy": accuracy,
+                "valid_loss": measured["loss"],
+                "valid_balanced_accuracy": measured["balanced_accuracy"],
+                "learning_rate": rate,
+                "images_per_second": len(train.rows) / trained_for,
+                "seconds": time.perf_counter() - started,
+            }
+            history.append(row)
             _keep(state_folder, settings, parts, history)
             print(_progress_line(label, row, epochs), flush=True)
     last = copy.deepcopy(model).cpu().eval()
@@ -154,14 +161,18 @@ def fit(
 
 def _require_usable(train: Examples, valid: Examples, *, label: str) -> None:
     for name, examples, least in (("training", train, 2), ("validation", valid, 1)):
-        if (count := len(examples.rows)) < least:
-            raise ValueError(f"{label}: {count or 'no'} image for {name}, which needs at least {least}; add images")
+        if len(examples.rows) < least:
+            found = "1 image" if len(examples.rows) == 1 else "no image"
+            raise ValueError(f"{label}: {found} for {name}, which needs at least {least}; add images")
 
 
 def _require_finite(losses: list[float], label: str, whole_epochs: int, folder: Path) -> None:
-    if not np.isfinite(losses).all():
-        good = f"the last good state is {state_path(folder, whole_epochs)}" if whole_epochs else "there is no state yet"
-        raise ValueError(f"{label}: the loss of epoch {whole_epochs + 1} is not finite; lower learning_rate ({good})")
+    if np.isfinite(losses).all():
+        return
+    good = "there is no state yet"
+    if whole_epochs:
+        good = f"the last good state is {state_path(folder, whole_epochs)}"
+    raise ValueError(f"{label}: the loss of epoch {whole_epochs + 1} is not finite; lower learning_rate ({good})")
 
 
 @contextmanager
@@ -170,11 +181,13 @@ def memory_advice(label: str, batch_size: int) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        own = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not own and "can't allocate memory" not in str(error):  # as torch says it on a CPU
+        says_so = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not says_so and "can't allocate memory" not in str(error):  # as torch says it on a CPU
             raise
-        smaller = f"try batch_size {batch_size // 2}" if batch_size >= 4 else "try smaller images or another backbone"
-        raise MemoryError(f"{label}: out of memory with batches of {batch_size} images; {smaller}") from error
+        cure = "try smaller images or another backbone"
+        if batch_size >= 4:
+            cure = f"try batch_size {batch_size // 2}"
+        raise MemoryError(f"{label}: out of memory with batches of {batch_size} images; {cure}") from error
 
 
 @contextmanager
@@ -193,14 +206,20 @@ def _best_epoch(history: list[dict]) -> int:
     return min(history, key=lambda row: row["valid_loss"])["epoch"]
 
 
-def _is_stalled(history: list[dict], patience: int | None) -> bool:
-    return patience is not None and bool(history) and len(history) - _best_epoch(history) >= patience
+def _is_stalled(history: list[dict], patience: int) -> bool:
+    if patience == 0 or not history:
+        return False
+    return len(history) - _best_epoch(history) >= patience
 
 
 def _made_with() -> dict:
     """On what else, besides settings and data, the bits of a result depend."""
-    versions = {"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__}
-    return versions | {"threads": torch.get_num_threads()}
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _continue(folder: Path, settings: dict, parts: dict, label: str) -> list[dict]:  # history so far
@@ -218,9 +237,11 @@ def _continue(folder: Path, settings: dict, parts: dict, label: str) -> list[dic
 
 def _keep(folder: Path, settings: dict, parts: dict, history: list[dict]) -> None:
     state = {"epoch": len(history), "settings": settings, "history": history, "made_with": _made_with()}
-    state |= {name: part.state_dict() for name, part in parts.items()}
-    # The best of the epochs before this one too: where this state is lost, training goes on from the one before.
-    bests = tuple(_best_epoch(history[:end]) for end in (len(history) - 1, len(history)) if end)
+    for name, part in parts.items():
+        state[name] = part.state_dict()
+    bests = {_best_epoch(history)}
+    if len(history) > 1:
+        bests.add(_best_epoch(history[:-1]))  # where this state is lost, training goes on from the one before
     save_state(folder, state, keep=bests)
 
 
@@ -228,21 +249,22 @@ def validate(
     model: nn.Module,
     valid: Examples,
     *,
-    loss_weights: Tensor | None = None,
+    loss_weights: Tensor | None = None,  # [classes]
     batch_size: int = 32,
     device: torch.device = CPU,
 ) -> dict:  # loss, balanced_accuracy
     """Cross-entropy and balanced accuracy; both weigh images, not batches."""
     # Without gradients twice the batch fits.
-    logits = predict(model, valid.array, valid.rows, batch_size=2 * batch_size, device=device)
-    labels = torch.tensor(valid.labels, dtype=torch.long)
+    logits = predict(model, valid.array, valid.rows, batch_size=2 * batch_size, device=device)  # [n, classes]
+    labels = torch.tensor(valid.labels, dtype=torch.long)  # [n]
     loss = F.cross_entropy(logits, labels, weight=None if loss_weights is None else loss_weights.cpu())
     return {"loss": loss.item(), "balanced_accuracy": _balanced_accuracy(logits.argmax(1) == labels, labels)}
 
 
-def _balanced_accuracy(hit: Tensor, labels: Tensor) -> float:
+def _balanced_accuracy(hit: Tensor, labels: Tensor) -> float:  # [n] bool, [n]
     """Mean over the classes that occur of the share of hits."""
-    return torch.stack([hit[labels == label].double().mean() for label in labels.unique()]).mean().item()
+    shares = [hit[labels == label].double().mean() for label in labels.unique()]
+    return torch.stack(shares).mean().item()
 
 
 @torch.no_grad()
@@ -263,7 +285,7 @@ def predict(
 
 def to_input(batch: np.ndarray, device: torch.device) -> Tensor:
     """[B, S, S, 3] uint8 squares become [B, 3, S, S] in channels-last memory; features stay as they are."""
-    tensor = torch.from_numpy(np.ascontiguousarray(batch))
+    tensor = torch.from_numpy(np.ascontiguousarray(batch))  # [B, ...]
     if device.type == "cuda":
         tensor = tensor.pin_memory()  # only from pinned memory does a transfer run beside the computation
     tensor = tensor.to(device, non_blocking=True)
@@ -273,13 +295,12 @@ def to_input(batch: np.ndarray, device: torch.device) -> Tensor:
 def _batches(
     train: Examples, batch_size: int, *, seed: int, epoch: int, device: torch.device, label: str
 ) -> Iterator[tuple[Tensor, Tensor]]:  # inputs [B, ...], labels [B]
-    def load(chunk: np.ndarray) -> tuple[Tensor, Tensor]:
+    def load(chunk: np.ndarray) -> tuple[Tensor, Tensor]:  # [B] places among the rows
         inputs = train.read(train.array, train.rows[chunk], seed=seed, epoch=epoch)
         return to_input(inputs, device), to_input(train.labels[chunk].astype(np.int64), device)
 
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
-    for _, batch in zip(progress(chunks, label=f"{label} epoch {epoch + 1}"), one_ahead(load, chunks)):
-        yield batch
+    yield from progress(one_ahead(load, chunks), label=f"{label} epoch {epoch + 1}", total=len(chunks))
 
 
 def _train_epoch(
@@ -287,31 +308,32 @@ def _train_epoch(
     batches: Iterator[tuple[Tensor, Tensor]],
     optimizer: torch.optim.Optimizer,
     *,
-    weights: Tensor | None,
-    clip_norm: float | None,
+    weights: Tensor | None,  # [classes]
+    clip_norm: float,
 ) -> tuple[float, float]:  # mean loss and balanced accuracy of the epoch's images
     model.train()
     trained = optimizer.param_groups[0]["params"]
     total, weight, hits, seen = 0.0, 0.0, [], []
-    for inputs, labels in batches:
+    for inputs, labels in batches:  # [B, ...], [B]
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.device.type == "cuda"):
-            logits = model(inputs)
+            logits = model(inputs)  # [B, classes]
         loss = F.cross_entropy(logits.float(), labels, weight=weights)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if clip_norm is not None:
+        if clip_norm > 0:
             nn.utils.clip_grad_norm_(trained, clip_norm)
         optimizer.step()
         # Sums stay on the device: reading them here would make a GPU wait at every step. The loss is a mean weighted
         # by class; only with the batch's weight does the epoch have the same mean, as validation has it.
-        own = torch.tensor(len(labels)) if weights is None else weights[labels].sum()
-        total, weight = total + loss.detach().double() * own, weight + own
+        batch_weight = torch.tensor(len(labels)) if weights is None else weights[labels].sum()
+        total = total + loss.detach().double() * batch_weight
+        weight = weight + batch_weight
         hits.append(logits.argmax(1) == labels)
         seen.append(labels)
     return (total / weight).item(), _balanced_accuracy(torch.cat(hits), torch.cat(seen))
 
 
-def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:
+def _shuffled(count: int, batch_size: int, *, seed: int, epoch: int) -> Iterator[np.ndarray]:  # [B] of 0..count-1
     """Batches of a permutation that depends on (seed, epoch) only.
 
     A last batch of one image is left out: BatchNorm cannot normalise it.

@@ -1,5 +1,6 @@
 """Training states: one file an epoch, each with its checksum, from which a killed training goes on."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ def save_state(
     folder: Path,
     state: dict,
     *,
-    keep: tuple[int, ...] = (),  # epochs whose states stay besides the last two: the best
+    keep: Iterable[int] = (),  # epochs whose states stay besides the last two: the best
 ) -> Path:
     """Write the training state of one epoch, then its checksum; the last two epochs are kept.
 
@@ -30,9 +31,11 @@ def save_state(
 
 def keep_states(folder: Path, epochs: set[int]) -> None:
     """Delete the training states of all other epochs."""
-    for old in set(folder.glob("state-*.pt")) - {state_path(folder, epoch) for epoch in epochs}:
-        checksum_path(old).unlink(missing_ok=True)
-        old.unlink()
+    kept = {state_path(folder, epoch) for epoch in epochs}
+    for path in folder.glob("state-*.pt"):
+        if path not in kept:
+            checksum_path(path).unlink(missing_ok=True)
+            path.unlink()
 
 
 def load_state(folder: Path, *, settings: dict) -> dict | None:
