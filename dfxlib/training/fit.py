@@ -6,7 +6,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,51 +42,6 @@ def class_weights(labels: np.ndarray) -> Tensor:  # [n] positions in CLASSES -> 
     """Weights 1 - share of the class among `labels` (paper, training of the complete model)."""
     shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     return torch.tensor(1 - shares, dtype=torch.float32)
-
-
-def grid_cells(**values: list) -> list[dict]:
-    """Every combination of the values of some settings, as keyword arguments of `fit` (the published grid has 48)."""
-    return [dict(zip(values, cell)) for cell in product(*values.values())]
-
-
-def fit_grid(
-    build: Callable[[], nn.Module],  # a new head, its weights drawn
-    train: Examples,
-    valid: Examples,
-    *,
-    cells: list[dict],  # of grid_cells
-    state_folder: Path,  # one folder of training states a cell
-    settings: dict,
-    seed: int,
-    label: str,
-    **how: object,  # other keyword arguments of `fit`
-) -> tuple[nn.Module, Fitted, pd.DataFrame]:  # the chosen head, its training, and a row a cell
-    """Train a head from the same start in every cell; the smallest validation loss chooses.
-
-    The table has each cell's settings, valid_loss, seconds, and whether it was chosen.
-    """
-    heads, fits, rows = [], [], []
-    for number, cell in enumerate(cells):
-        torch.manual_seed(seed)
-        head = build()
-        fitted = fit(
-            head,
-            train,
-            valid,
-            state_folder=state_folder / f"cell{number:02d}",
-            settings=settings | cell,
-            seed=seed,
-            label=f"{label} cell {number + 1} of {len(cells)}",
-            **cell,
-            **how,
-        )
-        heads.append(head)
-        fits.append(fitted)
-        history = fitted.history
-        rows.append(cell | {"valid_loss": history["valid_loss"].min(), "seconds": history["seconds"].sum()})
-    table = pd.DataFrame(rows)
-    chosen = int(table["valid_loss"].idxmin())
-    return heads[chosen], fits[chosen], table.assign(chosen=table.index == chosen)
 
 
 def fit(
