@@ -10,7 +10,8 @@ from samples import SIDE, squares
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
 from dfxlib.training.augment import jpeg_blur
 from dfxlib.training.features import extract_features, perturbed_features
-from dfxlib.training.fit import Examples, fit, grid_cells, to_input
+from dfxlib.training.fit import Examples, fit, to_input
+from dfxlib.training.grid import grid_cells
 
 CPU = torch.device("cpu")
 

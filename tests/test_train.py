@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from dfxlib.training import fit as t
+from dfxlib.training.grid import grid_cells
 from dfxlib.training.states import read_state, save_state
 
 CHILD = """
@@ -416,7 +417,7 @@ def test_class_weights_reach_the_validation_loss() -> None:
 
 
 def test_the_published_grid_has_48_cells_that_fit_accepts() -> None:
-    cells = t.grid_cells(
+    cells = grid_cells(
         batch_size=[16, 32], learning_rate=[1e-3, 1e-4], weight_decay=[1e-3, 1e-4], gamma=[0.9, 0.6, 0.3],
         step_size=[10, 15],
     )  # fmt: skip
