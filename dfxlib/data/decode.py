@@ -39,10 +39,12 @@ if TYPE_CHECKING:  # processes that decode need neither, and start sooner
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
 PIXEL_LIMIT = 100_000_000
 
-#: What pixels and facts depend on besides the file; what another decoder left is made anew.
-DECODER = f"pillow {PIL.__version__}, jpeg {features.version('libjpeg_turbo') or features.version('jpg')}"
+_JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 
-DECODER += f", rules {sha256_bytes(Path(__file__).read_bytes())[:12]}"
+_RULES = sha256_bytes(Path(__file__).read_bytes())[:12]  # this file: a change of a rule is a change of its text
+
+#: What pixels and facts depend on besides the file; what another decoder left is made anew.
+DECODER = f"pillow {PIL.__version__}, jpeg {_JPEG}, rules {_RULES}"
 
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
