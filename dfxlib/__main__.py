@@ -24,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return options.handle(options)
     except KeyboardInterrupt as stop:  # by a signal, or by the limit of a run before the notebook's first cell
-        print(f"dfxlib {options.command}: {str(stop) or 'interrupted'}", file=sys.stderr)
+        reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
+        print(f"dfxlib {options.command}: {reason}", file=sys.stderr)
         return EXIT_CODES[type(stop).__name__]
     except BrokenPipeError:  # as in `| head`; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -50,10 +51,18 @@ def _execute(options: argparse.Namespace) -> int:
         parameters[name] = parse_value(value, origin=f"parameter {name} {value!r}") if value else ""
     title = f"{options.notebook.stem:<24} {options.out.parent.as_posix()}"
     failed = failed_notebook(options.out)
-    settings = {"page": options.page, "code": not options.no_input, "gpu": options.gpus > 0}
-    settings |= {name: getattr(options, name) for name in ("cell_limit", "run_limit", "progress")}
     try:
-        seconds = execute(options.notebook, options.out, parameters=parameters, **settings)
+        seconds = execute(
+            options.notebook,
+            options.out,
+            parameters=parameters,
+            page=options.page,
+            code=not options.no_input,
+            gpu=options.gpus > 0,
+            cell_limit=options.cell_limit,
+            run_limit=options.run_limit,
+            progress=options.progress,
+        )
     except PapermillExecutionError as error:
         print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
         return EXIT_CODES.get(error.ename, 1)
@@ -72,8 +81,10 @@ def _manifest(options: argparse.Namespace) -> int:
     if options.verify:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
-        same = f"{options.root} is as {options.verify} says"
-        print(findings.head(20).to_string(index=False) if len(findings) else same)
+        if len(findings):
+            print(findings.head(20).to_string(index=False))
+        else:
+            print(f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     _require_place("--out", options.out)
@@ -135,21 +146,31 @@ def _detect(options: argparse.Namespace) -> int:
         raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
     files, problems = d.find_images(options.path, root=options.root)
     read = {Path(path).resolve() for path in options.path} | {file.path.resolve() for file in files}
-    for place in filter(None, (options.out, options.html)):
+    written = [place for place in (options.out, options.html) if place]
+    for place in written:
         if place.resolve() in read:
             raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
-    opened, device = open_model(options.model, backbone=options.backbone), resolve_device(options.device)
-    how = {"batch_size": options.batch_size, "workers": options.workers, "device": device}
-    how |= {"delivery": not options.no_delivery, "thumbnails": bool(options.html)}
-    rows = chain(d.detect(opened, files, **how), d.problem_rows(problems))
-    model = f"{options.model.resolve().name}: {opened.settings['backbone']}"
-    model += f", trained on manifest {opened.settings['manifest_hash'][:12] or 'unknown'}"
-    never = never_said(opened.calibration)
-    limit = f"; it never says {never}: too few images in its calibration to promise few mistakes" if never else ""
+    opened = open_model(options.model, backbone=options.backbone)
+    rows = d.detect(
+        opened,
+        files,
+        delivery=not options.no_delivery,
+        thumbnails=bool(options.html),
+        batch_size=options.batch_size,
+        workers=options.workers,
+        device=resolve_device(options.device),
+    )
+    manifest = opened.settings["manifest_hash"][:12] or "unknown"
+    model = f"{options.model.resolve().name}: {opened.settings['backbone']}, trained on manifest {manifest}"
+    limit = ""
+    if never := never_said(opened.calibration):
+        limit = f"; it never says {never}: too few images in its calibration to promise few mistakes"
     with stoppable(None):
-        counts = d.save_rows(rows, table=options.out, page=options.html, model=model + limit)
-    print(d.summary(counts) + limit, *filter(None, (options.out, options.html)), sep="; see ")
-    return int(counts.keys() <= {"problem", "other"})
+        everything = chain(rows, d.problem_rows(problems))
+        counts = d.save_rows(everything, table=options.out, page=options.html, model=model + limit)
+    print(d.summary(counts) + limit, *written, sep="; see ")
+    verdicts = set(counts) - {"problem", "other"}
+    return 0 if verdicts else 1
 
 
 def _guidance(options: argparse.Namespace) -> int:
@@ -165,11 +186,13 @@ def _guidance(options: argparse.Namespace) -> int:
 def _harmonise(options: argparse.Namespace) -> int:
     from dfxlib.data.harmonise import RECORD, Recipe, harmonise
 
-    jpeg = options.format == "jpeg"
-    how = {name: getattr(options, name) for name in ("format", "resize", "crop")}
-    how["quality"] = 95 if jpeg and options.quality is None else options.quality or 0
-    how["subsampling"] = "4:4:4" if jpeg and options.subsampling is None else options.subsampling or ""
-    table = harmonise(options.manifest, options.root, options.out, recipe=Recipe(**how), workers=options.workers)
+    quality, subsampling = options.quality, options.subsampling
+    if quality is None:
+        quality = 95 if options.format == "jpeg" else 0
+    if subsampling is None:
+        subsampling = "4:4:4" if options.format == "jpeg" else ""
+    recipe = Recipe(options.format, quality, subsampling, resize=options.resize, crop=options.crop)
+    table = harmonise(options.manifest, options.root, options.out, recipe=recipe, workers=options.workers)
     print(f"{len(table)} images in {options.out}, recorded in {RECORD}")
     return 0
 

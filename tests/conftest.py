@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from hypothesis import settings
 from pipeline import make_study, plant_clone
-from published import plant_run, untrained_model
 from samples import plant_tree
+from trained import plant_run, untrained_model
 from xdist.scheduler import LoadFileScheduling
 
 from dfxlib.data.manifest import build_manifest, read_manifest, write_manifest

@@ -173,10 +173,10 @@ class TestShortcuts:
     def test_noise_is_said_to_be_no_better_than_chance(self) -> None:
         table = facts()
         noise_features = pd.DataFrame(np.random.default_rng(0).normal(size=(len(table), 3)), index=table.index)
-        found = audit.shortcut_table({"traces": noise_features}, table, resamples=200).iloc[0]
+        found = audit.shortcut_table({"processing": noise_features}, table, resamples=200).iloc[0]
         assert found["low"] <= 0.5
         assert found["sentence"].startswith(
-            "Knowing only the traces of JPEG blocks and resampling tells real from fake no better than chance: "
+            "Knowing only the marks of JPEG blocks and resampling tells real from fake no better than chance: "
         )
 
     def test_only_training_rows_teach_and_only_test_rows_count(self) -> None:
@@ -193,4 +193,4 @@ class TestShortcuts:
         assert audit.shortcut_table({"bytes": features}, table, resamples=50)["value"].tolist() == [1]
 
     def test_every_shortcut_has_words(self) -> None:
-        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "traces", "scalars"}
+        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "processing", "scalars"}

@@ -92,17 +92,17 @@ def test_the_image_interval_resamples_groups_of_the_mean_over_seeds() -> None:
         (0.7, 0.7, 5, "not decided: an interval includes 0"),
     ],
 )
-def test_a_verdict_takes_five_seeds_and_both_intervals(ours: float, theirs: float, seeds: int, expected: str) -> None:
-    assert c.compare(methods(ours, theirs, seeds=seeds), resamples=200)[1]["verdict"].item() == expected
+def test_a_decision_takes_five_seeds_and_both_intervals(ours: float, theirs: float, seeds: int, expected: str) -> None:
+    assert c.compare(methods(ours, theirs, seeds=seeds), resamples=200)[1]["decision"].item() == expected
 
 
 @pytest.mark.parametrize("kind", ["low", "seed_low"])
 def test_either_interval_alone_keeps_a_difference_undecided(kind: str) -> None:
     row = {"value": 0.1, "low": 0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
     row["fewest_clusters"] = 10
-    assert c.verdict(row) == "better"
-    assert c.verdict(row | {kind: -0.01}) == "not decided: an interval includes 0"
-    assert c.verdict(row | {kind: 1e-17}) == "not decided: an interval includes 0", "the last bit of a sum is no sign"
+    assert c.decide(row) == "better"
+    assert c.decide(row | {kind: -0.01}) == "not decided: an interval includes 0"
+    assert c.decide(row | {kind: 1e-17}) == "not decided: an interval includes 0", "the last bit of a sum is no sign"
 
 
 FEW_GROUPS = "not decided: fewer than ten groups of images of a class"
@@ -112,7 +112,7 @@ FEW_GROUPS = "not decided: fewer than ten groups of images of a class"
 def test_few_groups_decide_nothing(groups: int, expected: str) -> None:
     own = methods(0.9, 0.3, seeds=5)
     own = {name: [t.assign(group=np.arange(len(t)) // 3 % groups) for t in tables] for name, tables in own.items()}
-    assert c.compare(own, resamples=200)[1]["verdict"].item() == expected
+    assert c.compare(own, resamples=200)[1]["decision"].item() == expected
 
 
 def test_the_smallest_class_decides_and_not_the_number_of_all_groups() -> None:
@@ -121,7 +121,7 @@ def test_the_smallest_class_decides_and_not_the_number_of_all_groups() -> None:
         few = [t[(t["nature"] != "real") | (t.groupby("nature").cumcount() < 3)].reset_index(drop=True) for t in tables]
         own[name] = [table.assign(group=np.arange(len(table))) for table in few]
     row = c.compare(own, resamples=200)[1].iloc[0]
-    assert row["clusters"] > 100 and row["fewest_clusters"] == 3 and row["verdict"] == FEW_GROUPS
+    assert row["clusters"] > 100 and row["fewest_clusters"] == 3 and row["decision"] == FEW_GROUPS
 
 
 def test_a_nature_without_images_is_said_without_numbers() -> None:
@@ -135,7 +135,7 @@ def test_a_single_group_knows_next_to_nothing() -> None:
     own = {name: [t.assign(group="one") for t in tables] for name, tables in methods(0.9, 0.3, seeds=5).items()}
     table, differences = c.compare(own, resamples=200)
     assert table["value"].notna().all() and (table["low"] < 0.1).all() and (table["high"] > 0.9).all()
-    assert differences["verdict"].item() == FEW_GROUPS
+    assert differences["decision"].item() == FEW_GROUPS
 
 
 def test_other_numbers_of_seeds_are_no_pairs() -> None:
@@ -164,7 +164,7 @@ def test_an_absent_nature_leaves_everything_undefined_and_said() -> None:
     own = {name: [t[t["nature"] != "real"] for t in tables] for name, tables in methods(0.7, 0.6, seeds=5).items()}
     table, differences = c.compare(own, resamples=50)
     assert table["value"].isna().all()
-    assert differences["verdict"].item() == "undefined: a nature has no test image"
+    assert differences["decision"].item() == "undefined: a nature has no test image"
 
 
 def test_an_ensemble_averages_calibrated_probabilities_image_by_image() -> None:
@@ -233,7 +233,7 @@ def test_rivals_learn_three_ways_from_the_same_images_and_members_count_as_their
 
 
 @pytest.mark.parametrize(
-    "verdicts, opening",
+    "decisions, opening",
     [
         (["better", "better"], "yes. Minus r0: "),
         (["better", "worse"], "no. "),
@@ -241,10 +241,10 @@ def test_rivals_learn_three_ways_from_the_same_images_and_members_count_as_their
         ([], "not decided: no backbone alone and no ensemble of them was run"),
     ],
 )
-def test_the_answer_follows_from_the_verdicts(verdicts: list[str], opening: str) -> None:
+def test_the_answer_follows_from_the_decisions(decisions: list[str], opening: str) -> None:
     row = {"value": 0.1, "low": -0.05, "high": 0.2, "seed_low": 0.05, "seed_high": 0.2, "seeds": 5}
-    table = pd.DataFrame([row | {"method": f"r{number}", "verdict": one} for number, one in enumerate(verdicts)])
-    against = [f"r{number}" for number in range(len(verdicts))]
+    table = pd.DataFrame([row | {"method": f"r{number}", "decision": one} for number, one in enumerate(decisions)])
+    against = [f"r{number}" for number in range(len(decisions))]
     said = c.answer(table, against)
     assert said.startswith(opening)
-    assert not verdicts or "+0.100 (images -0.050 to +0.200; seeds +0.050 to +0.200), better" in said
+    assert not decisions or "+0.100 (images -0.050 to +0.200; seeds +0.050 to +0.200), better" in said

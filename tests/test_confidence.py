@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from samples import rows
 from sklearn.metrics import brier_score_loss, log_loss
-from test_evaluate import FEW, scores
+from test_scores import FEW, scores
 
 from dfxlib.measure import scores as e
 from dfxlib.measure.confidence import proper_scores, reliability_table, unsure_table

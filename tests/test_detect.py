@@ -17,9 +17,9 @@ import pytest
 import torch
 from PIL import Image
 from pipeline import ROOT, environment
-from published import CALIBRATION
 from samples import noise, squares
 from scipy.special import softmax
+from trained import CALIBRATION
 
 from dfxlib.__main__ import main
 from dfxlib.data.decode import ImageFile

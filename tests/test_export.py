@@ -1,4 +1,4 @@
-"""A published model: opens anywhere, judges as the run did, and tells what is wrong with it."""
+"""An exported model: opens anywhere, judges as the run did, and tells what is wrong with it."""
 
 import json
 import shutil

@@ -130,7 +130,7 @@ def test_the_demonstration_holds_out_what_the_set_names_as_unseen() -> None:
 def test_neighbours_are_training_images_of_this_model_or_none(
     root: str, own: str, told: str, capsys: pytest.CaptureFixture
 ) -> None:
-    """A published model may come from elsewhere, while the study at hand has training images of its own."""
+    """An exported model may come from elsewhere, while the study at hand has training images of its own."""
     (cell,) = [cell for cell in cells(ROOT / "notebooks" / "60_detect_images.ipynb") if cell["id"] == "nearest"]
     opened = SimpleNamespace(settings={"manifest_hash": own})
     exec(source(cell), {"has_study": True, "data_root": root, "manifest_hash": "0", "opened": opened})

@@ -126,12 +126,12 @@ def test_without_jpeg_files_the_panel_says_so_and_many_sizes_become_others() -> 
     np.testing.assert_allclose(widths.sum(axis=0), 1)
 
 
-def test_traces_show_median_and_range_of_each_architecture() -> None:
+def test_marks_of_processing_show_median_and_range_of_each_architecture() -> None:
     table = rows(90, architectures=1)
-    traces = pd.DataFrame({"block_grid": np.arange(90.0), "resampling_period": np.ones(90)})
-    figure = plots_data.plot_traces(traces, table)
+    measured = pd.DataFrame({"block_grid": np.arange(90.0), "resampling_period": np.ones(90)})
+    figure = plots_data.plot_processing(measured, table)
     assert [axis.get_xlabel() for axis in figure.axes] == ["log ratio", "pixels"]
     marks = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "o"]
-    assert marks == traces["block_grid"].groupby(table["nature"]).median().tolist()
+    assert marks == measured["block_grid"].groupby(table["nature"]).median().tolist()
     ranges = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() != "o"]
     assert ranges == [pytest.approx(np.quantile(np.arange(start, 90, 3), [0.05, 0.95])) for start in (0, 1, 2)]

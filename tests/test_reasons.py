@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
-from published import CALIBRATION
 from samples import squares
 from torch import Tensor
+from trained import CALIBRATION
 
 from dfxlib.data.residual import BLOCK, residual_spectrum
 from dfxlib.detect.reasons import agreement, judge, randomised, sensitivity_maps, smooth, votes

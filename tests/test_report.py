@@ -82,11 +82,11 @@ def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) 
     plant_run(study / "variant" / "linear" / "resnet18" / "seed0")
     plant_run(study / "variant" / "gone" / "resnet18" / "real" / "seed0")
     plant_run(study / "generalization" / "resnet18" / "seed0" / "on-another")
-    plant_run(study / "published" / "m" / "robustness")
+    plant_run(study / "exported" / "m" / "robustness")
     runs, others = collect(study, seeds=(0,))
     assert others == [
         "complete/resnet18/seed1", "complete/resnet50/seed0", "generalization/resnet18/seed0/on-another",
-        "published/m/robustness", "variant/gone/resnet18/real/seed0",
+        "exported/m/robustness", "variant/gone/resnet18/real/seed0",
     ]  # fmt: skip
     assert "variant/linear/resnet18/seed0" in set(runs["run"])
     assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]
@@ -173,7 +173,7 @@ def test_cost_and_versions_are_told_by_step_and_package(study: Path) -> None:
 
 def test_the_conclusion_repeats_numbers_of_the_tables_and_the_answer() -> None:
     row = {"backbone": "resnet18", "method": "spectrum", "value": -0.05, "low": -0.08, "high": 0.01, "seeds": 2}
-    row |= {"seed_low": -0.2, "seed_high": 0.1, "verdict": "not decided: fewer than five seeds"}
+    row |= {"seed_low": -0.2, "seed_high": 0.1, "decision": "not decided: fewer than five seeds"}
     (said,) = r.conclusion(methods(0.7), pd.DataFrame([row]), {"resnet18": "not decided. Minus three: x."})
     assert said == (
         "DeepFeatureX Net (resnet18) has a three-way balanced accuracy of 0.700 on 90 images (over images 0.600 to "
@@ -277,9 +277,9 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     assert not publish.update_readme(readme, tmp_path / "s")  # nothing more to do
 
 
-def test_the_readme_gets_the_differences_with_both_intervals_and_the_verdict(study: Path, tmp_path: Path) -> None:
+def test_the_readme_gets_the_differences_with_both_intervals_and_the_decision(study: Path, tmp_path: Path) -> None:
     row = {"method": "spectrum", "seeds": 5, "value": 0.1, "low": 0.05, "high": 0.15, "seed_low": 0.02}
-    table = pd.DataFrame([row | {"seed_high": 0.18, "verdict": "better"}])
+    table = pd.DataFrame([row | {"seed_high": 0.18, "decision": "better"}])
     (tmp_path / "s" / "baselines" / "tables").mkdir(parents=True)
     table.to_csv(tmp_path / "s" / "baselines" / "tables" / "differences.csv", index=False)
     readme = tmp_path / "README.md"

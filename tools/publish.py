@@ -96,7 +96,7 @@ def methods_table(results: Path) -> str:  # Markdown
 
 
 def differences_table(results: Path) -> str:  # Markdown
-    """DeepFeatureX Net minus every other method on the same images, with the verdict."""
+    """DeepFeatureX Net minus every other method on the same images, with the decision."""
     table = pd.read_csv(results / "baselines" / "tables" / "differences.csv")
     said = {"DeepFeatureX Net minus": table["method"], "three-way balanced accuracy": table.apply(describe, axis=1)}
     return markdown(pd.DataFrame(said))

@@ -43,10 +43,10 @@ PIXEL_LIMIT = 100_000_000
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
 RULES = 1
 
+_JPEG = features.version("libjpeg_turbo") or features.version("jpg")
+
 #: What pixels and facts depend on besides the file; what another decoder left is made anew.
-DECODER = (
-    f"pillow {PIL.__version__}, jpeg {features.version('libjpeg_turbo') or features.version('jpg')}, rules {RULES}"
-)
+DECODER = f"pillow {PIL.__version__}, jpeg {_JPEG}, rules {RULES}"
 
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 

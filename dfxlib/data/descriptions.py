@@ -19,6 +19,9 @@ from dfxlib.system.files import project_path
 #: What a rule can say about an image; all but nature and architecture may be left out.
 FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content")
 
+#: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
+LISTING = ("path", *FIELDS, "container", "row", "problem")
+
 _ALLOWED = {"nature": NATURES, "declared_split": DECLARED, "content": ("face", "object", "unknown")}
 
 #: The folder data_manifests/, which travels in the wheel.
@@ -209,7 +212,8 @@ def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
     unknown = sorted(set(content) - {place, *FIELDS}, key=str)
     if unknown:
         raise ValueError(f"layout {layout}: rule key {unknown[0]!r} is unknown; expected {place}, {', '.join(FIELDS)}")
-    missing = [key for key in ("nature", "architecture", *(["path"] if tree else [])) if not content.get(key)]
+    required = ("nature", "architecture", "path") if tree else ("nature", "architecture")
+    missing = [key for key in required if not content.get(key)]
     if missing:
         raise ValueError(f"layout {layout}: a rule lacks {', '.join(missing)}: {content}")
     fields = {field: _parse_value(content[field]) for field in FIELDS if field in content}
@@ -218,20 +222,28 @@ def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
         wrong = [said for said in _said(value) if said not in allowed]
         if wrong:
             raise ValueError(f"layout {layout}: {field} {wrong[0]!r} is unknown; expected one of {', '.join(allowed)}")
-    where = {part: [str(value) for value in values] for part, values in content.get("where", {}).items()}
+    where = {part: list(map(str, values)) for part, values in content.get("where", {}).items()}
     return Rule(fields, path=content.get("path", ""), where=where)
 
 
 def _said(value: str | dict) -> list[str]:
     """All that a fixed value or a table of names can say."""
-    return [value] if isinstance(value, str) else [said for names in value.values() for said in names.values()]
+    if isinstance(value, str):
+        return [value]
+    said = []
+    for names in value.values():
+        said += names.values()
+    return said
 
 
 def _parse_value(value: object) -> str | dict:
     """YAML reads 0, 1.4 and yes as numbers and truth values; names are text."""
     if not isinstance(value, dict):
         return str(value)
-    return {part: {str(name): str(said) for name, said in names.items()} for part, names in value.items()}
+    tables = {}
+    for part, names in value.items():
+        tables[part] = {str(name): str(said) for name, said in names.items()}
+    return tables
 
 
 def _check_parts(description: Description) -> None:
@@ -251,7 +263,3 @@ def _check_parts(description: Description) -> None:
             absent = sorted(used - named - ({"stem"} if field == "pair" else set()))
             if absent and not description.tables:
                 raise ValueError(f"layout {description.layout}: {field} uses {absent[0]!r}, which {pattern!r} lacks")
-
-
-#: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
-LISTING = ("path", *FIELDS, "container", "row", "problem")

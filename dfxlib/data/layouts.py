@@ -1,6 +1,6 @@
 """From a folder tree or a table of images to rows: path, nature, architecture, declared split.
 
-What the names mean is said by descriptions (`dfxlib.descriptions`); this module finds the files.
+What the names mean is said by `descriptions`; `trees` and `tables` find the files, this module chooses between them.
 Nothing is read but names and tables, nothing is dropped in silence: what cannot be an image of
 the data set is a row with a problem.
 """
@@ -46,8 +46,8 @@ def list_images(
             rows["declared_split"] = rows["path"].map(declared.declared).fillna("")
             rows = with_problems(rows, declared.problems)
     rows = rows.reindex(columns=LISTING, fill_value="").astype(str)
-    order = sorted(range(len(rows)), key=rows["path"].tolist().__getitem__)
-    rows = rows.take(order).reset_index(drop=True)
+    paths = rows["path"].tolist()
+    rows = rows.take(sorted(range(len(rows)), key=lambda row: paths[row])).reset_index(drop=True)
     _require_images(rows, root, layout)
     return rows
 

@@ -95,16 +95,19 @@ def merge_groups(names: pd.Series, manifest: pd.DataFrame) -> pd.Series:
     A duplicate then never stands in two splits, nor does a fake part from the picture that it
     was made from. Damaged files have no pixels and link to nobody.
     """
+    # A graph: its nodes are the names in order, then every picture and every pair; a row links its name to its own.
     by_name, ordered = pd.factorize(names, sort=True)
-    ends, size = [(by_name, by_name)], len(ordered)
+    starts, ends, nodes = [by_name], [by_name], len(ordered)
     for link in (manifest["pixel_sha256"], manifest["pair"]):
         linked = (link != "").to_numpy()
         codes, found = pd.factorize(link[linked])
-        ends.append((by_name[linked], size + codes))
-        size += len(found)
-    start, end = (np.concatenate(side) for side in zip(*ends))
-    component = connected_components(coo_array((np.ones(len(start)), (start, end)), shape=(size, size)), directed=False)
-    smallest = pd.Series(by_name).groupby(component[1][by_name]).transform("min")
+        starts.append(by_name[linked])
+        ends.append(nodes + codes)
+        nodes += len(found)
+    start, end = np.concatenate(starts), np.concatenate(ends)
+    graph = coo_array((np.ones(len(start)), (start, end)), shape=(nodes, nodes))
+    _, component = connected_components(graph, directed=False)  # [nodes]
+    smallest = pd.Series(by_name).groupby(component[by_name]).transform("min")
     return pd.Series(ordered[smallest], index=names.index)
 
 
@@ -114,13 +117,11 @@ def contradicted(manifest: pd.DataFrame) -> pd.Series:  # bool
     An unknown generator's picture may stand under a known one; it contradicts `real` only.
     """
     found = manifest[(manifest["problem"] == "") & (manifest["pixel_sha256"] != "")]
-    known = found["nature"].where(found["nature"] != "fake_unknown")
-    natures = known.groupby(found["pixel_sha256"]).transform("nunique")
-    of_unknown, of_real = (
-        (found["nature"] == nature).groupby(found["pixel_sha256"]).transform("any")
-        for nature in ("fake_unknown", "real")
-    )
-    return ((natures > 1) | (of_unknown & of_real)).reindex(manifest.index, fill_value=False)
+    nature, pixels = found["nature"], found["pixel_sha256"]
+    natures = nature.where(nature != "fake_unknown").groupby(pixels).transform("nunique")
+    is_unknown = (nature == "fake_unknown").groupby(pixels).transform("any")
+    is_real = (nature == "real").groupby(pixels).transform("any")
+    return ((natures > 1) | (is_unknown & is_real)).reindex(manifest.index, fill_value=False)
 
 
 def merged_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, images, paths
@@ -135,10 +136,14 @@ def disputed_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, d
     """Groups whose images the data set declares as different splits, such as a test image among training."""
     said = manifest[(manifest["problem"] == "") & (manifest["declared_split"] != "")]
     pairs = said[["group", "declared_split"]].drop_duplicates()
-    groups = said[said["group"].isin(pairs["group"][pairs["group"].duplicated()])].groupby("group")
-    join = " | ".join
-    named = {"declared": ("declared_split", lambda names: join(sorted(set(names)))), "paths": ("path", join)}
-    return groups.agg(images=("path", "size"), **named).reset_index()[["group", "declared", "images", "paths"]]
+    disputed = pairs["group"][pairs["group"].duplicated()]
+    groups = said[said["group"].isin(disputed)].groupby("group")
+    table = groups.agg(
+        declared=("declared_split", lambda names: " | ".join(sorted(set(names)))),
+        images=("path", "size"),
+        paths=("path", " | ".join),
+    )
+    return table.reset_index()
 
 
 def problem_kinds(manifest: pd.DataFrame, *, examples: int = 3) -> pd.DataFrame:  # columns kind, images, first

@@ -1,4 +1,4 @@
-"""Tables as text: those that come with images, guidance.csv with the reference's own split, and Markdown."""
+"""Tables that come with images: read as text, and turned into rows of a listing."""
 
 import json
 import posixpath
@@ -116,46 +116,68 @@ def describe_table(
             f"columns names {strange[0]!r}; expected {', '.join(_HEADERS)} as keys and columns of {name} as values "
             f"({', '.join(header)})"
         )
-    found = {}
-    for field, aliases in _HEADERS.items():
-        present = [alias for alias in aliases if alias in header and alias not in columns.values()]
-        if field not in columns and field not in present and len(present) > 1:
-            raise ValueError(f"table {name}: {' and '.join(present)} could both be the {field}; say which with columns")
-        if field in columns or present:
-            found[field] = columns.get(field, present[0] if present else "")
-    for field in ("nature",) if inside else ("path", "nature"):
-        if field not in found:
+    found = _name_columns(header, name, columns)
+    for field in ("path", "nature"):
+        if field not in found and not (inside and field == "path"):
             expected = ", ".join(_HEADERS[field])
             raise ValueError(
                 f"table {name} lacks a column for the {field}; it has {', '.join(header)}, expected one of {expected}; "
                 "name it with columns"
             )
-    fields = {field: {found[field]: words} for field, words in _WORDS.items() if field in found}
-    fields |= {field: f"{{{found[field]}}}" for field in ("source", "pair", "content") if field in found}
-    fields["architecture"] = f"{{{found.get('architecture', found['nature'])}}}"
-    image = "" if inside else f"{{{found['path']}}}"
+    fields = {}
+    for field, words in _WORDS.items():
+        if field in found:
+            fields[field] = {found[field]: words}
+    for field in ("source", "pair", "content"):
+        if field in found:
+            fields[field] = _template_of(found[field])
+    fields["architecture"] = _template_of(found.get("architecture", found["nature"]))
+    image = "" if inside else _template_of(found["path"])
     return Description(name, name, "", "", (Rule(fields),), tables=name, image=image)
+
+
+def _name_columns(header: list[str], name: str, columns: dict[str, str]) -> dict[str, str]:  # field -> header
+    """Where the fields stand in a table: as `columns` says, else under the one header that means a field."""
+    found = {}
+    for field, aliases in _HEADERS.items():
+        present = [alias for alias in aliases if alias in header and alias not in columns.values()]
+        if field in columns:
+            found[field] = columns[field]
+        elif len(present) > 1 and field not in present:
+            raise ValueError(f"table {name}: {' and '.join(present)} could both be the {field}; say which with columns")
+        elif present:
+            found[field] = present[0]  # the manifest's own name is the first
+    return found
+
+
+def _template_of(column: str) -> str:
+    """The template that stands for one column."""
+    return "{" + column + "}"
 
 
 def read_plain_tables(root: Path, layout: str, columns: dict[str, str]) -> pd.DataFrame:
     """Rows of images.csv (or the only CSV of the root), or of every Parquet file, by the header."""
-    if layout == "csv":
-        found = sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
-        files = [path for path in found if path.name == "images.csv"] or found
-        if len(files) != 1:
-            names = ", ".join(path.name for path in files) or "none"
-            raise ValueError(f"data root {root} holds several CSV files or none ({names}); expected images.csv")
-    else:
-        files = _find_tables(root, "**/*.parquet")
+    inside = layout == "parquet"
+    files = _find_tables(root, "**/*.parquet") if inside else [_only_csv(root)]
     rows = []
     for file in files:
-        table, problem = read_table(file, None, with_images=layout == "parquet")
+        table, problem = read_table(file, None, with_images=inside)
         if problem:
             rows.append(_problem_row(root, file, problem))
             continue
-        description = describe_table(list(table.columns), file.name, columns=columns, inside=layout == "parquet")
+        description = describe_table(list(table.columns), file.name, columns=columns, inside=inside)
         rows.append(_label_rows(root, file, _tidy_labels(table, description), description))
     return _unique_rows(rows)
+
+
+def _only_csv(root: Path) -> Path:
+    if (root / "images.csv").exists():
+        return root / "images.csv"
+    found = sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise ValueError(f"data root {root} holds several CSV files or none ({names}); expected images.csv")
+    return found[0]
 
 
 def _tidy_labels(table: pd.DataFrame, description: Description) -> pd.DataFrame:
@@ -165,7 +187,8 @@ def _tidy_labels(table: pd.DataFrame, description: Description) -> pd.DataFrame:
         if isinstance(value, dict):
             (column,) = value
             table[column] = table[column].str.strip().str.lower()
-    (label,), architecture = rule.fields["nature"], rule.fields["architecture"].strip("{}")
+    (label,) = rule.fields["nature"]
+    architecture = rule.fields["architecture"].strip("{}")
     table[architecture] = table[architecture].where(table[architecture] != "", table[label])
     return table
 
@@ -177,14 +200,21 @@ def read_tables(root: Path, description: Description) -> pd.DataFrame:
         named = pattern.fullmatch(file.relative_to(root).as_posix()).groupdict()
         needed = parts_needed(description) - set(named)
         table, problem = read_table(file, needed, with_images=not description.image)
-        table = table.assign(**named)
-        rows.append(_problem_row(root, file, problem) if problem else _label_rows(root, file, table, description))
+        if problem:
+            rows.append(_problem_row(root, file, problem))
+        else:
+            rows.append(_label_rows(root, file, table.assign(**named), description))
     return _unique_rows(rows)
 
 
 def _find_tables(root: Path, pattern: str) -> list[Path]:
-    found = root.glob(re.sub(r"\{\w+\}", "*", pattern))
-    return sorted(path for path in found if not any(part[0] == "." for part in path.relative_to(root).parts))
+    """Tables that a pattern names, hidden ones and those in hidden folders left out."""
+    files = []
+    for path in root.glob(re.sub(r"\{\w+\}", "*", pattern)):
+        hidden = [part for part in path.relative_to(root).parts if part.startswith(".")]
+        if not hidden:
+            files.append(path)
+    return sorted(files)
 
 
 def _problem_row(root: Path, file: Path, problem: str) -> pd.DataFrame:

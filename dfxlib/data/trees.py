@@ -2,9 +2,10 @@
 
 import os
 import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,9 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
     places, paths, place_of = [], [], []
     classes, filled = set(), set()  # folders that a rule labels; folders with an image in or below them
     patterns = [compile_pattern(rule.path, below=True) for rule in description.rules]
-    skip = {*_NOT_DATA, *description.skip, *([description.guidance] if description.guidance else [])}
+    skip = {*_NOT_DATA, *description.skip, description.guidance}
     for folder, names in walk(root, skip, problems):
-        matches = enumerate(pattern.fullmatch(folder) for pattern in patterns)
-        number, match = next(((number, match) for number, match in matches if match), (-1, None))
+        number, match = _first_match(patterns, folder)
         prefix = f"{folder}/" if folder else ""
         others = [name for name in names if name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES]
         for name in others:
@@ -34,7 +34,8 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
         if match:
             classes.add(match[1])
         if len(names) > len(others):
-            filled |= {folder, *(folder[:end] for end, sign in enumerate(folder) if sign == "/")}
+            filled.add(folder)
+            filled.update(str(above) for above in PurePosixPath(folder).parents)
         paths += [prefix + name for name in names]
         place_of += [len(places)] * len(names)
         places.append((number, match.groupdict() if match else {}))
@@ -44,6 +45,14 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
     said["path"] = pd.Series(paths, dtype=str)
     _pair_files(said, description.rules, places, np.asarray(place_of, dtype=int))
     return with_problems(said, problems)
+
+
+def _first_match(patterns: list[re.Pattern], folder: str) -> tuple[int, re.Match | None]:
+    """The number of the first rule that covers a folder, and what its pattern found there; -1 where none does."""
+    for number, pattern in enumerate(patterns):
+        if match := pattern.fullmatch(folder):
+            return number, match
+    return -1, None
 
 
 def _label_places(description: Description, places: list[tuple[int, dict]]) -> pd.DataFrame:  # a row a folder

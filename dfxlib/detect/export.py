@@ -1,4 +1,4 @@
-"""A published model: one folder that opens without data, base checkpoints, GPU or the study's run."""
+"""An exported model: one folder that opens without data, base checkpoints, GPU or the study's run."""
 
 import json
 import shutil
@@ -68,7 +68,7 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
 
 
 def model_name(path: Path) -> str:
-    """What results of a published model are called: two models of one name must not replace each other's."""
+    """What results of an exported model are called: two models of one name must not replace each other's."""
     return f"{path.stem}-{sha256_file(path / WEIGHTS if path.is_dir() else path)[:8]}"
 
 
@@ -98,7 +98,7 @@ def _require(folder: Path, name: str, digest: str | None = None) -> None:
 
 
 def export_model(run: Path, folder: Path) -> Path:
-    """Publish a finished run of 20_train_complete_model as `folder`, and give the folder back.
+    """Export a finished run of 20_train_complete_model as `folder`, and give the folder back.
 
     It is written beside its place and moved there whole; an earlier export is replaced, anything
     else is not. Raises FileNotFoundError and ValueError for a run that is missing, incomplete,

@@ -1,4 +1,4 @@
-"""How unlike its training data a picture is: what a published model remembers of them, and the comparison."""
+"""How unlike its training data a picture is: what an exported model remembers of them, and the comparison."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Verdicts for files, folders and tables of images by a published model, as a stream of rows."""
+"""Verdicts for files, folders and tables of images by an exported model, as a stream of rows."""
 
 import base64
 import csv

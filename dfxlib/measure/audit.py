@@ -20,7 +20,7 @@ NEAR = 4
 SHORTCUTS = {
     "metadata": "format, mode, size and JPEG quality",
     "bytes": "the size of the file",
-    "traces": "the traces of JPEG blocks and resampling",
+    "processing": "the marks of JPEG blocks and resampling",
     "scalars": "mean colour, sharpness, noise and blockiness",
 }
 

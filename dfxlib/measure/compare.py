@@ -4,7 +4,7 @@ Two kinds of luck stand behind a difference between two methods: which images we
 the training fell out. The first has an interval by a bootstrap that resamples groups, of the mean
 over seeds; the second a Student interval over the seeds' own differences (both sources, kept
 apart: Bouthillier et al., "Accounting for variance in machine learning benchmarks", MLSys 2021).
-A verdict takes five seeds, and both intervals on one side of zero.
+A decision takes five seeds, and both intervals on one side of zero.
 """
 
 from pathlib import Path
@@ -94,7 +94,7 @@ def compare(
     `value` is the mean over seeds; `low` and `high` are its image interval, from the same resamples
     of groups for both sides; `seed_sd`, `seed_low` and `seed_high` speak of seeds only. Seeds are compared
     one by one with the other method's of the same place in the list. `mcnemar_p` describes the first
-    seed and takes images as independent; `verdict` does not rest on it. Undefined values are NaN.
+    seed and takes images as independent; `decision` does not rest on it. Undefined values are NaN.
     """
     table, differences = [], []
     ours, *_ = methods.values()
@@ -113,7 +113,7 @@ def compare(
         both = np.concatenate([found.mean(axis=0), other.mean(axis=0)])
         row = _row(name, both, (found - other)[:, :, 0].mean(axis=1), mine[0], draws)
         row["mcnemar_p"] = stats.mcnemar(is_right(mine[0]), is_right(theirs[0]))
-        differences.append(row | {"verdict": verdict(row)})
+        differences.append(row | {"decision": decide(row)})
     return pd.DataFrame(table), pd.DataFrame(differences)
 
 
@@ -137,7 +137,7 @@ def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame
     return row | {"images": len(images), "clusters": draws.counts.shape[1], "fewest_clusters": clusters.min()}
 
 
-def verdict(row: dict) -> str:
+def decide(row: dict) -> str:
     """What a paired difference allows to say: both kinds of luck must be excluded."""
     ends = [round(row[name], 12) for name in ("low", "high", "seed_low", "seed_high")]  # a sum's last bit is no sign
     if not np.isfinite(row["value"]):
@@ -154,9 +154,9 @@ def verdict(row: dict) -> str:
 def describe(row: dict) -> str:
     """A paired difference as a sentence's end, each interval named after its kind."""
     if not np.isfinite(row["value"]):
-        return row["verdict"]
+        return row["decision"]
     seeds = f"seeds {row['seed_low']:+.3f} to {row['seed_high']:+.3f}" if row["seeds"] > 1 else "one seed"
-    return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['verdict']}"
+    return f"{row['value']:+.3f} (images {row['low']:+.3f} to {row['high']:+.3f}; {seeds}), {row['decision']}"
 
 
 def answer(differences: pd.DataFrame, against: list[str]) -> str:
@@ -164,6 +164,6 @@ def answer(differences: pd.DataFrame, against: list[str]) -> str:
     if not against:
         return "not decided: no backbone alone and no ensemble of them was run on the same images."
     rows = differences.set_index("method", drop=False).loc[against].to_dict("records")
-    verdicts = [row["verdict"] for row in rows]
-    short = "yes" if set(verdicts) == {"better"} else "no" if "worse" in verdicts else "not decided"
+    decisions = [row["decision"] for row in rows]
+    short = "yes" if set(decisions) == {"better"} else "no" if "worse" in decisions else "not decided"
     return f"{short}. " + "; ".join(f"Minus {row['method']}: {describe(row)}" for row in rows) + "."

@@ -1,4 +1,4 @@
-"""Traces of an earlier JPEG or an earlier resize inside the pixels, which no header shows."""
+"""Marks of an earlier JPEG or an earlier resize inside the pixels, which no header shows."""
 
 import numpy as np
 from scipy.fft import dctn
@@ -6,18 +6,18 @@ from scipy.ndimage import median_filter
 
 BLOCK = 8  # pixels, side of a JPEG block
 
-LARGEST = 512  # pixels a side that are read of a picture: enough for either trace
+LARGEST = 512  # pixels a side that are read of a picture: enough for either mark
 
-SMALLEST = 32  # pixels a side: four blocks, below which neither trace can be told
+SMALLEST = 32  # pixels a side: four blocks, below which neither mark can be told
 
-#: What `pixel_traces` measures, in its order.
-TRACES = ("quantisation", "block_grid", "shifted_grid", "resampling", "resampling_period")
+#: What `processing_marks` measures, in its order.
+MARKS = ("quantisation", "block_grid", "shifted_grid", "resampling", "resampling_period")
 
 #: Periods from which resampling is told, in cycles a pixel; slower ones are content.
 _SLOWEST = 0.1
 
 
-def pixel_traces(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [5] float64, see TRACES
+def processing_marks(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [5] float64, see MARKS
     """What JPEG blocks and interpolation have left in the luma.
 
     - `quantisation`: log ratio of the share of block DCT coefficients that are almost 0 on the
@@ -34,7 +34,7 @@ def pixel_traces(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [5] fl
     """
     if min(pixels.shape[:2]) < SMALLEST:
         height, width = pixels.shape[:2]
-        raise ValueError(f"image of {width} x {height} pixels; traces need at least {SMALLEST} a side; leave it out")
+        raise ValueError(f"image of {width} x {height} pixels; marks need at least {SMALLEST} a side; leave it out")
     luma = _corner(pixels).astype(np.float64) @ [0.299, 0.587, 0.114]  # [S, S]
     profiles = np.stack([_step_profile(luma), _step_profile(luma.T)])  # [2, 8]
     own, other = profiles[:, BLOCK - 1].mean(), profiles[:, : BLOCK - 1].max(axis=1).mean()

@@ -16,9 +16,18 @@ from dfxlib.names import CLASSES
 from dfxlib.system.files import require_format, sha256_file, write_atomic
 
 #: Settings that travel with every trained model, so that it can be rebuilt and traced.
-MODEL_SETTINGS = ("backbone", "weights", "image_size", "resize_mode", "front_end", "stem")
-
-MODEL_SETTINGS += ("classes", "manifest_hash", "split_seed", "seed")
+MODEL_SETTINGS = (
+    "backbone",
+    "weights",
+    "image_size",
+    "resize_mode",
+    "front_end",
+    "stem",
+    "classes",
+    "manifest_hash",
+    "split_seed",
+    "seed",
+)
 
 #: Format of the file: the names of tensors, and what the settings mean. It stands among the settings.
 FORMAT = 1
@@ -139,8 +148,11 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
     if not any(name.startswith("head.") for name in state):
         raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")
     base_models = [_empty_base_model(settings, outputs=2) for _ in CLASSES]
-    width, without = base_models[0].classifier.in_features, settings.get("without", "")
-    head = build_head(settings.get("head", "conv"), width=width, without=without)
+    head = build_head(
+        settings.get("head", "conv"),  # the paper's, where none is named
+        width=base_models[0].classifier.in_features,
+        without=settings.get("without", ""),
+    )
     model = DeepFeatureXNet(base_models, head)
     model.load_state_dict(state)
     return model.eval(), settings

@@ -4,6 +4,7 @@ torchvision's part needs no torch, so that a study file is checked in an instant
 `timm:NAME` asks timm, an optional dependency, and takes some seconds.
 """
 
+import math
 import os
 from functools import cache
 from pathlib import Path
@@ -56,9 +57,13 @@ _VIT = {"last_layer": "heads.head"}
 
 # The two networks whose weights come from TensorFlow: inputs are scaled to [-1, 1] (torchvision's
 # `transform_input` does the same after ImageNet's mean), and the auxiliary heads stay off.
-_INCEPTION = {"last_layer": "fc", "first_pool": "maxpool1", "mean": _HALF, "std": _HALF}
-
-_INCEPTION["options"] = {"aux_logits": False, "init_weights": True}
+_INCEPTION = {
+    "last_layer": "fc",
+    "first_pool": "maxpool1",
+    "mean": _HALF,
+    "std": _HALF,
+    "options": {"aux_logits": False, "init_weights": True},
+}
 
 BACKBONES = {
     # The 14 of the paper
@@ -130,12 +135,16 @@ def input_side(name: str, image_size: int) -> int:  # pixels
     least = smallest_image_size(name)
     if image_size < least:
         raise ValueError(f"backbone {name} needs squares of at least {least} px, image_size is {image_size}; raise it")
-    return image_size * 7 // 8 // spec.patch * spec.patch if spec.patch else spec.side or image_size
+    if spec.patch:
+        return image_size * 7 // 8 // spec.patch * spec.patch
+    return spec.side or image_size
 
 
 def smallest_image_size(name: str) -> int:  # pixels
     spec = find_backbone(name)
-    return -(-spec.patch * 8 // 7) if spec.patch else spec.side or spec.smallest
+    if spec.patch:
+        return math.ceil(spec.patch * 8 / 7)  # its central 7/8 hold one patch
+    return spec.side or spec.smallest
 
 
 def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
@@ -147,7 +156,8 @@ def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
     """
     if weights == "none":
         return None
-    spec, place = find_backbone(name), hub_checkpoints() if weights == "imagenet" else project_path(weights)
+    spec = find_backbone(name)
+    place = hub_checkpoints() if weights == "imagenet" else project_path(weights)
     if place.is_file():
         return place
     if weights != "imagenet" and not place.is_dir():
@@ -197,17 +207,27 @@ def _timm_backbone(name: str) -> Backbone:
     side = min(config["input_size"][1:]) if config["fixed_input_size"] else 0
     # One resolution from the first block to the last: a plain transformer, whose positions are interpolated.
     steps = {block["reduction"] for block in getattr(network, "feature_info", [])}
-    tagged = ".".join(filter(None, (config["architecture"], config["tag"])))
-    published = Path(config.get("hf_hub_filename") or "model.safetensors")
-    hub = f"https://huggingface.co/{config['hf_hub_id']}/resolve/main/{published}"
+    is_plain = side > 0 and len(steps) == 1
+    file, address = _timm_weights(config)
     return Backbone(
         width=network.head_hidden_size,
         last_layer="",  # timm takes it off itself
-        file=tagged + published.suffix,
-        address=hub if config["hf_hub_id"] else config["url"] or "what its authors publish",
-        patch=steps.pop() if side and len(steps) == 1 else 0,
+        file=file,
+        address=address,
+        patch=steps.pop() if is_plain else 0,
         side=side,
         smallest=(config.get("min_input_size") or (3, 32, 32))[1],
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
     )
+
+
+def _timm_weights(config: dict) -> tuple[str, str]:  # name of the file in a folder of weights, its address
+    tagged = config["architecture"]
+    if config["tag"]:
+        tagged += f".{config['tag']}"
+    file = Path(config.get("hf_hub_filename") or "model.safetensors")
+    address = config["url"] or "what its authors publish"
+    if config["hf_hub_id"]:
+        address = f"https://huggingface.co/{config['hf_hub_id']}/resolve/main/{file}"
+    return tagged + file.suffix, address

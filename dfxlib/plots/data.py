@@ -91,16 +91,16 @@ def plot_files(manifest: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_traces(traces: pd.DataFrame, rows: pd.DataFrame) -> Figure:
-    """Traces of JPEG and resampling by architecture: median, and the range of the middle 90%.
+def plot_processing(marks: pd.DataFrame, rows: pd.DataFrame) -> Figure:
+    """Marks of JPEG and resampling by architecture: median, and the range of the middle 90%.
 
-    `traces` has a column a trace, its index names rows of the manifest `rows`.
+    `marks` has a column a mark, its index names rows of the manifest `rows`.
     """
-    groups = traces.groupby([rows.loc[traces.index, "nature"], rows.loc[traces.index, "architecture"]])
+    groups = marks.groupby([rows.loc[marks.index, "nature"], rows.loc[marks.index, "architecture"]])
     low, middle, high = (groups.quantile(share) for share in (0.05, 0.5, 0.95))
-    size = (2.1 * len(traces.columns) + 2.4, 0.28 * len(middle) + 1.1)
-    figure, axes = plt.subplots(1, len(traces.columns), figsize=size, sharey=True, layout="constrained")
-    for axis, name in zip(np.atleast_1d(axes), traces.columns):
+    size = (2.1 * len(marks.columns) + 2.4, 0.28 * len(middle) + 1.1)
+    figure, axes = plt.subplots(1, len(marks.columns), figsize=size, sharey=True, layout="constrained")
+    for axis, name in zip(np.atleast_1d(axes), marks.columns):
         for position, (nature, architecture) in enumerate(middle.index):
             colour, key = NATURE_COLOURS[nature], (nature, architecture)
             axis.plot([low.loc[key, name], high.loc[key, name]], [position, position], color=colour, linewidth=1.5)

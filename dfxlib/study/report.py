@@ -24,7 +24,7 @@ def collect_runs(
 ) -> tuple[pd.DataFrame, list[str]]:
     """One row a finished run: notebook, time, device, commit, and whether its files are as vouched.
 
-    Runs of other backbones, seeds or variants, which an earlier study file left behind, and tests of published
+    Runs of other backbones, seeds or variants, which an earlier study file left behind, and tests of exported
     models or on other manifests are no rows; their names come second. The report itself is none either.
     """
     root = project_path(run_root)

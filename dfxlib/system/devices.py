@@ -43,10 +43,11 @@ def _count() -> int:
 
 def _wait(devices: list[str]) -> tuple[str, int]:  # name and descriptor of the first device to be free
     folder, job = Path(tempfile.gettempdir(), f"dfxlib-devices-{os.getuid()}"), os.environ.get("SLURM_JOB_ID", "")
+    prefix = f"job{job}-" if job else ""
     told = False
     while True:
         for device in map(str.strip, devices):
-            lock = hold(folder / f"{job and f'job{job}-'}{device}.lock")
+            lock = hold(folder / f"{prefix}{device}.lock")
             if lock is not None:
                 return device, lock
         if not told:

@@ -91,7 +91,9 @@ def _in_order(
     pending = [pool.submit(_apply, function, batch) for batch in islice(queue, 2 * workers)]
     while pending:
         yield from pending.pop(0).result()
-        pending.extend(pool.submit(_apply, function, batch) for batch in islice(queue, 1))
+        following = next(queue, None)
+        if following is not None:
+            pending.append(pool.submit(_apply, function, following))
 
 
 def _apply(function: Callable[[T], R], batch: list[T]) -> list[R]:

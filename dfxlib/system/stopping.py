@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 #: Exit codes by what ended the run; anything else is a failing cell, 1.
-EXIT_CODES = {"RunLimitExceeded": 124, "CellTimeoutError": 124}
-
-EXIT_CODES |= {"HungUp": 129, "KeyboardInterrupt": 130, "Terminated": 143}
+EXIT_CODES = {
+    "RunLimitExceeded": 124,
+    "CellTimeoutError": 124,
+    "HungUp": 129,
+    "KeyboardInterrupt": 130,
+    "Terminated": 143,
+}
 
 
 class Terminated(KeyboardInterrupt):
@@ -36,7 +40,7 @@ def stoppable(limit: int | None) -> Iterator[None]:  # seconds for the whole blo
         raise reasons[number]
 
     before = {number: signal.signal(number, stop) for number in reasons}
-    signal.alarm(limit or 0)
+    signal.alarm(0 if limit is None else limit)
     try:
         yield
     finally:

@@ -5,7 +5,7 @@ import pytest
 from samples import rows
 from scipy.stats import t
 from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
-from test_evaluate import CALIBRATION, FEW, said, scores
+from test_scores import CALIBRATION, FEW, said, scores
 
 from dfxlib.measure.generators import averages, by_architecture, further_rows, seen_against_unseen, shared_reals
 from dfxlib.names import CLASSES

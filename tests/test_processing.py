@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from dfxlib.measure.processing import SMALLEST, TRACES, pixel_traces
+from dfxlib.measure.processing import MARKS, SMALLEST, processing_marks
 
 SIDE = 128
 
@@ -26,7 +26,7 @@ def jpeg(image: Image.Image, quality: int) -> Image.Image:
 
 
 def measure(images: list[Image.Image]) -> dict[str, np.ndarray]:
-    return dict(zip(TRACES, np.array([pixel_traces(np.asarray(image)) for image in images]).T))
+    return dict(zip(MARKS, np.array([processing_marks(np.asarray(image)) for image in images]).T))
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def test_blocks_are_not_taken_for_an_enlargement(clean: dict) -> None:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (33, 700), (1000, 600), (47, 40)])
-def test_pictures_of_any_size_and_flat_ones_have_finite_traces(size: tuple[int, int]) -> None:
+def test_pictures_of_any_size_and_flat_ones_have_finite_marks(size: tuple[int, int]) -> None:
     for pixels in (np.full((*size, 3), 7, np.uint8), np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)):
-        assert np.isfinite(pixel_traces(pixels)).all() and len(pixel_traces(pixels)) == len(TRACES)
+        assert np.isfinite(processing_marks(pixels)).all() and len(processing_marks(pixels)) == len(MARKS)
 
 
 def test_a_picture_under_four_blocks_is_refused() -> None:
     with pytest.raises(ValueError, match=rf"image of 40 x 31 pixels; .* at least {SMALLEST} a side"):
-        pixel_traces(np.zeros((31, 40, 3), np.uint8))
+        processing_marks(np.zeros((31, 40, 3), np.uint8))

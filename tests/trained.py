@@ -1,4 +1,4 @@
-"""A finished run of 20_train_complete_model as the tests of published models need it: real files, weights untrained."""
+"""A finished run of 20_train_complete_model as the tests of exported models need it: real files, weights untrained."""
 
 import json
 from pathlib import Path
