@@ -77,6 +77,11 @@ def test_a_cmyk_jpeg_is_decoded(decoded: Decode) -> None:
     assert decoded(data).tobytes() == Image.open(io.BytesIO(data)).convert("RGB").tobytes()
 
 
+def test_a_format_whose_decoder_is_told_nothing_is_decoded(decoded: Decode) -> None:
+    image = noise(0).convert("1")
+    assert decoded(encoded(image, "XBM")).tobytes() == image.convert("RGB").tobytes()
+
+
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
 def test_alpha_is_dropped_and_the_stored_colours_stay(mode: str, decoded: Decode) -> None:
     image = noise(0).convert(mode)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import PIL
+import PIL.ImageFile
 from PIL import Image, ImageOps, JpegImagePlugin, features
 from scipy.fft import dctn
 
@@ -41,7 +41,7 @@ PIXEL_LIMIT = 100_000_000
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 1
+RULES = 2
 
 _JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 
@@ -240,11 +240,12 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, bool]
         image = _open_header(data)
         if image.width * image.height > pixel_limit:
             raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
-        if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
-            raise ImageProblem(f"animated: {image.n_frames} frames")
+        frames = getattr(image, "n_frames", 1)
+        if image.format != "MPO" and frames > 1:
+            raise ImageProblem(f"animated: {frames} frames")
         sixteen_bit = _is_sixteen_bit(image)
         image.load()
-    except Image.UnidentifiedImageError as error:
+    except PIL.UnidentifiedImageError as error:
         raise ImageProblem("not an image") from error
     except ImageProblem:
         raise
@@ -255,7 +256,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, bool]
     return image, sixteen_bit
 
 
-def _open_header(data: bytes) -> Image.Image:
+def _open_header(data: bytes) -> PIL.ImageFile.ImageFile:
     """Pillow's limit is one for the whole process; here a limit of our own decides."""
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -264,9 +265,11 @@ def _open_header(data: bytes) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = limit
 
 
-def _is_sixteen_bit(image: Image.Image) -> bool:
+def _is_sixteen_bit(image: PIL.ImageFile.ImageFile) -> bool:
     """Whether the file stores 16 bits a sample; after decoding, the mode of 16-bit RGB no longer tells."""
-    arguments = image.tile[0][3] if image.tile else ""
+    arguments = image.tile[0].args if image.tile else None
+    if not arguments:  # some decoders need to be told nothing
+        return False
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
     return ";16" in layout
 
@@ -314,13 +317,13 @@ def _wrong_suffix(path: Path, kind: str | None) -> str:  # a problem, or empty
 def _pixel_sha256(pixels: np.ndarray) -> str:
     """Hash of the shape and of the pixels, so that equal bytes of other proportions differ."""
     digest = hashlib.sha256(repr(pixels.shape).encode())
-    digest.update(np.ascontiguousarray(pixels))
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 
 def _jpeg_settings(image: Image.Image) -> tuple[float, str]:
     """Quality (1 to 100, the nearest standard table) and chroma subsampling of a JPEG."""
-    if image.format not in ("JPEG", "MPO") or not getattr(image, "quantization", None):
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization:
         return float("nan"), ""
     distances = np.abs(np.array(image.quantization[0]) - _standard_tables()).sum(axis=1)
     names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
