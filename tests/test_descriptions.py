@@ -245,6 +245,16 @@ def test_openfake_takes_the_split_from_the_name_of_the_file(tmp_path: Path) -> N
     }
 
 
+def test_a_table_whose_name_lacks_a_part_is_a_problem_among_others(tmp_path: Path) -> None:
+    columns = {"label": ["real"], "model": [""], "image": pa.array([{"bytes": b"1", "path": ""}])}
+    for name in ("train-0.parquet", "-1.parquet"):
+        pq.write_table(pa.table(columns), tmp_path / name)
+    assert told(list_images(tmp_path, layout="openfake")) == {
+        "-1.parquet": ("", "", "", "", "", "name does not fit '**/{part}-*.parquet'"),
+        "train-0.parquet/000000": (REAL, "real", "", "train", "", ""),
+    }
+
+
 def test_a_table_of_another_version_names_the_missing_columns(tmp_path: Path) -> None:
     (tmp_path / "glide").mkdir()
     (tmp_path / "glide/metadata.csv").write_text("filename,target\na.jpg,1\n")

@@ -124,7 +124,7 @@ def describe_table(
                 f"table {name} lacks a column for the {field}; it has {', '.join(header)}, expected one of {expected}; "
                 "name it with columns"
             )
-    fields = {}
+    fields: dict[str, str | dict] = {}
     for field, words in _WORDS.items():
         if field in found:
             fields[field] = {found[field]: words}
@@ -197,7 +197,11 @@ def read_tables(root: Path, description: Description) -> pd.DataFrame:
     """Rows of the tables that a description names; parts of a table's own path count as columns."""
     pattern, rows = compile_pattern(description.tables, below=False), []
     for file in _find_tables(root, description.tables):
-        named = pattern.fullmatch(file.relative_to(root).as_posix()).groupdict()
+        match = pattern.fullmatch(file.relative_to(root).as_posix())
+        if match is None:  # its name lacks what a part in braces stands for
+            rows.append(_problem_row(root, file, f"name does not fit {description.tables!r}"))
+            continue
+        named = match.groupdict()
         needed = parts_needed(description) - set(named)
         table, problem = read_table(file, needed, with_images=not description.image)
         if problem:
