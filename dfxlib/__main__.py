@@ -41,7 +41,7 @@ def _execute(options: argparse.Namespace) -> int:
 
     from dfxlib.study.execute import execute, explain, failed_notebook, parse_parameters, parse_value, read_parameters
 
-    parameters = {}
+    parameters: dict[str, object] = {}
     for path in options.file:
         parameters |= read_parameters(path)
     for text in options.yaml:
@@ -203,10 +203,11 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("execute", help="run a notebook with papermill, with an honest outcome")
     execute.add_argument("notebook", type=Path)
     execute.add_argument("out", type=Path, help="executed notebook; its folder is the run's folder")
-    many = {"action": "append", "default": []}
-    execute.add_argument("-f", "--file", type=Path, help="parameters, YAML or JSON", **many)
-    execute.add_argument("-y", "--yaml", help="parameters, as YAML text", **many)
-    execute.add_argument("-p", "--parameter", nargs=2, metavar=("NAME", "VALUE"), help="one parameter", **many)
+    execute.add_argument("-f", "--file", type=Path, action="append", default=[], help="parameters, YAML or JSON")
+    execute.add_argument("-y", "--yaml", action="append", default=[], help="parameters, as YAML text")
+    execute.add_argument(
+        "-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="one parameter"
+    )
     execute.add_argument("--page", default="", help="name of an HTML page without code, written beside OUT")
     execute.add_argument("--no-input", action="store_true", help="leave the code out of the HTML beside OUT")
     execute.add_argument("--gpus", type=int, choices=(0, 1), default=0, help="1: take a GPU that no other job has")

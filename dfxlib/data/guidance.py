@@ -32,7 +32,8 @@ def read_guidance(file: Path, listed: set[str]) -> Guidance:
     unknown = table.loc[~table["label"].isin(list(names)), "label"]
     if len(unknown):
         raise ValueError(f"{file}: label {unknown.iloc[0]!r} is unknown; expected 0 (base), 1 (complete) or 2 (test)")
-    declared, problems = {}, {}
+    declared: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for written, label in zip(table["image_path"], table["label"]):
         path = _listed_end(written.replace("\\", "/"), listed)
         if path is None:

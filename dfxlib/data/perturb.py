@@ -132,9 +132,11 @@ def require_conditions(names: list[str]) -> list[str]:
 def describe(condition: str) -> dict:
     """Parameters of a condition and what carried it out, for the record beside its results."""
     function = CONDITIONS[condition]
-    parameters = function.keywords if isinstance(function, partial) else {}
-    name = function.func.__name__ if parameters else function.__name__
-    described = {"condition": condition, "function": name, **parameters, **_FACTS.get(name, {})}
+    if isinstance(function, partial):
+        name, parameters = function.func.__name__, function.keywords
+    else:
+        name, parameters = function.__name__, {}
+    described: dict[str, object] = {"condition": condition, "function": name, **parameters, **_FACTS.get(name, {})}
     if name == "chain":
         described["steps"] = [describe(step) for step in parameters["steps"]]
     return described

@@ -87,7 +87,7 @@ def _label_rows(share: np.ndarray, declared: np.ndarray) -> np.ndarray:  # [N] t
     hashed = np.select([share < BASE_SHARE, share < BASE_SHARE + COMPLETE_SHARE], ["base", "complete"], "test")
     train = np.where(share < BASE_SHARE / (BASE_SHARE + COMPLETE_SHARE), "base", "complete")
     valid = np.select([share < 0.5, share < 0.75], ["base_valid", "complete_select"], "complete_calibrate")
-    kinds = {"": hashed, "train": train, "valid": valid, _DISPUTED: "excluded"}
+    kinds: dict[str, np.ndarray | str] = {"": hashed, "train": train, "valid": valid, _DISPUTED: "excluded"}
     return np.select([declared == kind for kind in kinds], list(kinds.values()), declared)
 
 

@@ -21,7 +21,8 @@ _NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini", "demo.json", "harmonised.js
 def read_tree(root: Path, description: Description) -> pd.DataFrame:
     """Rows of a tree of folders: the folder decides, file by file only the suffix is looked at."""
     problems: dict[str, str] = {}
-    places, paths, place_of = [], [], []
+    places: list[tuple[int, dict[str, str]]] = []  # of each folder its rule, and the parts of its name
+    paths, place_of = [], []
     classes, filled = set(), set()  # folders that a rule labels; folders with an image in or below them
     patterns = [compile_pattern(rule.path, below=True) for rule in description.rules]
     skip = {*_NOT_DATA, *description.skip, description.guidance}

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -96,16 +97,20 @@ def _network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Modu
 def _timm_network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Module:
     import timm
 
-    size = {"img_size": side} if spec.patch else {}
+    size: dict[str, Any] = {"img_size": side} if spec.patch else {}
     # With its classifier, since timm checks a state dict strictly only where all of it has a place.
     overlay = {"state_dict": read_state(path), "custom_load": False} if path else None
-    network = timm.create_model(name.removeprefix(TIMM), pretrained=bool(path), pretrained_cfg_overlay=overlay, **size)
+    # Any: as a Module, it would not tell of the method that timm adds.
+    network: Any = timm.create_model(
+        name.removeprefix(TIMM), pretrained=bool(path), pretrained_cfg_overlay=overlay, **size
+    )
     network.reset_classifier(0)
     return network
 
 
 def _open_stem(network: nn.Module, spec: Backbone) -> None:
     old = network.get_submodule(spec.first_conv)
+    assert isinstance(old, nn.Conv2d), f"{spec.first_conv} is no convolution"
     new = nn.Conv2d(old.in_channels, old.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
     nn.init.kaiming_uniform_(new.weight, a=math.sqrt(5))
     _replace(network, spec.first_conv, new)

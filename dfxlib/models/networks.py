@@ -26,6 +26,10 @@ class FrontEnd(nn.Module):
     starts from scratch on few images (a departure from the paper, off by default).
     """
 
+    mean: Tensor  # [3, 1, 1]
+    std: Tensor  # [3, 1, 1]
+    kernel: Tensor  # [3, 1, 5, 5]
+
     def __init__(
         self,
         kind: str,
@@ -98,6 +102,10 @@ class DeepFeatureXNet(nn.Module):
         self.head = ConvHead() if head is None else head
         self.base_models.eval()
 
+    def each_base_model(self) -> list[BaseModel]:
+        """The three in the order of CLASSES; nn.ModuleList says of its members only that they are modules."""
+        return [model for model in self.base_models if isinstance(model, BaseModel)]
+
     def train(self, mode: bool = True) -> "DeepFeatureXNet":
         super().train(mode)
         self.base_models.eval()
@@ -105,7 +113,7 @@ class DeepFeatureXNet(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, D]
-        signals = [model.features(images) for model in self.base_models]  # 3 times [B, D]
+        signals = [model.features(images) for model in self.each_base_model()]  # 3 times [B, D]
         return torch.stack(signals, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
@@ -115,7 +123,7 @@ class DeepFeatureXNet(nn.Module):
 class ConvHead(nn.Module):
     """1-D CNN over the three feature vectors (paper, section 3.2)."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.convs = nn.Sequential(  # [B, 3, D]
             *_conv_block(len(CLASSES), 16, kernel=7, stride=2),  # [B, 16, about D / 2]
@@ -138,6 +146,8 @@ class PermutedHead(ConvHead):
     The order of a backbone's features means nothing, so a convolution over them has no locality
     to use: if the order matters to the result, that is a finding.
     """
+
+    order: Tensor  # [D]
 
     def __init__(self, width: int):
         super().__init__()
@@ -182,6 +192,7 @@ def build_head(
     without: str = "",  # nature whose base model stays hidden; empty: none (paper)
 ) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
     require_name(kind, HEADS, what="head")
+    head: nn.Module
     if kind == "linear":
         head = LinearHead(width)
     elif kind == "permuted":

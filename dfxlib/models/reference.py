@@ -1,6 +1,7 @@
 """Checkpoints of the reference code as models of ours."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -10,7 +11,12 @@ from dfxlib.models.zoo import BACKBONES
 from dfxlib.names import CLASSES, require_name
 
 #: What the reference's networks take: whole pictures resized to 256 px (vision transformers: their central 224).
-REFERENCE_INPUT = {"image_size": 256, "resize_mode": "resize", "front_end": "rgb", "stem": "imagenet"}
+REFERENCE_INPUT: dict[str, Any] = {
+    "image_size": 256,
+    "resize_mode": "resize",
+    "front_end": "rgb",
+    "stem": "imagenet",
+}
 
 
 def load_reference_checkpoint(path: Path, *, backbone: str) -> BaseModel | DeepFeatureXNet:
@@ -65,8 +71,14 @@ def _reference_base_model(state: dict[str, Tensor], backbone: str) -> BaseModel:
 
 
 def _reference_backbone(state: dict[str, Tensor], backbone: str, *, outputs: int) -> BaseModel:
-    how = {name: REFERENCE_INPUT[name] for name in ("image_size", "front_end", "stem")}
-    model = BaseModel(backbone, weights="none", outputs=outputs, **how)
+    model = BaseModel(
+        backbone,
+        weights="none",
+        image_size=REFERENCE_INPUT["image_size"],
+        front_end=REFERENCE_INPUT["front_end"],
+        stem=REFERENCE_INPUT["stem"],
+        outputs=outputs,
+    )
     model.backbone.load_state_dict(state)
     return model
 

@@ -51,7 +51,11 @@ def model_settings(
 ) -> dict:
     """Settings of a model that is about to be trained, with the hash of the weights that it starts from."""
     start = weights_file(backbone, weights)
-    made = {"backbone": backbone, "weights": weights, "weights_sha256": sha256_file(start) if start else ""}
+    made: dict[str, object] = {
+        "backbone": backbone,
+        "weights": weights,
+        "weights_sha256": sha256_file(start) if start else "",
+    }
     made |= {"image_size": image_size, "resize_mode": resize_mode, "front_end": front_end, "stem": stem}
     learned = {"classes": list(CLASSES), "manifest_hash": manifest_hash, "split_seed": split_seed, "seed": seed}
     return made | learned
@@ -172,7 +176,7 @@ def _digest(state: dict[str, Tensor], settings: str) -> str:
     digest = hashlib.sha256(settings.encode())
     for name, tensor in sorted(state.items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -6,7 +6,7 @@ torchvision's part needs no torch, so that a study file is checked in an instant
 
 import math
 import os
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,50 +47,52 @@ class Backbone(NamedTuple):
     differs: str = ""  # where the reference's variant is another
 
 
-_DENSENET = {"last_layer": "classifier", "first_conv": "features.conv0", "first_pool": "features.pool0"}
+# What the rows of one family share.
+_densenet = partial(Backbone, last_layer="classifier", first_conv="features.conv0", first_pool="features.pool0")
 
-_RESNET = {"last_layer": "fc", "first_conv": "conv1", "first_pool": "maxpool"}
+_resnet = partial(Backbone, last_layer="fc", first_conv="conv1", first_pool="maxpool")
 
-_EFFICIENTNET = {"last_layer": "classifier.1", "first_conv": "features.0.0", "differs": _NVIDIA.format("it")}
+_efficientnet = partial(Backbone, last_layer="classifier.1", first_conv="features.0.0", differs=_NVIDIA.format("it"))
 
-_VIT = {"last_layer": "heads.head"}
+_vit = partial(Backbone, last_layer="heads.head")
 
 # The two networks whose weights come from TensorFlow: inputs are scaled to [-1, 1] (torchvision's
 # `transform_input` does the same after ImageNet's mean), and the auxiliary heads stay off.
-_INCEPTION = {
-    "last_layer": "fc",
-    "first_pool": "maxpool1",
-    "mean": _HALF,
-    "std": _HALF,
-    "options": {"aux_logits": False, "init_weights": True},
-}
+_inception = partial(
+    Backbone,
+    last_layer="fc",
+    first_pool="maxpool1",
+    mean=_HALF,
+    std=_HALF,
+    options={"aux_logits": False, "init_weights": True},
+)
 
 BACKBONES = {
     # The 14 of the paper
-    "densenet121": Backbone(1024, file="densenet121-a639ec97.pth", **_DENSENET),
-    "densenet161": Backbone(2208, file="densenet161-8d451a50.pth", **_DENSENET),
-    "densenet169": Backbone(1664, file="densenet169-b2777c0a.pth", **_DENSENET),
-    "densenet201": Backbone(1920, file="densenet201-c1103571.pth", **_DENSENET),
-    "efficientnet_b0": Backbone(1280, file="efficientnet_b0_rwightman-7f5810bc.pth", **_EFFICIENTNET),
-    "efficientnet_b4": Backbone(1792, file="efficientnet_b4_rwightman-23ab8bcd.pth", **_EFFICIENTNET),
-    "resnet18": Backbone(512, file="resnet18-f37072fd.pth", **_RESNET),
-    "resnet34": Backbone(512, file="resnet34-b627a593.pth", **_RESNET),
-    "resnet50": Backbone(2048, file="resnet50-0676ba61.pth", **_RESNET),
-    "resnet101": Backbone(2048, file="resnet101-63fe2227.pth", **_RESNET),
-    "resnet152": Backbone(2048, file="resnet152-394f9c45.pth", **_RESNET),
-    "resnext101_32x8d": Backbone(2048, file="resnext101_32x8d-8ba56ff5.pth", **_RESNET, differs=_OTHER_RESNEXT),
-    "vit_b_16": Backbone(768, file="vit_b_16-c867db91.pth", patch=16, **_VIT),
-    "vit_b_32": Backbone(768, file="vit_b_32-d86f8d99.pth", patch=32, **_VIT),
+    "densenet121": _densenet(1024, file="densenet121-a639ec97.pth"),
+    "densenet161": _densenet(2208, file="densenet161-8d451a50.pth"),
+    "densenet169": _densenet(1664, file="densenet169-b2777c0a.pth"),
+    "densenet201": _densenet(1920, file="densenet201-c1103571.pth"),
+    "efficientnet_b0": _efficientnet(1280, file="efficientnet_b0_rwightman-7f5810bc.pth"),
+    "efficientnet_b4": _efficientnet(1792, file="efficientnet_b4_rwightman-23ab8bcd.pth"),
+    "resnet18": _resnet(512, file="resnet18-f37072fd.pth"),
+    "resnet34": _resnet(512, file="resnet34-b627a593.pth"),
+    "resnet50": _resnet(2048, file="resnet50-0676ba61.pth"),
+    "resnet101": _resnet(2048, file="resnet101-63fe2227.pth"),
+    "resnet152": _resnet(2048, file="resnet152-394f9c45.pth"),
+    "resnext101_32x8d": _resnet(2048, file="resnext101_32x8d-8ba56ff5.pth", differs=_OTHER_RESNEXT),
+    "vit_b_16": _vit(768, file="vit_b_16-c867db91.pth", patch=16),
+    "vit_b_32": _vit(768, file="vit_b_32-d86f8d99.pth", patch=32),
     # Named by the reference besides
-    "googlenet": Backbone(1024, file="googlenet-1378be20.pth", first_conv="conv1.conv", **_INCEPTION),
-    "inception_v3": Backbone(  # smaller inputs are used up by its unpadded convolutions; its weights saw 299 px
-        2048, file="inception_v3_google-0cc3c7bd.pth", first_conv="Conv2d_1a_3x3.conv", smallest=75, **_INCEPTION
+    "googlenet": _inception(1024, file="googlenet-1378be20.pth", first_conv="conv1.conv"),
+    "inception_v3": _inception(  # smaller inputs are used up by its unpadded convolutions; its weights saw 299 px
+        2048, file="inception_v3_google-0cc3c7bd.pth", first_conv="Conv2d_1a_3x3.conv", smallest=75
     ),
-    "vit_l_16": Backbone(1024, file="vit_l_16-852ce7e3.pth", patch=16, **_VIT),
-    "vit_l_32": Backbone(
-        1024, file="vit_l_32-c7638314.pth", patch=32, **_VIT, differs="the reference loads vit_l_16 under this name"
+    "vit_l_16": _vit(1024, file="vit_l_16-852ce7e3.pth", patch=16),
+    "vit_l_32": _vit(
+        1024, file="vit_l_32-c7638314.pth", patch=32, differs="the reference loads vit_l_16 under this name"
     ),
-    "vit_h_14": Backbone(1280, file="vit_h_14_lc_swag-c1eb923e.pth", patch=14, **_VIT, differs=_FOR_518_PX),
+    "vit_h_14": _vit(1280, file="vit_h_14_lc_swag-c1eb923e.pth", patch=14, differs=_FOR_518_PX),
     # Newer ones
     "convnext_tiny": Backbone(768, "classifier.2", "convnext_tiny-983f1562.pth"),
     "swin_v2_t": Backbone(768, "head", "swin_v2_t-b137f0e2.pth"),
@@ -198,7 +200,8 @@ def _timm_backbone(name: str) -> Backbone:
 
     try:
         with torch.device("meta"):  # shapes without weights
-            network = timm.create_model(name)
+            # Any: as a Module, it would not tell of the attributes that timm adds.
+            network: Any = timm.create_model(name)
     except RuntimeError as error:
         raise ValueError(
             f"backbone {TIMM}{name} cannot be had from timm {timm.__version__} ({error}); see timm.list_models()"

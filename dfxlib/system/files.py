@@ -63,9 +63,9 @@ def source_hash(*parts: ModuleType | Callable) -> str:
     when a file is edited meanwhile, must not store what that code computes under the name of the new code.
     """
     trees = [ast.parse(inspect.getsource(part)) for part in parts]
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in (node for tree in trees for node in ast.walk(tree)):
-        documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        if documented and ast.get_docstring(node, clean=False) is not None:
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
     return sha256_bytes("\n".join(ast.dump(tree) for tree in trees).encode())
 

@@ -79,8 +79,10 @@ def _prepare_worker() -> None:
 
 def _end_with_parent() -> None:
     """A worker of a kernel that was killed would wait for work for ever: it holds both ends of its queue."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # as it is in every worker
+        parent.join()
+        os._exit(1)
 
 
 def _in_order(

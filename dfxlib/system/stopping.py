@@ -32,7 +32,7 @@ def stoppable(limit: int | None) -> Iterator[None]:  # seconds for the whole blo
     after `limit` seconds.
     """
     late = RunLimitExceeded(f"the run took longer than its limit of {limit} s")
-    reasons = {signal.SIGTERM: Terminated("stopped by SIGTERM"), signal.SIGALRM: late}
+    reasons: dict[int, KeyboardInterrupt] = {signal.SIGTERM: Terminated("stopped by SIGTERM"), signal.SIGALRM: late}
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         reasons[signal.SIGHUP] = HungUp("stopped by SIGHUP, as its terminal was closed")
 

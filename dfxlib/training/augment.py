@@ -73,7 +73,8 @@ def stored_copy(
     epoch: int,
 ) -> np.ndarray:  # [B, ...]
     """One of the K copies of each image, drawn anew in every epoch."""
-    copies = np.random.default_rng([seed, epoch, 1]).integers(len(array), size=array.shape[1])
+    stored, images = array.shape[:2]
+    copies = np.random.default_rng([seed, epoch, 1]).integers(stored, size=(images,))
     return array[copies[rows], rows]
 
 

@@ -103,11 +103,12 @@ def _stored(
     cache_root: Path,
     key: list,
 ) -> np.ndarray:  # [*shape, 3, D]
-    shape = (*shape, len(model.base_models), model.base_models[0].classifier.in_features)
+    base_models = model.each_base_model()
+    whole = (*shape, len(base_models), base_models[0].classifier.in_features)
 
     def fill(path: Path) -> None:
-        require_space(path.parent, 4 * int(np.prod(shape)))
-        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+        require_space(path.parent, 4 * int(np.prod(whole)))
+        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
         for index, start, batch in inputs:
             store[index, start : start + len(batch)] = model.features(batch).float().cpu().numpy()
         store.flush()

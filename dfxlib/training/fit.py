@@ -75,7 +75,7 @@ def fit(
     _require_usable(train, valid, label=label)
     require_training(label, epochs=epochs, batch_size=batch_size, step_size=step_size, patience=patience)
     require_training(label, learning_rate=learning_rate, weight_decay=weight_decay, gamma=gamma, clip_norm=clip_norm)
-    model.to(device, memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
+    model.to(device).to(memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size, gamma)
@@ -267,7 +267,8 @@ def _train_epoch(
 ) -> tuple[float, float]:  # mean loss and balanced accuracy of the epoch's images
     model.train()
     trained = optimizer.param_groups[0]["params"]
-    total, weight, hits, seen = 0.0, 0.0, [], []
+    total, weight = torch.zeros((), dtype=torch.float64), torch.zeros(())
+    hits, seen = [], []
     for inputs, labels in batches:  # [B, ...], [B]
         with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.device.type == "cuda"):
             logits = model(inputs)  # [B, classes]
