@@ -19,6 +19,7 @@ from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import BATCH_VARIABLE, project_path, project_root, safe_name, write_atomic, write_text_atomic
+from dfxlib.system.memory import keep_freed_memory
 
 _PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "pillow", "papermill", "snakemake"]
 
@@ -97,6 +98,7 @@ def describe_figure(name: str, figure: Figure) -> str:
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
     """The folder run_root/parts, its settings and environment written, seeds set, device chosen."""
+    keep_freed_memory()
     folder = project_path(run_root).joinpath(*(safe_name(part) for part in parts))
     run = Run(folder, settings=settings, seed=seed, device=device)
     print(f"results go to {Path(run_root, *parts)}, computed on {run.device}")
