@@ -38,7 +38,7 @@ browser: $(VENV)/.installed-test
 	{ echo "make browser: Chromium is missing; install it as root: apt-get install chromium" >&2; exit 1; }
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
 
 # Style, layout and types; .pre-commit-config.yaml does the first two at each commit.
 lint: $(VENV)/.installed-test

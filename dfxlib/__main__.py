@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _execute(options: argparse.Namespace) -> int:
+    # jsonschema, which papermill brings, would compile a grammar of web addresses for two seconds; no check here uses
+    # it, and jsonschema does without a package that is not there.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # None: as if it were not installed
     # Imported here: no other command needs papermill, and a wrong option is told at once.
     from papermill.exceptions import PapermillExecutionError
 
@@ -139,7 +142,9 @@ def _detect(options: argparse.Namespace) -> int:
     from dfxlib.detect.export import open_model
     from dfxlib.measure.scores import never_said
     from dfxlib.models.networks import resolve_device
+    from dfxlib.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     _require_place("--out", options.out)
     _require_place("--html", options.html)
     if options.out and options.html and options.out.resolve() == options.html.resolve():

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from samples import rows
-from test_plots import CALIBRATION, pictures, scores, texts
+from test_plots_models import CALIBRATION, pictures, scores, texts
 
 from dfxlib.measure import confidence
 from dfxlib.measure import generators as architectures

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 from matplotlib.figure import Figure
 
 from dfxlib.study.runs import Run, describe_environment, git_commit, open_run, read_json, run_folder
@@ -105,12 +106,16 @@ def test_a_table_is_saved_and_given_back(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_csv(run.folder / "tables" / "t.csv"), TABLE)
 
 
-def test_a_figure_is_saved_twice_and_given_back(tmp_path: Path) -> None:
+def test_a_figure_is_saved_twice_and_shown_as_the_picture_that_was_saved(tmp_path: Path) -> None:
     run, figure = opened(tmp_path), Figure()
-    figure.subplots().plot([0, 1])
-    assert run.save_figure("f", figure) is figure
-    png, svg = (run.folder / "figures" / f"f.{suffix}" for suffix in ("png", "svg"))
+    axes = figure.subplots()
+    axes.plot([0, 1])
+    axes.set(title="loss", xlabel="epoch", ylabel="nats")
+    shown, described = DisplayFormatter().format(run.save_figure("one_f", figure))
+    png, svg = (run.folder / "figures" / f"one_f.{suffix}" for suffix in ("png", "svg"))
     assert png.read_bytes().startswith(b"\x89PNG") and "<svg" in svg.read_text()
+    assert shown == {"image/png": png.read_bytes(), "text/plain": "Figure one f: loss: nats against epoch"}
+    assert described["image/png"] == {"alt": "Figure one f: loss: nats against epoch"}
 
 
 def test_json_takes_paths_and_dates(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_methods_are_compared_on_the_same_images_and_ensembles_leave_their_score
     names = {"DeepFeatureX Net", "linear_without_gan", "threeway", "threeway_b", "pair"}
     assert {f"{name} (resnet18)" for name in names} | {"spectrum", "metadata"} < set(methods.index)
     differences = pd.read_csv(folder / "tables" / "differences.csv").set_index("method")
-    assert set(differences["verdict"]) == {"not decided: fewer than five seeds"}
+    assert set(differences["decision"]) == {"not decided: fewer than five seeds"}
     for method, name in {"pair": "pair (resnet18)", "spectrum": "spectrum"}.items():
         expected = methods.loc["DeepFeatureX Net (resnet18)", "value"] - methods.loc[name, "value"]
         assert differences.loc[method, "value"] == pytest.approx(expected, abs=1e-6)
@@ -182,8 +182,8 @@ def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, c
     assert plan.returncode == 0, plan.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", plan.stdout, re.M))
     assert jobs == {
-        "variant_base": "3",
-        "variant_complete": "2",
+        "base": "3",
+        "complete": "2",
         "baselines": "1",
         "report": "1",
         "all": "1",
@@ -214,14 +214,14 @@ def test_no_page_shows_a_warning(smoke: Path) -> None:
 
 
 def test_no_path_of_this_machine_is_published(smoke: Path, clone: Path) -> None:
-    result = call(clone, sys.executable, "-m", "dfxlib", "publish", "runs/smoke", "results/smoke")
+    result = call(clone, sys.executable, "tools/publish.py", "runs/smoke", "results/smoke")
     assert result.returncode == 0, result.stderr
     published = [path for path in (clone / "results" / "smoke").rglob("*") if path.is_file()]
     assert {path.suffix for path in published if path.name != ".published"} == {".csv", ".json", ".png"}
     assert not [path for path in published if path.suffix != ".png" and str(clone) in path.read_text()]
 
 
-def test_the_published_model_judges_as_the_study_did(smoke: Path, clone: Path) -> None:
+def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) -> None:
     """The folder that notebook 60 leaves, from the shell, on test images: the scores of notebook 20."""
     detection = smoke / "detection" / "resnet18" / "seed0"
     scores = pd.read_csv(detection / "scores.csv").set_index("path")
@@ -250,10 +250,10 @@ def test_a_model_is_tested_as_the_readme_says_and_keeps_its_own_name(smoke: Path
         other += ["-p", "data_root", "data/smoke"] if "30_jpeg" in line else []
         result = call(clone, *shlex.split(line), *other)
         assert result.returncode == 0, result.stderr
-    (published,) = (smoke / "published").iterdir()
-    for scores in map(pd.read_parquet, published.rglob("scores.parquet")):
+    (exported,) = (smoke / "exported").iterdir()
+    for scores in map(pd.read_parquet, exported.rglob("scores.parquet")):
         assert set(scores["backbone"]) == {"resnet18"} and set(scores["seed"]) == {0}
-    (nine,) = (published / "generalization").glob("on-*")
+    (nine,) = (exported / "generalization").glob("on-*")
     assert set(pd.read_csv(nine / "tables" / "seen_unseen.csv")["method"]) == {"DeepFeatureX Net (resnet18)"}
     scores, sets = pd.read_parquet(nine / "scores.parquet"), pd.read_csv(nine / "tables" / "by_source.csv")
     for name, part in scores.groupby(scores["path"].str.split("/").str[0]):
@@ -262,7 +262,7 @@ def test_a_model_is_tested_as_the_readme_says_and_keeps_its_own_name(smoke: Path
         assert row["value"] == pytest.approx(balanced_accuracy_score(part["nature"] != "real", said))
         assert row["images"] == 8 and row["high"] - row["low"] > 0.3
     assert set(sets["source"]) == {"io_gan", "outer_dm"}
-    shutil.rmtree(smoke / "published")
+    shutil.rmtree(smoke / "exported")
 
 
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:

@@ -113,7 +113,8 @@ def close_pairs(
         mask = np.uint64(sum(1 << bit for bit in range(band, 64, distance + 1)))
         key = hashes & mask
         order = np.argsort(key, kind="stable")
-        key, step, live = key[order], 0, np.arange(len(order))
+        key = key[order]
+        live, step = np.arange(len(order)), 0  # places whose next `step` neighbours all agree in the band
         while len(live):
             step += 1
             live = live[live + step < len(order)]
@@ -130,10 +131,16 @@ def count_clusters(clusters: dict[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for kind, table in clusters.items():
         sets = table.assign(part=_part(table["split"])).groupby("cluster")
-        spread = (sets[["architecture", "nature", "part"]].nunique() > 1).sum()
-        across = {"across_architectures": spread["architecture"], "across_natures": spread["nature"]}
-        row = {"kind": kind, "sets": len(sets), "images": len(table), **across}
-        rows.append(row | {"trained_and_tested": spread["part"]})
+        spread = (sets[["architecture", "nature", "part"]].nunique() > 1).sum()  # sets that span several
+        row = {
+            "kind": kind,
+            "sets": len(sets),
+            "images": len(table),
+            "across_architectures": spread["architecture"],
+            "across_natures": spread["nature"],
+            "trained_and_tested": spread["part"],
+        }
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -178,10 +185,10 @@ def shortcut_table(
     rows = []
     for method, table in features.items():
         value, low, high = real_or_fake(table, manifest.loc[table.index], resamples=resamples)
+        effect = "separates real from fake" if low > 0.5 else "tells real from fake no better than chance"
         found = f"balanced accuracy {value:.1%} ({low:.1%} to {high:.1%})"
-        verdict = "separates real from fake" if low > 0.5 else "tells real from fake no better than chance"
-        rows.append({"method": method, "value": value, "low": low, "high": high})
-        rows[-1]["sentence"] = f"Knowing only {SHORTCUTS[method]} {verdict}: {found}."
+        sentence = f"Knowing only {SHORTCUTS[method]} {effect}: {found}."
+        rows.append({"method": method, "value": value, "low": low, "high": high, "sentence": sentence})
     return pd.DataFrame(rows)
 
 

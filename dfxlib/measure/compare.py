@@ -27,15 +27,21 @@ def changes_of(variant: dict) -> dict:
     """What a variant changes, without the sections; a three-way backbone says what it learns from."""
     flat = {"train_on": "complete"} if "task" in variant else {}
     for name, value in variant.items():
-        flat |= value if isinstance(value, dict) else {name: value}
+        if isinstance(value, dict):  # a section
+            flat.update(value)
+        else:
+            flat[name] = value
     return flat
 
 
 def rivals(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
     """Who the three-block idea must beat: backbones that learn the three natures at once from the same images."""
-    members = {member for members in ensembles.values() for member in members}
-    alone = [name for name, variant in variants.items() if changes_of(variant).get("train_on") == "base+complete"]
-    return [*ensembles, *(name for name in alone if name not in members)]
+    members = set().union(*ensembles.values())
+    found = list(ensembles)
+    for name, variant in variants.items():
+        if changes_of(variant).get("train_on") == "base+complete" and name not in members:
+            found.append(name)
+    return found
 
 
 def read_test_scores(path: Path) -> pd.DataFrame:
@@ -123,18 +129,32 @@ def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tupl
     if not common:
         names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
         raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
-    return tuple([table.set_index("path", drop=False).loc[common] for table in side] for side in (ours, theirs))
+    return _cut(ours, common), _cut(theirs, common)
+
+
+def _cut(tables: list[pd.DataFrame], paths: list[str]) -> list[pd.DataFrame]:
+    return [table.set_index("path", drop=False).loc[paths] for table in tables]
 
 
 def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame, draws: stats.Resamples) -> dict:
     """From recalls [3, R + 1] of one method, or those of two below each other, and the value of every seed."""
-    clusters = stats.clusters_of([images["nature"].to_numpy() == n for n in CLASSES], draws)
+    clusters = stats.clusters_of([images["nature"].to_numpy() == n for n in CLASSES], draws)  # [3]
     sign = np.repeat([1, -1], 3)[: len(rates)]  # one method, or the first minus the second
     value, low, high = stats.interval(rates, clusters=np.resize(clusters, len(rates)), weights=sign / 3)
-    spread = by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan
-    row = {"method": name, "seeds": len(by_seed), "value": value, "low": low, "high": high, "seed_sd": spread}
-    row |= dict(zip(("seed_low", "seed_high"), seed_interval(by_seed)))
-    return row | {"images": len(images), "clusters": draws.counts.shape[1], "fewest_clusters": clusters.min()}
+    seed_low, seed_high = seed_interval(by_seed)
+    return {
+        "method": name,
+        "seeds": len(by_seed),
+        "value": value,
+        "low": low,
+        "high": high,
+        "seed_sd": by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan,
+        "seed_low": seed_low,
+        "seed_high": seed_high,
+        "images": len(images),
+        "clusters": draws.counts.shape[1],
+        "fewest_clusters": clusters.min(),
+    }
 
 
 def decide(row: dict) -> str:

@@ -20,16 +20,25 @@ def proper_scores(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2
     for temperature, task, p, truth in _readings(scores, calibration):
         for split in pd.unique(scores["split"]):
             among = (truth >= 0) & (scores["split"] == split).to_numpy()
-            named_truth = np.maximum(truth, 0)[:, None]  # a row that is not among them needs any index
-            said = np.take_along_axis(p, named_truth, axis=1)[:, 0]
-            errors = ((p - np.eye(p.shape[1])[named_truth[:, 0]]) ** 2).sum(axis=1) / (1 if p.shape[1] > 2 else 2)
-            values = {"log loss": -np.log(np.maximum(said, np.finfo(float).tiny)), "Brier score": errors}
-            found = {metric: stats.loss_interval(stats.rate(value, among, draws)) for metric, value in values.items()}
+            losses = {"log loss": _log_losses(p, truth), "Brier score": _brier_scores(p, truth)}
+            found = {metric: stats.loss_interval(stats.rate(loss, among, draws)) for metric, loss in losses.items()}
             ece = stats.calibration_error(p[among].max(axis=1), p[among].argmax(axis=1) == truth[among])
             found["ECE"] = (ece, np.nan, np.nan)
             facts = {"split": split, "task": task, "temperature": temperature, "images": int(among.sum())}
             rows += [facts | {"metric": metric} | named("value", value) for metric, value in found.items()]
     return pd.DataFrame(rows)
+
+
+def _log_losses(p: np.ndarray, truth: np.ndarray) -> np.ndarray:  # [N, K], [N] -> [N]
+    """Log loss of each image; that of a row without a truth (-1) means nothing and is left out of every mean."""
+    said = p[np.arange(len(p)), np.maximum(truth, 0)]
+    return -np.log(np.maximum(said, np.finfo(float).tiny))
+
+
+def _brier_scores(p: np.ndarray, truth: np.ndarray) -> np.ndarray:  # [N, K], [N] -> [N]
+    """Sum over the classes; of two classes, whose errors are the same, that of one of them."""
+    errors = ((p - np.eye(p.shape[1])[np.maximum(truth, 0)]) ** 2).sum(axis=1)
+    return errors / 2 if p.shape[1] == 2 else errors
 
 
 def reliability_table(scores: pd.DataFrame, calibration: dict) -> pd.DataFrame:
@@ -56,7 +65,8 @@ def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 20
     p_fake, is_fake = scores["p_fake"].to_numpy(), (scores["nature"] != "real").to_numpy()
     has_band = "unsure_low" in calibration
     never = never_said(calibration)
-    fake, real = p_fake >= calibration.get("unsure_high", np.inf), p_fake < calibration.get("unsure_low", -np.inf)
+    fake = p_fake >= calibration.get("unsure_high", np.inf)
+    real = p_fake < calibration.get("unsure_low", -np.inf)
     decided, wrong = fake | real, (fake & ~is_fake) | (real & is_fake)
     rows = []
     for split in pd.unique(scores["split"]):
@@ -76,7 +86,7 @@ def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 20
 
 def _readings(scores: pd.DataFrame, calibration: dict) -> list[tuple[str, str, np.ndarray, np.ndarray]]:
     """(temperature, task, probabilities [N, K], truth [N] or -1 where the task has none)."""
-    known, is_fake = scores["nature"].isin(CLASSES).to_numpy(), (scores["nature"] != "real").to_numpy()
+    known, is_real = scores["nature"].isin(CLASSES).to_numpy(), (scores["nature"] == "real").to_numpy()
     truth = np.full(len(scores), -1)
     truth[known] = class_index(scores["nature"][known])
     readings = []
@@ -84,5 +94,5 @@ def _readings(scores: pd.DataFrame, calibration: dict) -> list[tuple[str, str, n
         p = stats.probabilities(scores[LOGITS].to_numpy(dtype=np.float64), temperature=temperature)
         p_real = p[:, CLASSES.index("real")]
         readings.append((name, "three-way", p, truth))
-        readings.append((name, "fake or real", np.stack([1 - p_real, p_real], axis=1), (~is_fake).astype(int)))
+        readings.append((name, "fake or real", np.stack([1 - p_real, p_real], axis=1), is_real.astype(int)))
     return readings

@@ -64,7 +64,7 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
     sources = [entry for entry in found if (entry.here & reals).any()]
     for nature in (*NATURES, "generated"):
         for split in sorted({entry.split for entry in found}):
-            members = (nature,) if nature != "generated" else tuple(set(NATURES) - {"real"})
+            members = [name for name in NATURES if name != "real"] if nature == "generated" else [nature]
             own = [entry for entry in found if entry.split == split and entry.nature in members]
             if not own:
                 continue
@@ -72,7 +72,9 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
             images = int(np.any([entry.here for entry in own], axis=0).sum())
             counts = {"architectures": len(own), "images": images, "fewest_clusters": int(clusters.min())}
             means = {}
-            for metric in [metric for metric in own[0].values if metric != "ap"]:
+            for metric in own[0].values:
+                if metric == "ap":
+                    continue
                 behind = clusters.clip(max=real_clusters) if metric in RANKED else clusters
                 means[metric] = stats.interval(np.stack([entry.values[metric] for entry in own]), clusters=behind)
             if nature == "generated" and sources:
@@ -150,7 +152,8 @@ def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -
         values = {metric: stats.rate(hit, here, draws) for metric, hit in right.items()}
         if own not in CLASSES:
             values["recall"] = np.full_like(values["recall"], np.nan)
-        values |= next(ranked) if own != "real" else {}
+        if own != "real":
+            values |= next(ranked)
         found.append(Architecture(own, name, scores["split"].to_numpy()[here][0], here, values))
     return found
 
@@ -161,6 +164,7 @@ def _why_undefined(nature: str, real_clusters: int) -> str:
     reasons = [] if nature in CLASSES else ["recall: no class of the three-way task"]
     if real_clusters == 0:
         return "; ".join([*reasons, "ranking: no real images"])
-    few = [percent for percent in stats.FALSE_ALARMS if real_clusters * percent < 100]
-    reasons += [f"recall_fa{p}: {real_clusters} clusters of real images, needs {100 // p}" for p in few]
+    for percent in stats.FALSE_ALARMS:
+        if real_clusters * percent < 100:
+            reasons.append(f"recall_fa{percent}: {real_clusters} clusters of real images, needs {100 // percent}")
     return "; ".join(reasons)

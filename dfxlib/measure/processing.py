@@ -38,7 +38,8 @@ def processing_marks(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [5
     luma = _corner(pixels).astype(np.float64) @ [0.299, 0.587, 0.114]  # [S, S]
     profiles = np.stack([_step_profile(luma), _step_profile(luma.T)])  # [2, 8]
     own, other = profiles[:, BLOCK - 1].mean(), profiles[:, : BLOCK - 1].max(axis=1).mean()
-    peaks = np.maximum(*(_peaks(luma, order) + _peaks(luma.T, order) for order in (2, 3))) / 2  # [S / 2 + 1]
+    second, third = (_peaks(luma, order) + _peaks(luma.T, order) for order in (2, 3))
+    peaks = np.maximum(second, third) / 2  # [S / 2 + 1]
     frequency = np.arange(len(peaks)) / luma.shape[0]
     peaks[frequency < _SLOWEST] = 0
     # Blocks raise all multiples of 1/8 and the bins beside them: what stands out there must exceed the odd ones.
@@ -46,7 +47,8 @@ def processing_marks(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [5
     beside = np.abs(frequency * BLOCK - eighth) * luma.shape[0] < BLOCK * 1.5
     peaks[beside] /= max(1.0, np.mean([peaks[beside & (eighth == odd)].max() for odd in (1, 3)]))
     best = int(np.argmax(peaks))
-    zeros = np.log(_zero_share(luma) / _zero_share(luma[BLOCK // 2 : -BLOCK // 2, BLOCK // 2 : -BLOCK // 2]))
+    between = slice(BLOCK // 2, -BLOCK // 2)  # blocks that begin in the middle of the file's own
+    zeros = np.log(_zero_share(luma) / _zero_share(luma[between, between]))
     return np.array([zeros, own, other, np.log(peaks[best]), 1 / frequency[best]])
 
 

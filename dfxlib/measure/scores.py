@@ -111,8 +111,8 @@ def recalls(scores: pd.DataFrame, draws: stats.Resamples) -> np.ndarray:  # [3, 
 
 def unsure_band(calibration: dict) -> tuple[float, float]:  # p_fake: real below the first, fake from the second on
     """The frozen band of "unsure"; where a model has none, its threshold twice."""
-    low, high = (calibration.get(name, calibration["threshold"]) for name in ("unsure_low", "unsure_high"))
-    return low, high
+    threshold = calibration["threshold"]
+    return calibration.get("unsure_low", threshold), calibration.get("unsure_high", threshold)
 
 
 def never_said(calibration: dict) -> str:
@@ -202,8 +202,10 @@ def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resa
     for condition, table in scores.items():
         summary = summarise(table, calibration, resamples=resamples).set_index(["verdict", "metric"])
         found = {name: tuple(summary.loc[key, ["value", "low", "high"]]) for key, name in wanted.items()}
-        # Of the raw images against themselves it is 0 by definition, which needs no interval.
-        found["flip rate"] = (0.0,) * 3 if table is raw else flip_rate(raw, table, resamples=resamples)
+        if table is raw:  # against themselves it is 0 by definition, which needs no interval
+            found["flip rate"] = (0.0, 0.0, 0.0)
+        else:
+            found["flip rate"] = flip_rate(raw, table, resamples=resamples)
         rows += [(condition, metric, *values, len(table)) for metric, values in found.items()]
     return pd.DataFrame(rows, columns=["condition", "metric", "value", "low", "high", "images"])
 
@@ -212,7 +214,8 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """What each nature's images are taken for under each condition (argmax); one row a nature and condition."""
     rows = []
     for condition, table in scores.items():
-        shares = confusion(table).pipe(lambda counts: counts.div(counts.sum(axis=1), axis=0))
+        counts = confusion(table)
+        shares = counts.div(counts.sum(axis=1), axis=0)
         for nature, row in shares.iterrows():
             said = {f"said_{short}": row[name] for name, short in SHORT.items()}
             rows.append({"nature": nature, "condition": condition, **said})
@@ -236,10 +239,14 @@ def flip_rate(clean: pd.DataFrame, perturbed: pd.DataFrame, *, resamples: int = 
 
 
 def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: stats.Resamples) -> np.ndarray:
-    masks = [((said == n) & (nature == n), nature == n, said == n) for n in CLASSES]
-    hit, own, other = (np.stack([stats.rate(mask, known, draws) for mask in kind]) for kind in zip(*masks))
-    # Of a nature without an image precision would be 0 or undefined, as false verdicts happen to fall.
-    return np.divide(2 * hit, own + other, out=np.full_like(hit, np.nan), where=own > 0).mean(axis=0)
+    scores = []
+    for n in CLASSES:
+        hit = stats.rate((said == n) & (nature == n), known, draws)  # [R + 1]
+        own = stats.rate(nature == n, known, draws)
+        called = stats.rate(said == n, known, draws)
+        # Of a nature without an image precision would be 0 or undefined, as false verdicts happen to fall.
+        scores.append(np.divide(2 * hit, own + called, out=np.full_like(hit, np.nan), where=own > 0))
+    return np.mean(scores, axis=0)
 
 
 def named(metric: str, values: tuple[float, float, float]) -> dict:
@@ -255,4 +262,6 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def markdown(table: pd.DataFrame) -> str:
     """A table for the README and the model card: three digits, and a word where the data define nothing."""
     head, *rows = table.to_csv(sep="|", index=False, float_format="%.3f", na_rep="undefined").splitlines()
-    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in [head, "|".join(["---"] * table.shape[1]), *rows])
+    rule = "|".join("---" for _ in table.columns)
+    lines = [line.replace("|", " | ") for line in (head, rule, *rows)]
+    return "\n".join(f"| {line} |" for line in lines)

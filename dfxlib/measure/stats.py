@@ -34,11 +34,13 @@ def rate(hit: np.ndarray, among: np.ndarray, draws: Resamples) -> np.ndarray:  #
     Numbers instead of hits give their mean.
     """
     clusters = draws.counts.shape[1]
-    hits, total = (np.bincount(draws.cluster, weights=w, minlength=clusters) for w in (hit * among, among))
+    hits = np.bincount(draws.cluster, weights=hit * among, minlength=clusters)  # [C]
+    total = np.bincount(draws.cluster, weights=among, minlength=clusters)  # [C]
     present = total > 0  # few of the clusters, where the marked images are one architecture
-    counts = draws.counts if present.all() else draws.counts.T[present].T
+    counts = draws.counts if present.all() else draws.counts.T[present].T  # [R + 1, clusters present]
     # float32 counts images exactly and in half the time; their quotient needs float64
-    hits, total = (counts @ np.stack([hits, total], axis=1)[present].astype(np.float32)).T.astype(np.float64)
+    both = np.stack([hits, total], axis=1)[present].astype(np.float32)  # [clusters present, 2]
+    hits, total = (counts @ both).T.astype(np.float64)  # [R + 1] each
     return np.divide(hits, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
@@ -64,22 +66,28 @@ def ranking(
     1.3% at n = 300, and its 95% interval covers the recall at a true 1% in about 90% (200 clusters,
     2,000 simulations). The negatives are summed once for all parts.
     """
-    order = np.flatnonzero(negatives)[np.argsort(score[negatives], kind="stable")]
-    parts = [np.flatnonzero(part)[np.argsort(score[part], kind="stable")] for part in parts]
-    clusters = len(np.unique(draws.cluster[order]))
+    order = _ascending(score, negatives)
+    parts = [_ascending(score, part) for part in parts]
     longest = max(map(len, (order, *parts)))
-    blocks = np.array_split(draws.counts, max(1, len(draws.counts) * (longest + 1) // 1_000_000))
-    found = [[] for _ in parts]
+    blocks = np.array_split(draws.counts, max(1, len(draws.counts) * (longest + 1) // 1_000_000))  # of resamples
+    found = [[] for _ in parts]  # of each part, a dictionary of metrics a block
     for block in blocks:
         below = _cumulative(block, draws.cluster[order])
         for part, values in zip(parts, found):
             values.append(_ranking_of_part(score[part], score[order], below, block, draws.cluster[part]))
-    undefined = {f"recall_fa{percent}" for percent in FALSE_ALARMS if clusters * percent < 100}
-    whole = [{name: np.concatenate([v[name] for v in values]) for name in values[0]} for values in found]
-    for metrics in whole:
+    clusters = len(np.unique(draws.cluster[order]))
+    undefined = [f"recall_fa{percent}" for percent in FALSE_ALARMS if clusters * percent < 100]
+    whole = []
+    for values in found:
+        metrics = {name: np.concatenate([block[name] for block in values]) for name in values[0]}
         for name in undefined:
             metrics[name][:] = np.nan
+        whole.append(metrics)
     return whole
+
+
+def _ascending(score: np.ndarray, mask: np.ndarray) -> np.ndarray:  # positions of the marked images, by score
+    return np.flatnonzero(mask)[np.argsort(score[mask], kind="stable")]
 
 
 def _cumulative(counts: np.ndarray, cluster: np.ndarray) -> np.ndarray:  # [R, C], [n] -> [R, n + 1]
@@ -109,7 +117,8 @@ def _ranking_of_part(
         found = alarms <= percent / 100 * all_negatives[:, None] + 1e-9
         sums[f"recall_fa{percent}"] = np.einsum("rn,rn->r", weights, found)
     defined = (positives > 0) & (all_negatives > 0)
-    return {name: np.divide(v, positives, out=np.full(len(v), np.nan), where=defined) for name, v in sums.items()}
+    empty = np.full(len(positives), np.nan)
+    return {name: np.divide(total, positives, out=empty.copy(), where=defined) for name, total in sums.items()}
 
 
 def interval(
@@ -134,24 +143,29 @@ def interval(
     """
     values, clusters = np.atleast_2d(values), np.atleast_1d(clusters)
     weights = np.full(len(values), 1 / len(values)) if weights is None else np.asarray(weights)
-    estimates = values[:, 0]
+    estimates = values[:, 0]  # [K]
     if not np.isfinite(estimates).all():
         return (np.nan, np.nan, np.nan)
-    moves = np.nan_to_num(values[:, 1:] - estimates[:, None])
+    # How the parts vary over the resamples, each by itself and together.
+    moves = np.nan_to_num(values[:, 1:] - estimates[:, None])  # [K, R]
     moves -= moves.mean(axis=1, keepdims=True)
-    spread = np.sqrt((moves**2).mean(axis=1)).clip(min=1e-9)
-    known = (spread > 1e-9) & (estimates > 0) & (estimates < 1) & (clusters > 1)
-    together = moves @ moves.T / moves.shape[1] / np.outer(spread, spread)
-    np.fill_diagonal(together, 1)
-    size = np.where(known, estimates * (1 - estimates) / spread**2, clusters)
-    pulled = (size * estimates + 3.5 * estimates.mean() + 0.25) / (size + 4)
-    parts = weights * np.sqrt(pulled * (1 - pulled) / size)
+    spread = np.sqrt((moves**2).mean(axis=1)).clip(min=1e-9)  # [K]
+    known = (spread > 1e-9) & (estimates > 0) & (estimates < 1) & (clusters > 1)  # [K]
+    correlation = moves @ moves.T / moves.shape[1] / np.outer(spread, spread)  # [K, K]
+    np.fill_diagonal(correlation, 1)
+    # Effective sizes, rates with four more images, and with them the standard error of each part of the sum.
+    size = np.where(known, estimates * (1 - estimates) / spread**2, clusters)  # [K]
+    pulled = (size * estimates + 3.5 * estimates.mean() + 0.25) / (size + 4)  # [K]
+    parts = weights * np.sqrt(pulled * (1 - pulled) / size)  # [K]
     freedom = (parts**2).sum() ** 2 / (parts**4 / np.maximum(clusters - 1, 1)).sum()
     if not known.any():  # nothing is known of how parts without spread vary together: the smallest speaks for all
-        together[:], freedom = 1, max(1, clusters.min() - 1)
-    bottom, width = weights.clip(max=0).sum(), np.abs(weights).sum()  # a difference of rates lies in -1 to 1
-    place, center = ((weights @ rates - bottom) / width for rates in (estimates, pulled))
-    variance = max(0, parts @ together @ parts) / width**2
+        correlation[:] = 1
+        freedom = max(1, clusters.min() - 1)
+    # Wilson's interval of the sum, on the scale on which it lies in 0 to 1; a difference of rates lies in -1 to 1.
+    bottom, width = weights.clip(max=0).sum(), np.abs(weights).sum()
+    place = (weights @ estimates - bottom) / width
+    center = (weights @ pulled - bottom) / width
+    variance = max(0, parts @ correlation @ parts) / width**2
     square = t.ppf((1 + LEVEL) / 2, freedom) ** 2 * variance / (center * (1 - center))  # over the size of the whole
     ends = place + square / 2 + np.array([-1, 1]) * np.sqrt(square * (place * (1 - place) + square / 4))
     low, high = bottom + width * (ends / (1 + square)).clip(0, 1)
@@ -160,9 +174,13 @@ def interval(
 
 def loss_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high
     """A mean loss [R + 1], which may exceed 1, with the middle 95% of its resamples; NaN where they show no spread."""
-    drawn = values[1:][np.isfinite(values[1:])]
-    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)]) if len(drawn) else (np.nan, np.nan)
-    return (float(values[0]), float(low), float(high)) if high > low else (float(values[0]), np.nan, np.nan)
+    loss, drawn = float(values[0]), values[1:][np.isfinite(values[1:])]
+    if len(drawn) == 0:
+        return loss, np.nan, np.nan
+    low, high = np.percentile(drawn, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    if low == high:
+        return loss, np.nan, np.nan
+    return loss, float(low), float(high)
 
 
 def clusters_of(masks: list[np.ndarray], draws: Resamples) -> np.ndarray:  # [K] of the images that each mask marks
@@ -181,7 +199,9 @@ def mcnemar(ours_right: np.ndarray, theirs_right: np.ndarray) -> float:  # p val
     paired bootstrap, never the decision. 1 where the models never differ.
     """
     only_ours, only_theirs = np.sum(ours_right & ~theirs_right), np.sum(theirs_right & ~ours_right)
-    return float(binomtest(only_ours, only_ours + only_theirs).pvalue) if only_ours + only_theirs else 1.0
+    if only_ours + only_theirs == 0:
+        return 1.0
+    return float(binomtest(only_ours, only_ours + only_theirs).pvalue)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:  # [M] -> [M] adjusted, in the order given
@@ -236,7 +256,8 @@ def abstain_band(
     high = _risk_cut(score[~positive], groups[~positive], error)
     low = -_risk_cut(-score[positive], groups[positive], error)
     if high <= low:  # any cut between them keeps both promises
-        return (float(np.clip(best_threshold(score, positive), high, low)),) * 2
+        cut = float(np.clip(best_threshold(score, positive), high, low))
+        return cut, cut
     return float(np.nextafter(low, np.inf)), float(high)
 
 
@@ -260,7 +281,9 @@ def reliability(
 ) -> np.ndarray:  # [3, filled bins]: mean confidence, share that was right, images
     """The reliability curve: a calibrated model is right as often as it is confident."""
     place = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], confidence)
-    images, said, was = (np.bincount(place, weights=w, minlength=bins) for w in (None, confidence, right))
+    images = np.bincount(place, minlength=bins)
+    said = np.bincount(place, weights=confidence, minlength=bins)
+    was = np.bincount(place, weights=right, minlength=bins)
     filled = images > 0
     return np.stack([said[filled] / images[filled], was[filled] / images[filled], images[filled]])
 
@@ -275,8 +298,11 @@ def _roc(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """Candidates between neighbouring scores, with hit rate and false alarm rate at each."""
     values = np.unique(score)
     middles = (values[1:] + values[:-1]) / 2
-    candidates = np.r_[values[0], middles, np.nextafter(values[-1], np.inf)]
-    sides = []
-    for side in (score[positive], score[~positive]):  # counts before shares: 6 of 600 are not above 1%
-        sides.append((len(side) - np.searchsorted(np.sort(side), candidates)) / max(1, len(side)))
-    return candidates, *sides
+    candidates = np.concatenate([values[:1], middles, [np.nextafter(values[-1], np.inf)]])
+    hits, alarms = (_share_from(side, candidates) for side in (score[positive], score[~positive]))
+    return candidates, hits, alarms
+
+
+def _share_from(score: np.ndarray, cuts: np.ndarray) -> np.ndarray:  # share of the scores at each cut or above
+    reached = len(score) - np.searchsorted(np.sort(score), cuts)
+    return reached / max(1, len(score))  # counts before shares: 6 of 600 are not above 1%

@@ -50,9 +50,8 @@ def plot_clusters(clusters: pd.DataFrame, data_root: Path, *, sets: int = 6, col
             axis.set_title(f"{image.architecture[:20]}\n{image.split.replace('_', ' ')}", fontsize=7)
             plt.setp(axis.spines.values(), color=NATURE_COLOURS[image.nature], linewidth=3, visible=True)
         if len(part) > columns:
-            row[-1].text(
-                1.1, 0.5, f"and {len(part) - columns}\nmore", transform=row[-1].transAxes, va="center", fontsize=7
-            )
+            last, more = row[-1], f"and {len(part) - columns}\nmore"
+            last.text(1.1, 0.5, more, transform=last.transAxes, va="center", fontsize=7)
     figure.subplots_adjust(wspace=0.15, hspace=0.4)
     return figure
 
@@ -162,7 +161,9 @@ def _share_bars(axis: plt.Axes, values: pd.Series, nature: pd.Series, natures: l
     """What share of each nature has each value: the five commonest of all, then the others."""
     shares = pd.crosstab(nature, values, normalize="index").loc[natures]
     order = shares.max().sort_values(ascending=False, kind="stable").index
-    shown = shares[order[:5]].assign(**({"other": shares[order[5:]].sum(axis=1)} if len(order) > 5 else {}))
+    shown = shares[order[:5]].copy()
+    if len(order) > 5:
+        shown["other"] = shares[order[5:]].sum(axis=1)
     left = np.zeros(len(natures))
     for colour, name in zip(_SHADES, shown.columns):
         axis.barh(range(len(natures)), shown[name], left=left, color=colour, label=name, linewidth=0)

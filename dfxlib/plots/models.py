@@ -63,8 +63,9 @@ def plot_grid(cells: pd.DataFrame) -> Figure:
     """Smallest validation loss of every cell of the grid; the one that the column `chosen` names is framed."""
     rows, columns = ["batch_size", "learning_rate", "weight_decay"], ["step_size", "gamma"]
     table = cells.pivot_table(index=rows, columns=columns, values="valid_loss")
-    (chosen,) = cells[cells["chosen"]].index
-    row, column = (where.get_loc(tuple(cells.loc[chosen, where.names])) for where in (table.index, table.columns))
+    (chosen,) = cells[cells["chosen"]].to_dict("records")
+    row = table.index.get_loc(tuple(chosen[name] for name in rows))
+    column = table.columns.get_loc(tuple(chosen[name] for name in columns))
     size = (1.5 * table.shape[1] + 3, 0.45 * table.shape[0] + 1.6)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis_r", ax=axis, cbar_kws={"label": "validation loss [nats]"})
@@ -78,10 +79,10 @@ def plot_grid(cells: pd.DataFrame) -> Figure:
 def plot_confusion(table: pd.DataFrame) -> Figure:
     """Row-normalised confusion matrix with counts, from `scores.confusion`."""
     shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
-    notes = [[f"{s:.0%}\n{c}" for s, c in zip(*row)] for row in zip(shares.to_numpy(), table.to_numpy())]
+    notes = shares.map("{:.0%}".format) + "\n" + table.astype(str)
     figure, axis = plt.subplots(figsize=(4.6, 3.6), layout="constrained")
-    sns.heatmap(shares, annot=np.array(notes), fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, square=True,
-                cbar_kws={"label": "share of the nature's images"})  # fmt: skip
+    bar = {"label": "share of the nature's images"}
+    sns.heatmap(shares, annot=notes, fmt="", cmap="Blues", vmin=0, vmax=1, ax=axis, square=True, cbar_kws=bar)
     labels = [label_of(name) for name in table.index]
     axis.set_xticklabels(labels)
     axis.set_yticklabels(labels, rotation=0)
@@ -157,7 +158,9 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
     axes[0, 0].invert_xaxis()
     for axis in axes[:, 0]:
         axis.set_ylabel("value (95% interval)")
-    handles, labels = max((axis.get_legend_handles_labels() for axis in axes.flat), key=lambda found: len(found[0]))
+    # A metric may be undefined in some panels: the legend is that of the panel with most lines.
+    legends = [axis.get_legend_handles_labels() for axis in axes.flat]
+    handles, labels = max(legends, key=lambda legend: len(legend[0]))
     for axis in axes.flat[len(metrics) :]:
         axis.set_axis_off()
     axes[-1, -1].legend(handles, labels, loc="center", frameon=False)
@@ -188,9 +191,9 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     return figure
 
 
-def plot_verdicts(table: pd.DataFrame, *, label: str = "architecture") -> Figure:
-    """Which class the images of each row are taken for; columns nature, `label`, said_dm, said_gan, said_real."""
-    names = table[label] + np.where(table["split"] == "unseen", " (unseen)", "") if "split" in table else table[label]
+def plot_verdicts(table: pd.DataFrame) -> Figure:
+    """Which class the images of each architecture are taken for; from `generators.by_architecture`."""
+    names = table["architecture"] + np.where(table["split"] == "unseen", " (unseen)", "")
     shares = table.set_index(names)[["said_dm", "said_gan", "said_real"]]
     shares.columns = [label_of(name) for name in CLASSES]
     figure, axis = plt.subplots(figsize=(5.6, 0.3 * len(table) + 1.4), layout="constrained")

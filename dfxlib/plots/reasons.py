@@ -53,13 +53,13 @@ def plot_maps(squares: np.ndarray, maps: np.ndarray, ignorant: np.ndarray, label
     for row, square, label in zip(axes, squares, labels):
         row[0].imshow(square, interpolation="nearest")
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-    for column, below in enumerate(axes.T[1:]):
-        whose, values = (("the model", maps), ("shuffled weights", ignorant))[column // 3]
-        for axis, own in zip(below, values[:, column % 3]):
-            axis.imshow(own, cmap="magma", vmin=0)
-            axis.set_axis_off()
-        name = CLASSES[column % 3]
-        below[0].set_title(f"{label_of(name)},\n{whose}", fontsize=8, color=NATURE_COLOURS[name])
+    for first, whose, values in ((1, "the model", maps), (4, "shuffled weights", ignorant)):
+        for number, nature in enumerate(CLASSES):
+            column = axes[:, first + number]
+            for axis, own in zip(column, values[:, number]):
+                axis.imshow(own, cmap="magma", vmin=0)
+                axis.set_axis_off()
+            column[0].set_title(f"{label_of(nature)},\n{whose}", fontsize=8, color=NATURE_COLOURS[nature])
     return figure
 
 

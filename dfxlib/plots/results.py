@@ -14,9 +14,11 @@ from dfxlib.measure.stats import FALSE_ALARMS
 from dfxlib.names import CLASSES, NATURES
 from dfxlib.plots.style import NATURE_COLOURS, label_of
 
-_METRIC_LABELS = {"auc": "AUC", "ap": "average\nprecision"}
-
-_METRIC_LABELS |= {f"recall_fa{percent}": f"recall at {percent}%\nfalse alarms" for percent in FALSE_ALARMS}
+_METRIC_LABELS = {
+    "auc": "AUC",
+    "ap": "average\nprecision",
+    **{f"recall_fa{percent}": f"recall at {percent}%\nfalse alarms" for percent in FALSE_ALARMS},
+}
 
 _MARKERS = "os^DvPX*<>phd"  # of the architectures of one nature; they repeat where there are more
 
@@ -31,7 +33,8 @@ def plot_conditions(image: np.ndarray, versions: dict[str, np.ndarray], *, colum
     for axis in axes.flat:
         axis.set_axis_off()
     for number, (name, version) in enumerate(versions.items()):
-        top, bottom = axes[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
+        line, column = divmod(number, columns)
+        top, bottom = axes[2 * line, column], axes[2 * line + 1, column]
         top.imshow(version, interpolation="nearest")
         top.set_title(name.replace("_", "\n", 1), fontsize=9)
         if version.shape == image.shape:
@@ -96,7 +99,8 @@ def plot_heat(table: pd.DataFrame, metrics: list[str]) -> Figure:
     bar = {"label": "value; a dash is undefined"}
     sns.heatmap(values, cmap="viridis", vmin=0, vmax=1, ax=axis, cbar_kws=bar)
     for (line, column), value in np.ndenumerate(values.to_numpy()):
-        said, colour = ("-", "black") if np.isnan(value) else (f"{value:.2f}", "white" if value < 0.6 else "black")
+        said = "-" if np.isnan(value) else f"{value:.2f}"
+        colour = "white" if value < 0.6 else "black"  # on the dark end of the colours
         axis.text(column + 0.5, line + 0.5, said, ha="center", va="center", color=colour, fontsize=9)
     axis.set_xticklabels([_METRIC_LABELS.get(name, name.replace("_", "\n")) for name in metrics], rotation=0)
     for tick, nature in zip(axis.get_yticklabels(), table["nature"]):
@@ -137,10 +141,13 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     for axis, nature in zip(np.atleast_1d(axes), natures):
         own = (rows["nature"] == nature).to_numpy()
         axis.scatter(*places[~own].T, s=5, color="#DDDDDD", linewidths=0)
-        for marker, (name, here) in zip(cycle(_MARKERS), rows[own].groupby(["architecture", "split"]).indices.items()):
-            face = "none" if name[1] == "unseen" else (NATURE_COLOURS[nature], 0.5)
+        groups = rows[own].groupby(["architecture", "split"]).indices
+        for marker, ((architecture, split), here) in zip(cycle(_MARKERS), groups.items()):
+            label, face = architecture, (NATURE_COLOURS[nature], 0.5)
+            if split == "unseen":
+                label, face = f"{architecture}, unseen", "none"
             style = {"marker": marker, "facecolors": face, "edgecolors": NATURE_COLOURS[nature], "linewidths": 0.7}
-            axis.scatter(*places[own][here].T, s=13, label=f"{name[0]}{', unseen' if face == 'none' else ''}", **style)
+            axis.scatter(*places[own][here].T, s=13, label=label, **style)
         axis.set(title=label_of(nature), xlabel=f"first component ({pca.explained_variance_ratio_[0]:.0%} of variance)")
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), frameon=False, fontsize=8)
     low, high = np.percentile(places, (1, 99), axis=0)  # a few far points would squeeze all others

@@ -31,7 +31,7 @@ def to_html(
     notebook: Path,  # executed
     *,
     code: bool,  # show it, folded
-    pictures: Path,  # folder of the notebook's source: drawings that its text shows are relative to it
+    pictures: Path,  # folder of the notebook's source: drawings that its text shows lie in folders beside it
     home: str = "",
 ) -> str:
     """One self-contained page: figures inside, no script or style from elsewhere.
@@ -44,7 +44,7 @@ def to_html(
     contents = _contents(content)
     for cell in content.cells:
         if cell.cell_type == "markdown":
-            cell.source = _link(cell.source, home=home)
+            cell.source = _from_project(_link(cell.source, home=home))
     if home:
         contents = f"[To the report of this study]({home})\n\n{contents}"
     content.cells.insert(1, nbformat.v4.new_markdown_cell(contents))
@@ -56,7 +56,9 @@ def to_html(
         embed_images=True,
         **_NO_SCRIPTS,
     )
-    return exporter.from_notebook_node(content, resources={"metadata": {"name": title, "path": str(pictures)}})[0]
+    # nbconvert embeds only what lies below this path, and drawings lie beside the notebooks' folder.
+    metadata = {"name": title, "path": str(pictures.parent)}
+    return exporter.from_notebook_node(content, resources={"metadata": metadata})[0]
 
 
 def _contents(notebook: nbformat.NotebookNode) -> str:  # Markdown
@@ -64,6 +66,11 @@ def _contents(notebook: nbformat.NotebookNode) -> str:  # Markdown
     headings = re.findall(r"^## +(.+?) *$", sources, re.M)
     # nbconvert names a heading by its text with hyphens.
     return "\n".join(f"- [{text}](#{quote(text.replace(' ', '-'))})" for text in headings)
+
+
+def _from_project(source: str) -> str:
+    """Addresses of drawings, which the text of a notebook gives from its own folder, as seen from the folder above."""
+    return re.sub(r"(!\[[^\]]*\]\()\.\./", r"\1", source)
 
 
 def _link(source: str, *, home: str) -> str:

@@ -19,8 +19,23 @@ from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import BATCH_VARIABLE, project_path, project_root, safe_name, write_atomic, write_text_atomic
+from dfxlib.system.memory import keep_freed_memory
 
 _PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "pillow", "papermill", "snakemake"]
+
+
+class Picture:
+    """A saved figure as a notebook shows it: its PNG, with a description for readers who do not see it."""
+
+    def __init__(self, png: bytes, description: str):
+        self.png = png
+        self.description = description
+
+    def __repr__(self) -> str:
+        return self.description
+
+    def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:  # data and metadata, as IPython asks for them
+        return {"image/png": self.png}, {"image/png": {"alt": self.description}}
 
 
 class Run:
@@ -56,18 +71,13 @@ class Run:
         write_text_atomic(self.folder / f"{name}.json", json.dumps(content, indent=1, default=str) + "\n")
         return content
 
-    def save_figure(self, name: str, figure: Figure) -> Figure:
-        """Write figures/NAME.png and .svg, and give the figure back for display in the notebook.
-
-        There it is the picture that was saved, with a description for readers who do not see it.
-        """
-        for suffix in ("svg", "png"):
-            path = self.folder / "figures" / f"{name}.{suffix}"
+    def save_figure(self, name: str, figure: Figure) -> Picture:
+        """Write figures/NAME.png and .svg, and give the picture back, so that a cell can end with it."""
+        svg, png = (self.folder / "figures" / f"{name}.{suffix}" for suffix in ("svg", "png"))
+        for path in (svg, png):
             write_atomic(path, lambda partial: figure.savefig(partial, bbox_inches="tight", dpi=120))
-        plt.close(figure)  # the notebook shows the returned figure; pyplot must not show it again
-        shown = {"image/png": path.read_bytes()}, {"image/png": {"alt": describe_figure(name, figure)}}
-        figure._repr_mimebundle_ = lambda **_: shown
-        return figure
+        plt.close(figure)  # the notebook shows the picture; pyplot must not show the figure as well
+        return Picture(png.read_bytes(), describe_figure(name, figure))
 
     def finish(self, metrics: dict) -> None:
         """Write metrics.json with the run's duration, and move the folder to its final name.
@@ -88,15 +98,23 @@ def describe_figure(name: str, figure: Figure) -> str:
     """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
     said = [figure.get_suptitle()]
     for axes in figure.axes:
-        against = " against ".join(filter(None, (axes.get_ylabel(), axes.get_xlabel())))
-        said.append(": ".join(filter(None, (axes.get_title(), against))))
-    drawn = [text.get_text() for axes in figure.axes for text in axes.texts]
-    words = "; ".join(" ".join(text.split()) for text in dict.fromkeys(said if any(said) else drawn) if text)
-    return f"Figure {name.replace('_', ' ')}" + (f": {words}" if words else "")
+        against = _joined(" against ", axes.get_ylabel(), axes.get_xlabel())
+        said.append(_joined(": ", axes.get_title(), against))
+    if not any(said):
+        for axes in figure.axes:
+            said += [text.get_text() for text in axes.texts]
+    once = dict.fromkeys(" ".join(text.split()) for text in said)  # line breaks become spaces
+    return _joined(": ", f"Figure {name.replace('_', ' ')}", _joined("; ", *once))
+
+
+def _joined(sign: str, *texts: str) -> str:
+    """The texts that say something, with a sign between them."""
+    return sign.join(text for text in texts if text)
 
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
     """The folder run_root/parts, its settings and environment written, seeds set, device chosen."""
+    keep_freed_memory()
     folder = project_path(run_root).joinpath(*(safe_name(part) for part in parts))
     run = Run(folder, settings=settings, seed=seed, device=device)
     print(f"results go to {Path(run_root, *parts)}, computed on {run.device}")
@@ -110,7 +128,8 @@ def run_folder(run_root: str, *parts: str) -> Path:
 
 def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
     """Parts of a base model's folder; those of a variant stand beside that variant's runs."""
-    return (*(("variant", variant) if variant else ("base",)), backbone, nature, f"seed{seed}")
+    step = ("variant", variant) if variant else ("base",)
+    return (*step, backbone, nature, f"seed{seed}")
 
 
 def base_model_paths(run_root: str, backbone: str, seed: int, *, variant: str = "") -> dict[str, Path]:  # by nature
@@ -121,7 +140,8 @@ def base_model_paths(run_root: str, backbone: str, seed: int, *, variant: str = 
 
 def complete_parts(backbone: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
     """Parts of the folder of a model that tells the three natures apart: the complete model, or a variant of it."""
-    return (*(("variant", variant) if variant else ("complete",)), backbone, f"seed{seed}")
+    step = ("variant", variant) if variant else ("complete",)
+    return (*step, backbone, f"seed{seed}")
 
 
 def read_json(path: Path, *, needs: str) -> dict:
@@ -164,4 +184,7 @@ def _clear(folder: Path, *, keep: Path) -> None:
     for entry in folder.iterdir():
         if entry == keep:
             continue
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
