@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from logging import getLogger
+from logging import LogRecord, getLogger
 from pathlib import Path
 
 import papermill
@@ -49,11 +49,17 @@ def run_notebook(
     """
     with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
-        options = {"execution_timeout": cell_limit, "config": sockets, "keep_open": keep_open}
-        options |= {"stdout_file": sys.stderr if progress else None}
         try:
             papermill.execute_notebook(
-                str(notebook), str(out), parameters, engine_name="dfxlib", progress_bar=False, **options
+                str(notebook),
+                str(out),
+                parameters,
+                engine_name="dfxlib",
+                progress_bar=False,
+                execution_timeout=cell_limit,
+                stdout_file=sys.stderr if progress else None,
+                config=sockets,  # this and the next are handed on to the engine below
+                keep_open=keep_open,
             )
         except OSError as error:
             raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
@@ -90,9 +96,15 @@ class _Engine(NBClientEngine):
     def execute_managed_notebook(
         cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
     ) -> None:
-        settings = {"timeout": options["execution_timeout"], "startup_timeout": options["start_timeout"]}
-        settings |= {name: options[name] for name in ("config", "stdout_file")}
-        client = _Client(nb_man, kernel_name=kernel_name, log=logger, **settings)
+        client = _Client(
+            nb_man,
+            kernel_name=kernel_name,
+            log=logger,
+            timeout=options["execution_timeout"],
+            startup_timeout=options["start_timeout"],
+            config=options["config"],
+            stdout_file=options["stdout_file"],
+        )
         try:
             client.execute(pass_fds=keep_open)
         except BaseException as error:
@@ -109,7 +121,12 @@ papermill_engines.register("dfxlib", _Engine)
 # the run is told already, in the notebook and in one line.
 _AFTER_A_SIGNAL = (KeyboardInterrupt, DeadKernelError, AssertionError)  # the last: its client has gone as well
 
-getLogger("asyncio").addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], _AFTER_A_SIGNAL)))
+
+def _is_news(record: LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], _AFTER_A_SIGNAL))
+
+
+getLogger("asyncio").addFilter(_is_news)
 
 _SENTENCES = {
     DeadKernelError: "the kernel died, killed from outside, often for lack of memory",
@@ -125,7 +142,8 @@ def mark_failed(notebook: NotebookNode, error: BaseException) -> bool:  # whethe
     cell = started[-1]
     cell.metadata.papermill |= {"status": "failed", "exception": True}
     notebook.metadata.papermill["exception"] = True
-    name, sentence = type(error).__name__, _SENTENCES.get(type(error)) or str(error).split("\n")[0]
+    name = type(error).__name__
+    sentence = _SENTENCES.get(type(error), str(error).split("\n")[0])
     cell.outputs.append(new_output("error", ename=name, evalue=sentence, traceback=[f"{name}: {sentence}"]))
     cell.execution_count = cell.execution_count or len(started)
     return True

@@ -54,9 +54,14 @@ def collect_runs(
         )
     if not rows:
         raise FileNotFoundError(f"{root} holds no finished run of this study; run the notebooks before this one")
-    order = {step: position for position, step in enumerate(_STEPS)}
-    runs = pd.DataFrame(rows).sort_values("run", key=lambda run: run.map(lambda r: (order.get(r.split("/")[0], 9), r)))
-    return runs, others
+    rows.sort(key=lambda row: _place(row["run"]))
+    return pd.DataFrame(rows), others
+
+
+def _place(run: str) -> tuple[int, str]:
+    """Runs stand in the order of the study's steps, what is none of them at the end."""
+    step = run.split("/")[0]
+    return _STEPS.index(step) if step in _STEPS else len(_STEPS), run
 
 
 def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], variants: list[str]) -> bool:
@@ -107,15 +112,23 @@ def warnings_of(runs: pd.DataFrame, others: list[str]) -> list[str]:
 
 def links(runs: pd.DataFrame) -> str:  # Markdown
     """A list of the executed notebooks, linked from the report's folder, with the time each took."""
-    page, none = "- [{run}](../{run}/notebook.html): {notebook}, {seconds:.0f} s", "- {run}: {notebook}"
-    return "\n".join((page if r["files"] == "as vouched" else none).format(**r) for r in runs.to_dict("records"))
+    lines = []
+    for row in runs.itertuples():
+        if row.files == "as vouched":
+            lines.append(f"- [{row.run}](../{row.run}/notebook.html): {row.notebook}, {row.seconds:.0f} s")
+        else:  # stepped through by hand: there is no page
+            lines.append(f"- {row.run}: {row.notebook}")
+    return "\n".join(lines)
 
 
 def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, list[str]]]:
     """Folders of a step's runs, with the parts of their names after it (the last one the seed's number)."""
-    names = [run.split("/") for run in runs["run"] if run.startswith(f"{step}/")]
-    root = project_path(run_root)
-    return [(root.joinpath(*parts), [*parts[1:-1], parts[-1].removeprefix("seed")]) for parts in names]
+    found = []
+    for run in runs["run"]:
+        own, *middle, last = run.split("/")
+        if own == step:
+            found.append((project_path(run_root) / run, [*middle, last.removeprefix("seed")]))
+    return found
 
 
 def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> pd.DataFrame:
@@ -128,7 +141,8 @@ def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> p
     if not frames:
         raise FileNotFoundError(f"{run_root}/{step} holds no tables/{table}.csv; run the notebook of step {step} first")
     joined = pd.concat(frames, ignore_index=True)
-    return joined[["backbone", "seed", *[name for name in joined if name not in ("backbone", "seed")]]]
+    others = [name for name in joined if name not in ("backbone", "seed")]
+    return joined[["backbone", "seed", *others]]
 
 
 def compared(run_root: str, table: str) -> pd.DataFrame:
@@ -150,15 +164,16 @@ def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[s
     sentences = []
     for backbone, sentence in answers.items():
         ours = methods.set_index("method").to_dict("index")[f"{OURS} ({backbone})"]
-        spread = f"standard deviation over {ours['seeds']} seeds {ours['seed_sd']:.3f}"
-        mark = differences[(differences["backbone"] == backbone) & (differences["method"] == "spectrum")]
-        against = [f"minus the spectrum {describe(row)}" for row in mark.to_dict("records")]
+        spread = "one seed"
+        if ours["seeds"] > 1:
+            spread = f"standard deviation over {ours['seeds']} seeds {ours['seed_sd']:.3f}"
         parts = [
             f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
-            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread if ours['seeds'] > 1 else 'one seed'})",
-            *against,
-            f"whether the three-block idea helps: {sentence}",
+            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread})"
         ]
+        mark = differences[(differences["backbone"] == backbone) & (differences["method"] == "spectrum")]
+        parts += [f"minus the spectrum {describe(row)}" for row in mark.to_dict("records")]  # where it was compared
+        parts.append(f"whether the three-block idea helps: {sentence}")
         sentences.append("; ".join(parts))
     return sentences
 
@@ -188,12 +203,12 @@ def _unique(values: pd.Series) -> str:
 
 def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """Validation AUC of every base model with its interval and the images on each side."""
-    names = ("valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images")
+    names = ["valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images"]
     rows = []
-    for folder, parts in _runs_of(run_root, runs, "base"):
+    for folder, (backbone, nature, seed) in _runs_of(run_root, runs, "base"):
         metrics = json.loads((folder / "metrics.json").read_text())
-        rows.append(dict(zip(("backbone", "main class", "seed"), parts)) | {name: metrics[name] for name in names})
-    return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names]).astype({"seed": int})
+        rows.append([backbone, nature, int(seed), *[metrics[name] for name in names]])
+    return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names])
 
 
 def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
