@@ -70,7 +70,7 @@ def ranking(
     parts = [_ascending(score, part) for part in parts]
     longest = max(map(len, (order, *parts)))
     blocks = np.array_split(draws.counts, max(1, len(draws.counts) * (longest + 1) // 1_000_000))  # of resamples
-    found = [[] for _ in parts]  # of each part, a dictionary of metrics a block
+    found: list[list[dict[str, np.ndarray]]] = [[] for _ in parts]  # of each part, the metrics of every block
     for block in blocks:
         below = _cumulative(block, draws.cluster[order])
         for part, values in zip(parts, found):
@@ -169,7 +169,12 @@ def interval(
     square = t.ppf((1 + LEVEL) / 2, freedom) ** 2 * variance / (center * (1 - center))  # over the size of the whole
     ends = place + square / 2 + np.array([-1, 1]) * np.sqrt(square * (place * (1 - place) + square / 4))
     low, high = bottom + width * (ends / (1 + square)).clip(0, 1)
-    return tuple(float(round(value, 8) + 0.0) for value in (weights @ estimates, low, high))  # no last bits of sums
+    return _rounded(weights @ estimates), _rounded(low), _rounded(high)
+
+
+def _rounded(value: float) -> float:
+    """Without the last bits of sums, and without the sign of a zero."""
+    return float(round(value, 8) + 0.0)
 
 
 def loss_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate, low, high

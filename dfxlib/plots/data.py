@@ -6,6 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfxlib.data.decode import image_files, read_image
@@ -149,7 +150,7 @@ def _gallery(rows: dict[tuple[str, str], list[np.ndarray]], *, columns: int, sid
     return figure
 
 
-def _name_architectures(axis: plt.Axes, index: pd.MultiIndex) -> None:
+def _name_architectures(axis: Axes, index: pd.MultiIndex) -> None:
     """Architectures from the top down, each in the colour of its nature."""
     axis.set_yticks(range(len(index)), [architecture for _, architecture in index])
     for tick, (nature, _) in zip(axis.get_yticklabels(), index):
@@ -157,7 +158,7 @@ def _name_architectures(axis: plt.Axes, index: pd.MultiIndex) -> None:
     axis.set_ylim(len(index) - 0.5, -0.5)
 
 
-def _share_bars(axis: plt.Axes, values: pd.Series, nature: pd.Series, natures: list[str], *, title: str) -> None:
+def _share_bars(axis: Axes, values: pd.Series, nature: pd.Series, natures: list[str], *, title: str) -> None:
     """What share of each nature has each value: the five commonest of all, then the others."""
     shares = pd.crosstab(nature, values, normalize="index").loc[natures]
     order = shares.max().sort_values(ascending=False, kind="stable").index
@@ -174,7 +175,7 @@ def _share_bars(axis: plt.Axes, values: pd.Series, nature: pd.Series, natures: l
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3, frameon=False, fontsize=8)
 
 
-def _distributions(axis: plt.Axes, values: pd.Series, nature: pd.Series, natures: list[str], *, label: str) -> None:
+def _distributions(axis: Axes, values: pd.Series, nature: pd.Series, natures: list[str], *, label: str) -> None:
     """Cumulative distribution of each nature, with the share of its images that have a value."""
     for name in natures:
         own = np.sort(values[nature == name].dropna())

@@ -5,6 +5,8 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from dfxlib.names import CLASSES, NATURES
 from dfxlib.plots.style import METHOD_COLOURS, NATURE_COLOURS, label_of
@@ -69,7 +71,7 @@ def plot_grid(cells: pd.DataFrame) -> Figure:
     size = (1.5 * table.shape[1] + 3, 0.45 * table.shape[0] + 1.6)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis_r", ax=axis, cbar_kws={"label": "validation loss [nats]"})
-    axis.add_patch(plt.Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3))
+    axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3))
     axis.set(xlabel="step [epochs], gamma", ylabel="batch, learning rate, weight decay")
     axis.set_xticklabels([f"{step}, {gamma:g}" for step, gamma in table.columns])
     axis.set_yticklabels([f"{batch}, {rate:g}, {decay:g}" for batch, rate, decay in table.index], rotation=0)
@@ -96,7 +98,7 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
     position = np.arange(len(table))
     errors = [table["value"] - table["low"], table["high"] - table["value"]]
     axis.errorbar(table["value"], position, xerr=np.abs(errors), fmt="o", color="black", capsize=3)
-    for place in np.flatnonzero(table["value"].isna()):
+    for place in np.flatnonzero(table["value"].isna()).tolist():
         axis.text(0, place, " undefined", va="center", fontsize=8)
     if table.get("seed_sd", pd.Series(dtype=float)).notna().any():
         ends = table["value"] - table["seed_sd"], table["value"] + table["seed_sd"]
@@ -218,9 +220,9 @@ def plot_seen_unseen(table: pd.DataFrame) -> Figure:
         axis.set(title=method, xlim=(-0.5, 2.5), ylim=(-0.02, 1.02))
         axis.set_xticks(range(len(CLASSES)), [label_of(name) for name in CLASSES])
     np.atleast_1d(axes)[0].set_ylabel("mean three-way recall (95% interval)")
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
-               plt.Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
-               plt.Line2D([], [], linestyle=":", color="grey", label="chance")]  # fmt: skip
+    handles = [Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
+               Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
+               Line2D([], [], linestyle=":", color="grey", label="chance")]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     sns.despine(figure)
     return figure

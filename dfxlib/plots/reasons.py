@@ -12,6 +12,8 @@ from dfxlib.measure.scores import unsure_band
 from dfxlib.names import CLASSES
 from dfxlib.plots.style import NATURE_COLOURS, label_of
 
+_NO_TICKS: dict[str, list[float]] = {"xticks": [], "yticks": []}
+
 _SHAPE, _DIFFERENCE = 20, 10  # dB, ends of the colours
 
 
@@ -48,8 +50,10 @@ def plot_votes(said: np.ndarray, p: np.ndarray, labels: list[str]) -> Figure:
 
 def plot_maps(squares: np.ndarray, maps: np.ndarray, ignorant: np.ndarray, labels: list[str]) -> Figure:
     """Each picture, its map a nature ([N, 3, S, S]), and the same maps of shuffled weights beside them."""
-    how = {"figsize": (11, 1.55 * len(squares) + 0.5), "subplot_kw": {"xticks": [], "yticks": []}}
-    figure, axes = plt.subplots(len(squares), 7, layout="constrained", squeeze=False, **how)
+    size = (11, 1.55 * len(squares) + 0.5)
+    figure, axes = plt.subplots(
+        len(squares), 7, figsize=size, layout="constrained", squeeze=False, subplot_kw=_NO_TICKS
+    )
     for row, square, label in zip(axes, squares, labels):
         row[0].imshow(square, interpolation="nearest")
         row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
@@ -69,8 +73,8 @@ def plot_residuals(pictures: list[np.ndarray], spectra: np.ndarray, labels: list
     Spectra are in dB about their own mean, with the power of the whole residual below them;
     beside a picture's, what it has more or less than each nature's mean.
     """
-    how = {"figsize": (10, 1.75 * len(pictures) + 3), "subplot_kw": {"xticks": [], "yticks": []}}
-    figure, axes = plt.subplots(1 + len(pictures), 5, layout="constrained", **how)
+    size = (10, 1.75 * len(pictures) + 3)
+    figure, axes = plt.subplots(1 + len(pictures), 5, figsize=size, layout="constrained", subplot_kw=_NO_TICKS)
     means = [_show_spectrum(axis, mean) for axis, mean in zip(axes[0, 2:], spectra)]
     for row, picture, label in zip(axes[1:], pictures, labels):
         middle, across = (slice(max(0, side // 2 - 64), side // 2 + 64) for side in picture.shape[:2])

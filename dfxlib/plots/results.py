@@ -143,9 +143,9 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
         axis.scatter(*places[~own].T, s=5, color="#DDDDDD", linewidths=0)
         groups = rows[own].groupby(["architecture", "split"]).indices
         for marker, ((architecture, split), here) in zip(cycle(_MARKERS), groups.items()):
-            label, face = architecture, (NATURE_COLOURS[nature], 0.5)
-            if split == "unseen":
-                label, face = f"{architecture}, unseen", "none"
+            unseen = split == "unseen"
+            label = f"{architecture}, unseen" if unseen else architecture
+            face = "none" if unseen else (NATURE_COLOURS[nature], 0.5)
             style = {"marker": marker, "facecolors": face, "edgecolors": NATURE_COLOURS[nature], "linewidths": 0.7}
             axis.scatter(*places[own][here].T, s=13, label=label, **style)
         axis.set(title=label_of(nature), xlabel=f"first component ({pca.explained_variance_ratio_[0]:.0%} of variance)")

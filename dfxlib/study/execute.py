@@ -55,14 +55,22 @@ def execute(
     failed_notebook(out)  # refuses a folder without a name before anything is written
     folder.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    limits = {"cell_limit": cell_limit, "progress": progress}
     what = {"notebook": notebook.name, "code": code_hash(notebook), "parameters": parameters}
     with stoppable(run_limit), _locked(folder) as (lock, waited):
         if waited and _stated(folder) == what:
             return 0.0
         restore_folder(folder)
         with own_device() if gpu else nullcontext(()) as devices, _left_behind(out) as partial:
-            _run_cells(notebook, partial, folder, parameters, keep_open=(lock, *devices), **limits)
+            _clear_marks(folder)
+            os.environ[BATCH_VARIABLE] = str(folder.resolve())
+            run_notebook(
+                notebook,
+                partial,
+                parameters=parameters,
+                keep_open=(lock, *devices),
+                cell_limit=cell_limit,
+                progress=progress,
+            )
             _require_finished(notebook, folder)
             pictures, home = notebook.parent, _home(out, parameters)
             pages = {out.with_suffix(".html").name: to_html(partial, code=code, pictures=pictures, home=home)}
@@ -102,11 +110,10 @@ def _left_behind(out: Path) -> Iterator[Path]:  # where the notebook is executed
     failed.unlink(missing_ok=True)
 
 
-def _run_cells(notebook: Path, partial: Path, folder: Path, parameters: dict, **options: object) -> None:
-    for name in (DONE, _WHOLE):  # of a run that was killed after its last cell
+def _clear_marks(folder: Path) -> None:
+    """What says that a run is whole goes, where one was killed after its last cell."""
+    for name in (DONE, _WHOLE):
         (staging_folder(folder) / name).unlink(missing_ok=True)
-    os.environ[BATCH_VARIABLE] = str(folder.resolve())
-    run_notebook(notebook, partial, parameters=parameters, **options)
 
 
 def _require_finished(notebook: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ Everything here is plain data; no notebook reads a study file behind its reader'
 
 import re
 from pathlib import Path
+from typing import Any
 
 from dfxlib.data.descriptions import require_layout
 from dfxlib.data.perturb import require_conditions
@@ -26,7 +27,7 @@ from dfxlib.system.files import project_path, safe_name
 STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
-_DATA = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
+_DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
 _DATA += ("pixel_limit", "strict", "audit_images")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
@@ -189,7 +190,7 @@ def _check_training(study: dict) -> None:
             _check_numbers(f"study key {section}", name, value)
 
 
-def _check_numbers(where: str, name: str, value: object) -> None:
+def _check_numbers(where: str, name: str, value: Any) -> None:
     """A number of a training; a list of the grid is called by the plural of what it lists."""
     single = name.removesuffix("s")
     if name in TRAINING:
