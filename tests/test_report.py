@@ -85,8 +85,8 @@ def test_runs_that_the_study_no_longer_names_are_left_out_and_said(study: Path) 
     plant_run(study / "exported" / "m" / "robustness")
     runs, others = collect(study, seeds=(0,))
     assert others == [
-        "complete/resnet18/seed1", "complete/resnet50/seed0", "generalization/resnet18/seed0/on-another",
-        "exported/m/robustness", "variant/gone/resnet18/real/seed0",
+        "complete/resnet18/seed1", "complete/resnet50/seed0", "exported/m/robustness",
+        "generalization/resnet18/seed0/on-another", "variant/gone/resnet18/real/seed0",
     ]  # fmt: skip
     assert "variant/linear/resnet18/seed0" in set(runs["run"])
     assert r.gather_tables(str(study), runs, "complete", "methods")["seed"].unique().tolist() == [0]

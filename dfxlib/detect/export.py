@@ -14,6 +14,7 @@ from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 from dfxlib.models.saved import load_complete_model
 from dfxlib.names import CLASSES
+from dfxlib.study.run_folder import DONE, verify
 from dfxlib.system.files import (
     checksum_path,
     require_format,
@@ -62,14 +63,17 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
     model = load_reference_checkpoint(path, backbone=backbone)
     if not isinstance(model, DeepFeatureXNet):
         raise ValueError(f"checkpoint {path} is a single network; expected a complete model of the reference code")
-    settings = REFERENCE_INPUT | {"backbone": backbone, "weights": "none", "classes": list(CLASSES)}
-    settings |= {"manifest_hash": "", "split_seed": 0, "seed": 0}
-    return Opened(model, settings | {"base_models": dict.fromkeys(CLASSES, sha256_file(path))}, _UNCALIBRATED, None)
+    settings = REFERENCE_INPUT | {
+        "backbone": backbone, "weights": "none", "classes": list(CLASSES), "manifest_hash": "", "split_seed": 0,
+        "seed": 0, "base_models": dict.fromkeys(CLASSES, sha256_file(path)),
+    }  # fmt: skip
+    return Opened(model, settings, _UNCALIBRATED, None)
 
 
 def model_name(path: Path) -> str:
     """What results of an exported model are called: two models of one name must not replace each other's."""
-    return f"{path.stem}-{sha256_file(path / WEIGHTS if path.is_dir() else path)[:8]}"
+    weights = path / WEIGHTS if path.is_dir() else path
+    return f"{path.stem}-{sha256_file(weights)[:8]}"
 
 
 def _open_folder(folder: Path) -> Opened:
@@ -114,19 +118,23 @@ def export_model(run: Path, folder: Path) -> Path:
     for name in (WEIGHTS, REFERENCE):
         shutil.copy(run / name, partial / name)
     write_text_atomic(partial / CARD, model_card(run, settings))
-    stated = {"format": FORMAT, "backbone": settings["backbone"], "input": {name: settings[name] for name in _INPUT}}
-    stated |= {"classes": settings["classes"], "calibration": _read(run / "calibration.json")}
-    stated |= {"manifest_hash": settings["manifest_hash"], "made": _read(run / "environment.json")}
-    stated["metrics"] = json.loads(pd.read_csv(run / "tables" / "summary.csv").to_json(orient="records"))
-    stated["files"] = {name: sha256_file(partial / name) for name in (WEIGHTS, REFERENCE)}  # people add to the card
+    stated = {
+        "format": FORMAT,
+        "backbone": settings["backbone"],
+        "input": {name: settings[name] for name in _INPUT},
+        "classes": settings["classes"],
+        "calibration": _read(run / "calibration.json"),
+        "manifest_hash": settings["manifest_hash"],
+        "made": _read(run / "environment.json"),
+        "metrics": json.loads(pd.read_csv(run / "tables" / "summary.csv").to_json(orient="records")),
+        "files": {name: sha256_file(partial / name) for name in (WEIGHTS, REFERENCE)},  # people add to the card
+    }
     write_vouched(partial / DESCRIPTION, lambda path: path.write_text(json.dumps(stated, indent=1), encoding="utf-8"))
     shutil.rmtree(folder, ignore_errors=True)
     return partial.rename(folder)
 
 
 def _require_run(run: Path) -> None:
-    from dfxlib.study.run_folder import DONE, verify  # brings papermill, which nobody needs to open a model
-
     for name in (WEIGHTS, "calibration.json", "environment.json", "tables/summary.csv", REFERENCE):
         if not (run / name).is_file():
             raise FileNotFoundError(f"run {run} lacks {name}; expected a finished run of 20_train_complete_model")
@@ -138,20 +146,21 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
     """What the model is, what it was trained on, what was measured, and what was not; text in model_card.md."""
     made, calibration = _read(run / "environment.json"), _read(run / "calibration.json")
     bounded = ["value", "low", "high"]
+    recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     # Other runs of the same study, backbone and seed.
     study, place = run.absolute().parents[2], Path(safe_name(settings["backbone"]), f"seed{settings['seed']}", "tables")
-    recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
-    words = {
-        "natures": ", ".join(settings["classes"]),
-        "never": never_said(calibration) or "none",
-        "calibration": ", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
-        "versions": ", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
-        "test": _table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
-        "architectures": _table(study / "generalization" / place / "by_architecture.csv", recall),
-        "robustness": _table(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),
-    }
     template = Path(__file__).with_name("model_card.md").read_text(encoding="utf-8")
-    return template.format(**settings, **{name: made[name] for name in ("date", "device", "commit")}, **words)
+    return template.format(
+        **settings,
+        **{name: made[name] for name in ("date", "device", "commit")},
+        versions=", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
+        natures=", ".join(settings["classes"]),
+        never=never_said(calibration) or "none",
+        calibration=", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
+        test=_table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
+        architectures=_table(study / "generalization" / place / "by_architecture.csv", recall),
+        robustness=_table(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),
+    )
 
 
 def _table(path: Path, columns: list[str]) -> str:

@@ -20,11 +20,12 @@ def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [
     Vedaldi and Zisserman, ICLR workshop 2014). The other two base models' features are held
     fixed. A map says where a small change would move the logit, not what is wrong there.
     """
-    fixed, maps = model.features(images), []
+    fixed, maps = model.features(images), []  # [B, 3, D]
     for nature, base in enumerate(model.base_models):
         pixels = images.float().requires_grad_()
-        features = torch.cat([fixed[:, :nature], base.features(pixels)[:, None], fixed[:, nature + 1 :]], dim=1)
-        (gradient,) = torch.autograd.grad(model.head(features)[:, nature].sum(), pixels)
+        own = base.features(pixels)[:, None]  # [B, 1, D]
+        features = torch.cat([fixed[:, :nature], own, fixed[:, nature + 1 :]], dim=1)  # [B, 3, D]
+        (gradient,) = torch.autograd.grad(model.head(features)[:, nature].sum(), pixels)  # [B, 3, S, S]
         maps.append(gradient.abs().amax(dim=1))
     return torch.stack(maps, dim=1).cpu().numpy()
 
@@ -45,13 +46,15 @@ def randomised(model: DeepFeatureXNet, *, seed: int = 0) -> DeepFeatureXNet:
 def smooth(maps: np.ndarray) -> np.ndarray:  # [..., S, S] -> [..., S, S]
     """Maps as they are shown: averaged over a thirty-second of the side, since single pixels mean little."""
     radius = max(1.0, maps.shape[-1] / 32)
-    return gaussian_filter(maps, sigma=(*[0] * (maps.ndim - 2), radius, radius))
+    return gaussian_filter(maps, sigma=radius, axes=(-2, -1))
 
 
 def agreement(maps: np.ndarray, others: np.ndarray) -> np.ndarray:  # [B, K, S, S] twice -> [B, K]
     """Rank correlation of maps with others, pixel by pixel: 1 means the same map, 0 nothing in common."""
-    pairs = zip(maps.reshape(-1, maps[0, 0].size), others.reshape(-1, maps[0, 0].size))
-    return np.array([spearmanr(one, other).statistic for one, other in pairs]).reshape(maps.shape[:2])
+    found = np.empty(maps.shape[:2])
+    for place in np.ndindex(found.shape):
+        found[place] = spearmanr(maps[place], others[place], axis=None).statistic
+    return found
 
 
 def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights

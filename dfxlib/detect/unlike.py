@@ -98,7 +98,7 @@ def unlike_training(
     if kind and kind not in known["formats"]:
         found.append(f"{kind}, training had {' and '.join(known['formats'])}")
     if min(width, height) < smallest or max(width, height) > largest:
-        span = f"{smallest}" if smallest == largest else f"{smallest} to {largest}"
+        span = str(smallest) if smallest == largest else f"{smallest} to {largest}"
         found.append(f"{width} x {height} pixels, training had sides of {span}")
     if distance > 1:
         found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")

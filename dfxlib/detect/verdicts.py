@@ -32,9 +32,10 @@ from dfxlib.system.files import atomic
 from dfxlib.system.parallel import map_processes
 from dfxlib.training.fit import memory_advice, to_input
 
-COLUMNS = ("path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds")
-
-COLUMNS += ("distance", "unlike", "format", "width", "height", "problem")
+COLUMNS = (
+    "path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds",
+    "distance", "unlike", "format", "width", "height", "problem",
+)  # fmt: skip
 
 #: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
 DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
@@ -53,26 +54,34 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     """
     files, problems = [], {}
     for text in paths:
-        found = [Path(text)] if os.path.lexists(text) else [Path(p) for p in sorted(glob.glob(text, recursive=True))]
+        # A name that exists is itself, even where its signs would make a pattern.
+        found = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
         if not found:
             raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
-        for path in found:
+        for path in map(Path, found):
             if path.is_dir():
                 files += _in_folder(path, problems)
+            elif path.suffix.lower() == ".csv":
+                files += _in_table(path, root)
             else:
-                files += _in_table(path, root) if path.suffix.lower() == ".csv" else [ImageFile(path)]
+                files.append(ImageFile(path))
     return files, problems
 
 
-def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:
-    here: dict[str, str] = {}
-    names = [os.path.join(below, name) for below, own in walk(folder, set(), here) for name in own]
-    images = sorted(name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:  # adds to `problems` what is no image
+    images, here = [], {}
+    for below, names in walk(folder, set(), here):
+        for name in names:
+            path, suffix = os.path.join(below, name), Path(name).suffix
+            if suffix.lower() in IMAGE_SUFFIXES:
+                images.append(path)
+            else:
+                here[path] = f"suffix {suffix!r} {_OTHER}"
     if not images:
         raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
-    here |= {name: f"suffix {Path(name).suffix!r} {_OTHER}" for name in set(names) - set(images)}
-    problems |= {str(folder / name): here[name] for name in sorted(here)}
-    return [ImageFile(folder / name) for name in images]
+    for name in sorted(here):
+        problems[str(folder / name)] = here[name]
+    return [ImageFile(folder / name) for name in sorted(images)]
 
 
 def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
@@ -117,46 +126,57 @@ def detect(
 
 def _judge(opened: Opened, batch: list[tuple[ImageFile, Picture]], device: torch.device) -> Iterator[dict]:
     sound = [picture for _, picture in batch if not picture.problem]
-    verdicts = iter(())
+    judged = iter(())
     if sound:
         features, p = _score(opened, np.stack([picture.squares for picture in sound]), device)
-        away = distances(features, opened.reference) if opened.reference else np.full(len(sound), np.nan)
-        verdicts = zip(p, away)
+        far = distances(features, opened.reference) if opened.reference else np.full(len(sound), np.nan)
+        judged = zip(p, far)
     for file, picture in batch:
         row = dict.fromkeys(COLUMNS, "") | {"path": _text(file.path), "problem": picture.problem}
-        row |= {} if picture.problem else _row(opened, picture, *next(verdicts))
-        yield row | {"thumbnail": picture.thumbnail}
+        if not picture.problem:
+            p, distance = next(judged)
+            row.update(_row(opened, picture, p, distance))
+        row["thumbnail"] = picture.thumbnail
+        yield row
 
 
 @torch.inference_mode()
 def _score(opened: Opened, squares: np.ndarray, device: torch.device) -> tuple[np.ndarray, np.ndarray]:
     """[B, versions, S, S, 3] -> features of the raw pictures [B, 3, D], probabilities [B, versions, 3]."""
     count, versions = squares.shape[:2]
-    features = opened.model.features(to_input(squares.reshape(-1, *squares.shape[2:]), device))
+    inputs = to_input(squares.reshape(-1, *squares.shape[2:]), device)  # [B * versions, 3, S, S]
+    features = opened.model.features(inputs)  # [B * versions, 3, D]
     logits = opened.model.head(features).double() / opened.calibration["temperature"]
     p = torch.softmax(logits, dim=1).view(count, versions, len(CLASSES))
-    return features.view(count, versions, *features.shape[1:])[:, 0].float().cpu().numpy(), p.cpu().numpy()
+    raw = features.view(count, versions, *features.shape[1:])[:, 0]
+    return raw.float().cpu().numpy(), p.cpu().numpy()
 
 
-def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> dict:  # p: [versions, 3]
+def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> dict:  # p: [versions, 3], raw first
     p_fake = 1 - p[:, CLASSES.index("real")]
     verdicts = [verdict(score, opened.calibration) for score in p_fake]
-    row = {"verdict": verdicts[0], "likeliest": CLASSES[p[0].argmax()], "p_fake": p_fake[0]}
-    row |= dict(zip(("p_dm", "p_gan", "p_real"), p[0]))
-    row |= {"format": picture.format, "width": picture.width, "height": picture.height}
+    p_dm, p_gan, p_real = p[0].tolist()
+    row = {
+        "verdict": verdicts[0], "likeliest": CLASSES[p[0].argmax()],
+        "p_dm": p_dm, "p_gan": p_gan, "p_real": p_real, "p_fake": float(p_fake[0]),
+        "format": picture.format, "width": picture.width, "height": picture.height,
+    }  # fmt: skip
     if len(p) > 1:
-        row |= {"p_fake_low": p_fake.min(), "p_fake_high": p_fake.max()}
+        row["p_fake_low"], row["p_fake_high"] = float(p_fake.min()), float(p_fake.max())
         row["holds"] = "yes" if len(set(verdicts)) == 1 else "no"
     if opened.reference:
         facts = {"kind": picture.format, "width": picture.width, "height": picture.height, "distance": distance}
-        row |= {"distance": distance, "unlike": "; ".join(unlike_training(opened.reference, **facts))}
-    return {name: float(value) if isinstance(value, np.floating) else value for name, value in row.items()}
+        row["distance"] = float(distance)
+        row["unlike"] = "; ".join(unlike_training(opened.reference, **facts))
+    return row
 
 
 def verdict(p_fake: float, calibration: dict) -> str:
     """`fake` or `real` at the frozen threshold; where there is a band, `unsure` in [unsure_low, unsure_high)."""
     low, high = unsure_band(calibration)
-    return "fake" if p_fake >= high else "real" if p_fake < low else "unsure"
+    if p_fake >= high:
+        return "fake"
+    return "real" if p_fake < low else "unsure"
 
 
 def problem_rows(problems: dict[str, str]) -> Iterator[dict]:
@@ -173,7 +193,9 @@ def describe(row: dict) -> str:
     if row["holds"]:
         change = "holds" if row["holds"] == "yes" else "does not hold"
         line += f"; {change} under delivery ({row['p_fake_low']:.2f} to {row['p_fake_high']:.2f})"
-    return line + (f"; unlike the training data: {row['unlike']}" if row["unlike"] else "")
+    if row["unlike"]:
+        line += f"; unlike the training data: {row['unlike']}"
+    return line
 
 
 def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | None = None, model: str = "") -> Counter:
@@ -185,34 +207,53 @@ def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | N
     """
     counts: Counter = Counter()
     with ExitStack() as stack:
-        partials = [stack.enter_context(atomic(path)) if path else os.devnull for path in (table, page)]
-        handles = [stack.enter_context(open(p, "w", encoding="utf-8", newline="")) for p in partials]
-        writer = csv.DictWriter(handles[0], COLUMNS, extrasaction="ignore")
+        # A table or a page that nobody asked for is written into nothing.
+        table_partial = stack.enter_context(atomic(table)) if table else os.devnull
+        page_partial = stack.enter_context(atomic(page)) if page else os.devnull
+        table_file = stack.enter_context(open(table_partial, "w", encoding="utf-8", newline=""))
+        page_file = stack.enter_context(open(page_partial, "w", encoding="utf-8", newline=""))
+        writer = csv.DictWriter(table_file, COLUMNS, extrasaction="ignore")
         writer.writeheader()
-        handles[1].write(f"{_PAGE_HEAD}<p>{html.escape(model)}; {date.today()}</p><table>\n")
+        page_file.write(f"{_PAGE_HEAD}<p>{html.escape(model)}; {date.today()}</p><table>\n")
         try:
             for row in rows:
                 writer.writerow({name: f"{v:.6f}" if isinstance(v, float) else v for name, v in row.items()})
                 if not (table or page):
                     tqdm.write(describe(row))  # above the progress bar
                 if page and counts.total() < _PAGE_ROWS:
-                    handles[1].write(_page_row(row))
-                counts[row["verdict"] or ("other" if row["problem"].endswith(_OTHER) else "problem")] += 1
+                    page_file.write(_page_row(row))
+                counts[_counted_as(row)] += 1
         except KeyboardInterrupt as stop:
-            told = f"{str(stop) or 'interrupted'} after {summary(counts)}"
-            told += f"; see {partials[0].rename(table.with_suffix(f'.partial{table.suffix}'))}" if table else ""
+            reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
+            told = f"{reason} after {summary(counts)}"
+            if table:
+                left = table_partial.rename(table.with_suffix(f".partial{table.suffix}"))
+                told += f"; see {left}"
             raise type(stop)(told) from stop
-        more = max(0, counts.total() - _PAGE_ROWS)
-        handles[1].write(_PAGE_END.format(summary=summary(counts), more=f"; {more} more" if more else ""))
+        left_out = counts.total() - _PAGE_ROWS
+        more = f"; {left_out} more" if left_out > 0 else ""
+        page_file.write(_PAGE_END.format(summary=summary(counts), more=more))
     return counts
+
+
+def _counted_as(row: dict) -> str:
+    """The verdict, or why there is none: `problem` of an image, `other` where the file is no image's."""
+    if row["verdict"]:
+        return row["verdict"]
+    return "other" if row["problem"].endswith(_OTHER) else "problem"
 
 
 def summary(counts: Counter) -> str:
     """How many images got each verdict, and how many files are none, as a sentence's part."""
-    named = [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
     images = counts.total() - counts["other"]
-    told = [f"{images} image{'s' * (images != 1)}", *named, f"{counts['problem']} with a problem"]
-    return ", ".join(told + [f"{counts['other']} other"] * bool(counts["other"]))
+    told = ["1 image" if images == 1 else f"{images} images"]
+    for name in ("fake", "real", "unsure"):
+        if counts[name]:
+            told.append(f"{counts[name]} {name}")
+    told.append(f"{counts['problem']} with a problem")
+    if counts["other"]:
+        told.append(f"{counts['other']} other")
+    return ", ".join(told)
 
 
 def _text(path: Path | str) -> str:
@@ -237,5 +278,8 @@ def _page_row(row: dict) -> str:
     path, told = html.escape(row["path"]), html.escape(describe(row).removeprefix(f"{row['path']}: "))
     told = f"<strong>{row['verdict']}</strong>{told.removeprefix(row['verdict'])}"
     told = re.sub("does not hold|unlike the training data: .*", r'<span class="warning">\g<0></span>', told)
-    bar = "" if row["problem"] else f'<meter min="0" max="1" value="{row["p_fake"]:.4f}"></meter>'
-    return f'<tr class="{"problem" * (not bar)}"><td>{image}</td><td>{path}<br>{told}</td><td>{bar}</td></tr>\n'
+    if row["problem"]:
+        style, bar = "problem", ""
+    else:
+        style, bar = "", f'<meter min="0" max="1" value="{row["p_fake"]:.4f}"></meter>'
+    return f'<tr class="{style}"><td>{image}</td><td>{path}<br>{told}</td><td>{bar}</td></tr>\n'
