@@ -132,7 +132,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     }
 
 
-def verdict(share: float) -> str:
+def judge(share: float) -> str:
     if share > DISTURBED:
         return f"disturbed measurement: a share of {share:.2f} is above {DISTURBED}; measure again on a quiet machine"
     return f"share of at least {SHARE}: {share >= SHARE}"
@@ -156,7 +156,7 @@ def main() -> None:
     write_text_atomic(args.out, json.dumps(settings | machine | found, indent=1) + "\n")
     print("\n".join(f"{name}: {value:.4g}" for name, value in found.items()))
     same = max(found["largest_loss_difference"], found["largest_logit_difference"]) <= DIFFERENCE
-    print(f"results equal to {DIFFERENCE}: {same}; {verdict(found['share_of_ideal'])}")
+    print(f"results equal to {DIFFERENCE}: {same}; {judge(found['share_of_ideal'])}")
     raise SystemExit(0 if same and SHARE <= found["share_of_ideal"] <= DISTURBED else 1)
 
 

@@ -112,7 +112,7 @@ def speed(backbone: str, files: list[ImageFile], rounds: int) -> dict:
 
 
 def first_verdict(backbone: str, folder: Path, files: list[ImageFile], rounds: int) -> dict:  # seconds
-    model = published(backbone, folder)
+    model = exported(backbone, folder)
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     building, first = [], []
     for _ in range(rounds + 1):  # the first round fills the disk's cache
@@ -129,7 +129,7 @@ def first_verdict(backbone: str, folder: Path, files: list[ImageFile], rounds: i
     return {"build_seconds": np.median(building[1:]), "first_verdict_seconds": np.median(first[1:])}
 
 
-def published(backbone: str, folder: Path) -> Path:
+def exported(backbone: str, folder: Path) -> Path:
     opened, run = opened_of(backbone, SIDE), folder / "run"
     (run / "tables").mkdir(parents=True)
     save_model(run / "model.safetensors", opened.model, settings=opened.settings)

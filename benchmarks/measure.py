@@ -28,8 +28,8 @@ def report(name: str, figures: dict[str, tuple[float, str, float]], **details: o
     for title, (value, relation, limit) in figures.items():
         held = bool(value <= limit if relation == "<=" else value >= limit)  # JSON knows no bool of numpy
         rows[title] = {"value": round(value, 4), "limit": f"{relation} {limit}", "held": held}
-        verdict = "held" if held else "MISSED"
-        print(f"{title:<58} {value:10.3f}   {relation} {limit:<6} {value / limit:7.1%} of the limit   {verdict}")
+        outcome = "held" if held else "MISSED"
+        print(f"{title:<58} {value:10.3f}   {relation} {limit:<6} {value / limit:7.1%} of the limit   {outcome}")
     content = {"figures": rows, "details": details, "environment": describe_environment(torch.device("cpu"))}
     write_text_atomic(RESULTS / f"{name}.json", json.dumps(content, indent=1) + "\n")
     return all(row["held"] for row in rows.values())

@@ -42,7 +42,7 @@ def test_an_epoch_over_the_cache_is_timed(tmp_path: Path) -> None:
 def test_a_training_that_beats_the_ideal_is_a_disturbed_measurement(share: float, said: str) -> None:
     import complete_training as benchmark
 
-    assert said in benchmark.verdict(share)
+    assert said in benchmark.judge(share)
 
 
 def test_features_once_does_the_same_arithmetic_as_the_plain_loop(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> 
     opened = benchmark.opened_of("resnet18", 32)
     assert benchmark.folder_rate(opened, files, 2) > 0
     assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
-    assert (benchmark.published("resnet18", tmp_path) / "model.json").is_file()
+    assert (benchmark.exported("resnet18", tmp_path) / "model.json").is_file()
 
 
 def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_it_goes(

@@ -37,7 +37,7 @@ ENDINGS = {"half.jpg", "words.png", "empty.png", "moving.gif"}
 
 @pytest.fixture(scope="module")
 def model(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(trained_run, tmp_path_factory.mktemp("published") / "model")
+    return export_model(trained_run, tmp_path_factory.mktemp("exported") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -363,7 +363,7 @@ class TestMistakes:
 
 
 def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path, tmp_path: Path) -> None:
-    """As on a colleague's machine: the published folder, a picture, and nothing else at hand."""
+    """As on a colleague's machine: the exported folder, a picture, and nothing else at hand."""
     copy = shutil.copytree(model, tmp_path / "model")
     noise(0).save(tmp_path / "a.png")
     command = [sys.executable, "-m", "dfxlib", "detect", "model", "a.png", "--out", "scores.csv"]

@@ -60,7 +60,7 @@ def test_the_card_is_written_from_the_results(exported: Path) -> None:
     assert "| raw | AUC | 0.900 | 0.800 | 1.000 |" in card
 
 
-def test_the_command_publishes_and_replaces_its_own_and_nothing_else(
+def test_the_command_exports_and_replaces_its_own_and_nothing_else(
     trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     for _ in range(2):
@@ -74,7 +74,7 @@ def test_the_command_publishes_and_replaces_its_own_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "calibration.json", "reference.npz", "tables/summary.csv"])
-def test_a_run_that_is_not_finished_is_not_published(
+def test_a_run_that_is_not_finished_is_not_exported(
     trained_run: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture
 ) -> None:
     run = shutil.copytree(trained_run, tmp_path / "run")
@@ -123,14 +123,14 @@ def test_a_description_without_a_format_is_told(copy: Path, text: str) -> None:
         open_model(copy)
 
 
-def test_what_is_no_published_model_is_told_with_the_cure(trained_run: Path, tmp_path: Path) -> None:
+def test_what_is_no_exported_model_is_told_with_the_cure(trained_run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model\.json; make one with `python -m dfxlib export"):
         open_model(trained_run)
     with pytest.raises(FileNotFoundError, match="nowhere is missing; expected a folder that"):
         open_model(tmp_path / "nowhere")
 
 
-def test_a_run_whose_files_changed_is_not_published(trained_run: Path, tmp_path: Path) -> None:
+def test_a_run_whose_files_changed_is_not_exported(trained_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(trained_run, tmp_path / "run")
     vouch(run, {}, seconds=1)
     (run / "calibration.json").write_text("{}")

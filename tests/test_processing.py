@@ -1,4 +1,4 @@
-"""Traces in pixels: clean pictures show none, known JPEG and known resizing do, wherever the grid lies."""
+"""Marks of processing in pixels: clean pictures show none, known JPEG and known resizing do, wherever the grid lies."""
 
 import io
 

@@ -144,7 +144,7 @@ def complete_state(images: Tensor) -> dict[str, Tensor]:
     return reference("resnet18", prepared(images, "resnet18")).state_dict()
 
 
-def test_it_opens_like_a_published_model_but_uncalibrated(complete_state: dict, checkpoint: Path) -> None:
+def test_it_opens_like_an_exported_model_but_uncalibrated(complete_state: dict, checkpoint: Path) -> None:
     torch.save(complete_state, checkpoint)
     opened = open_model(checkpoint, backbone="resnet18")
     assert opened.calibration == {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}

@@ -66,7 +66,7 @@ def publish(run_root: Path, target: Path, *, figures: bool = True) -> list[Path]
             copied.append(target / path.relative_to(run_root))
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copied[-1])
-    write_text_atomic(target / MARK, "written by dfxlib publish, which may replace this folder\n")
+    write_text_atomic(target / MARK, "written by tools/publish.py, which may replace this folder\n")
     return copied
 
 

@@ -210,14 +210,17 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
 def _require_header(path: Path) -> None:
     with open(path, encoding="utf-8", newline="") as file:
         found = next(csv.reader(file), [])
-    missing, unknown = ([n for n in one if n not in other] for one, other in ((COLUMNS, found), (found, COLUMNS)))
-    if found != COLUMNS:
-        says = {"lacks the columns": missing, "has the unknown columns": unknown}
-        differs = " and ".join(f"{what} {', '.join(names)}" for what, names in says.items() if names)
-        raise ValueError(
-            f"manifest {path} is of another format: it {differs or 'has its columns in another order'}; "
-            "prepare it again, or use the dfxlib that wrote it"
-        )
+    if found == COLUMNS:
+        return
+    differs = []
+    if missing := [name for name in COLUMNS if name not in found]:
+        differs.append(f"lacks the columns {', '.join(missing)}")
+    if unknown := [name for name in found if name not in COLUMNS]:
+        differs.append(f"has the unknown columns {', '.join(unknown)}")
+    told = " and ".join(differs) or "has its columns in another order"
+    raise ValueError(
+        f"manifest {path} is of another format: it {told}; prepare it again, or use the dfxlib that wrote it"
+    )
 
 
 def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architecture x split

@@ -52,7 +52,8 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     a folder cannot be judged, with the reason. Raises FileNotFoundError and ValueError for what
     is missing or without an image.
     """
-    files, problems = [], {}
+    files: list[ImageFile] = []
+    problems: dict[str, str] = {}
     for text in paths:
         # A name that exists is itself, even where its signs would make a pattern.
         found = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
@@ -69,7 +70,8 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
 
 
 def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:  # adds to `problems` what is no image
-    images, here = [], {}
+    images: list[str] = []
+    here: dict[str, str] = {}
     for below, names in walk(folder, set(), here):
         for name in names:
             path, suffix = os.path.join(below, name), Path(name).suffix
@@ -126,13 +128,13 @@ def detect(
 
 def _judge(opened: Opened, batch: list[tuple[ImageFile, Picture]], device: torch.device) -> Iterator[dict]:
     sound = [picture for _, picture in batch if not picture.problem]
-    judged = iter(())
+    judged: Iterator[tuple[np.ndarray, float]] = iter(())
     if sound:
         features, p = _score(opened, np.stack([picture.squares for picture in sound]), device)
         far = distances(features, opened.reference) if opened.reference else np.full(len(sound), np.nan)
         judged = zip(p, far)
     for file, picture in batch:
-        row = dict.fromkeys(COLUMNS, "") | {"path": _text(file.path), "problem": picture.problem}
+        row: dict = dict.fromkeys(COLUMNS, "") | {"path": _text(file.path), "problem": picture.problem}
         if not picture.problem:
             p, distance = next(judged)
             row.update(_row(opened, picture, p, distance))
@@ -165,9 +167,9 @@ def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> di
         row["p_fake_low"], row["p_fake_high"] = float(p_fake.min()), float(p_fake.max())
         row["holds"] = "yes" if len(set(verdicts)) == 1 else "no"
     if opened.reference:
-        facts = {"kind": picture.format, "width": picture.width, "height": picture.height, "distance": distance}
-        row["distance"] = float(distance)
-        row["unlike"] = "; ".join(unlike_training(opened.reference, **facts))
+        width, height = picture.width, picture.height
+        found = unlike_training(opened.reference, kind=picture.format, width=width, height=height, distance=distance)
+        row["distance"], row["unlike"] = float(distance), "; ".join(found)
     return row
 
 
@@ -227,7 +229,7 @@ def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | N
             reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
             told = f"{reason} after {summary(counts)}"
             if table:
-                left = table_partial.rename(table.with_suffix(f".partial{table.suffix}"))
+                left = Path(table_partial).rename(table.with_suffix(f".partial{table.suffix}"))
                 told += f"; see {left}"
             raise type(stop)(told) from stop
         left_out = counts.total() - _PAGE_ROWS
@@ -247,9 +249,7 @@ def summary(counts: Counter) -> str:
     """How many images got each verdict, and how many files are none, as a sentence's part."""
     images = counts.total() - counts["other"]
     told = ["1 image" if images == 1 else f"{images} images"]
-    for name in ("fake", "real", "unsure"):
-        if counts[name]:
-            told.append(f"{counts[name]} {name}")
+    told += [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
     told.append(f"{counts['problem']} with a problem")
     if counts["other"]:
         told.append(f"{counts['other']} other")

@@ -185,5 +185,10 @@ def answer(differences: pd.DataFrame, against: list[str]) -> str:
         return "not decided: no backbone alone and no ensemble of them was run on the same images."
     rows = differences.set_index("method", drop=False).loc[against].to_dict("records")
     decisions = [row["decision"] for row in rows]
-    short = "yes" if set(decisions) == {"better"} else "no" if "worse" in decisions else "not decided"
-    return f"{short}. " + "; ".join(f"Minus {row['method']}: {describe(row)}" for row in rows) + "."
+    short = "not decided"
+    if "worse" in decisions:
+        short = "no"
+    elif set(decisions) == {"better"}:
+        short = "yes"
+    reasons = "; ".join(f"Minus {row['method']}: {describe(row)}" for row in rows)
+    return f"{short}. {reasons}."
