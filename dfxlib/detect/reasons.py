@@ -21,7 +21,7 @@ def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [
     fixed. A map says where a small change would move the logit, not what is wrong there.
     """
     fixed, maps = model.features(images), []  # [B, 3, D]
-    for nature, base in enumerate(model.base_models):
+    for nature, base in enumerate(model.each_base_model()):
         pixels = images.float().requires_grad_()
         own = base.features(pixels)[:, None]  # [B, 1, D]
         features = torch.cat([fixed[:, :nature], own, fixed[:, nature + 1 :]], dim=1)  # [B, 3, D]
@@ -71,7 +71,7 @@ def votes(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S]
     """
     features = model.features(images)
     said = []
-    for nature, base in enumerate(model.base_models):
+    for nature, base in enumerate(model.each_base_model()):
         p = torch.softmax(base.classifier(features[:, nature]), dim=1)[:, 1]
         said.append(p if base.classifier.weight.any() else torch.full_like(p, torch.nan))
     return torch.stack(said, dim=1).cpu().numpy()

@@ -65,7 +65,7 @@ def class_spectra(
 
 
 def save_reference(path: Path, known: dict[str, np.ndarray]) -> Path:
-    return write_atomic(path, lambda partial: np.savez_compressed(partial, **known))
+    return write_atomic(path, lambda partial: np.savez_compressed(partial, allow_pickle=False, **known))
 
 
 def load_reference(path: Path) -> dict[str, np.ndarray]:

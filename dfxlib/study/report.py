@@ -213,7 +213,7 @@ def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
 
 def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """How the models were made, base model settings among them; seeds that share all settings are one column."""
-    columns = {}
+    columns: dict[str, dict] = {}
     for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
         complete = json.loads((folder / "settings.json").read_text())
         base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
