@@ -28,14 +28,14 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 400,
-    "data": 1800,
-    "models": 600,
-    "training": 600,
-    "measure": 1300,
-    "plots": 800,
+    "system": 300,
+    "data": 1700,
+    "models": 620,
+    "training": 520,
+    "measure": 1100,
+    "plots": 640,
     "study": 1000,
-    "detect": 500,
+    "detect": 540,
 }
 
 
