@@ -197,6 +197,7 @@ def test_seeds_of_one_method_on_other_images_and_methods_without_a_common_one_ar
         c.compare({"m": next(iter(own.values())), "linear": elsewhere}, resamples=10)
 
 
+@pytest.mark.statistics
 def test_only_test_images_are_read_in_one_order(tmp_path: Path) -> None:
     table = scores(0.7, seed=0)
     unseen = scores(0.7, seed=0).assign(split="unseen")

@@ -238,16 +238,19 @@ def a_paired_difference(random: np.random.Generator, clusters: int, draws: stats
     return stats.interval(values, clusters=np.array([clusters, clusters]), weights=np.array([1, -1]))
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("measure, truth", [(a_rate, 0.6), (a_balanced_accuracy, 0.6), (a_paired_difference, 0.06)])
 def test_intervals_of_200_clusters_cover_the_truth_in_95_percent(measure: Callable, truth: float) -> None:
     assert coverage(200, measure, truth) == pytest.approx(0.95, abs=MARGIN)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("clusters, documented", [(5, 0.94), (20, 0.96)])
 def test_intervals_of_few_clusters_cover_as_documented(clusters: int, documented: float) -> None:
     assert coverage(clusters, a_rate, 0.6) == pytest.approx(documented, abs=MARGIN)
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize(
     "sizes, recalls, documented",
     [
@@ -325,6 +328,7 @@ def test_a_threshold_separates_what_can_be_separated() -> None:
     assert 0.2 < stats.false_alarm_threshold(score, positive, rate=0.0) <= 0.8
 
 
+@pytest.mark.statistics
 def test_mcnemar_is_the_binomial_test_of_the_images_that_one_model_alone_gets_right() -> None:
     ours, theirs = np.array([1] * 9 + [0] * 2 + [1] * 30 + [0] * 7), np.array([0] * 9 + [1] * 2 + [1] * 30 + [0] * 7)
     assert stats.mcnemar(ours == 1, theirs == 1) == pytest.approx(binomtest(9, 11, 0.5).pvalue)
@@ -368,6 +372,7 @@ def share_by_cluster(wrong: np.ndarray, groups: np.ndarray) -> float:
     return float(np.mean([wrong[groups == group].mean() for group in np.unique(groups)]))
 
 
+@pytest.mark.statistics
 @pytest.mark.parametrize("error", [0.05, 0.2])
 def test_the_band_keeps_both_risks_in_new_clusters(error: float) -> None:
     random, alarms, misses = np.random.default_rng(0), [], []
