@@ -152,6 +152,13 @@ def test_tables_of_the_comparison_are_those_of_notebook_50(study: Path) -> None:
     pd.testing.assert_frame_equal(r.compared(str(study), "methods"), methods(0.7))
 
 
+def test_runs_without_a_backbone_are_passed_over(study: Path) -> None:
+    """Those of notebooks 00 and 50 have one folder each."""
+    runs = collect(study)[0]
+    more = pd.concat([pd.DataFrame({"run": ["manifest", "baselines"]}), runs])
+    assert r.base_table(str(study), more).equals(r.base_table(str(study), runs))
+
+
 def test_values_over_seeds_have_mean_and_spread_and_one_seed_has_none(study: Path) -> None:
     table = r.gather_tables(str(study), collect(study)[0], "complete", "methods")
     spread = r.over_seeds(table, ["method"]).set_index("method")

@@ -125,8 +125,8 @@ def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, l
     """Folders of a step's runs, with the parts of their names after it (the last one the seed's number)."""
     found = []
     for run in runs["run"]:
-        own, *middle, last = run.split("/")
-        if own == step:
+        if run.startswith(f"{step}/"):
+            _, *middle, last = run.split("/")
             found.append((project_path(run_root) / run, [*middle, last.removeprefix("seed")]))
     return found
 
