@@ -255,8 +255,15 @@ def named(metric: str, values: tuple[float, float, float]) -> dict:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for the eye: three digits, and the word "undefined" where the data define nothing."""
-    return table.round(3).astype(object).where(table.notna(), "undefined")
+    """A table for the eye: three digits after the point, and the word "undefined" where the data define nothing.
+
+    Of smaller numbers, such as a learning rate of 0.0001, two digits stay.
+    """
+    small = table.select_dtypes("float").abs().lt(0.0005) & table.select_dtypes("float").abs().gt(1e-9)
+    shown = table.round(3).astype(object).where(table.notna(), "undefined")
+    for name in small.columns[small.any()]:
+        shown.loc[small[name], name] = table.loc[small[name], name].map(lambda value: float(f"{value:.1e}"))
+    return shown
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -14,7 +14,7 @@ def show(table: pd.DataFrame) -> None:
     if table.empty:
         print("none")
         return
-    table = readable(table)
+    table = readable(table).set_axis([""] * len(table), axis="index")  # numbers of rows say nothing
     same = [name for name in table if len(table) > 1 and table[name].astype(str).nunique() == 1]
     if same:
         print("in every row:", ", ".join(f"{name} {table[name].iloc[0]}" for name in same))

@@ -1,0 +1,34 @@
+"""What notebooks open first: the study's manifest, and pictures as the model at hand takes them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfxlib.data.manifest import build_manifest, write_manifest
+from dfxlib.data.squares import pixel_store
+from dfxlib.study.inputs import open_manifest, open_squares
+
+
+def test_the_manifest_of_a_study_is_opened_with_its_hash(tree: Path, tmp_path: Path) -> None:
+    digest = write_manifest(build_manifest(tree, workers=1), tmp_path / "manifest" / "manifest.csv")
+    manifest, found = open_manifest(str(tmp_path))
+    assert found == digest and len(manifest) == 72
+
+
+def test_a_study_without_a_manifest_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"manifest\.csv is missing"):
+        open_manifest(str(tmp_path))
+
+
+def test_squares_are_those_that_the_models_settings_ask_for(
+    tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path
+) -> None:
+    manifest, digest = study_manifest
+    where = {"data_root": str(tree), "cache_root": str(tmp_path), "workers": 1}
+    settings = {"image_size": 16, "resize_mode": "nearest", "backbone": "any"}
+    squares = open_squares(manifest, digest, settings, **where)
+    paths = {"data_root": tree, "cache_root": tmp_path / "other", "workers": 1}
+    expected = pixel_store(manifest, manifest_hash=digest, image_size=16, resize_mode="nearest", **paths)
+    np.testing.assert_array_equal(squares, expected)
