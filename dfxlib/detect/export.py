@@ -64,9 +64,14 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
     if not isinstance(model, DeepFeatureXNet):
         raise ValueError(f"checkpoint {path} is a single network; expected a complete model of the reference code")
     settings = REFERENCE_INPUT | {
-        "backbone": backbone, "weights": "none", "classes": list(CLASSES), "manifest_hash": "", "split_seed": 0,
-        "seed": 0, "base_models": dict.fromkeys(CLASSES, sha256_file(path)),
-    }  # fmt: skip
+        "backbone": backbone,
+        "weights": "none",
+        "classes": list(CLASSES),
+        "manifest_hash": "",
+        "split_seed": 0,
+        "seed": 0,
+        "base_models": dict.fromkeys(CLASSES, sha256_file(path)),
+    }
     return Opened(model, settings, _UNCALIBRATED, None)
 
 

@@ -33,9 +33,23 @@ from dfxlib.system.parallel import map_processes
 from dfxlib.training.fit import memory_advice, to_input
 
 COLUMNS = (
-    "path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds",
-    "distance", "unlike", "format", "width", "height", "problem",
-)  # fmt: skip
+    "path",
+    "verdict",
+    "likeliest",
+    "p_dm",
+    "p_gan",
+    "p_real",
+    "p_fake",
+    "p_fake_low",
+    "p_fake_high",
+    "holds",
+    "distance",
+    "unlike",
+    "format",
+    "width",
+    "height",
+    "problem",
+)
 
 #: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
 DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
@@ -159,10 +173,16 @@ def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> di
     verdicts = [verdict(score, opened.calibration) for score in p_fake]
     p_dm, p_gan, p_real = p[0].tolist()
     row = {
-        "verdict": verdicts[0], "likeliest": CLASSES[p[0].argmax()],
-        "p_dm": p_dm, "p_gan": p_gan, "p_real": p_real, "p_fake": float(p_fake[0]),
-        "format": picture.format, "width": picture.width, "height": picture.height,
-    }  # fmt: skip
+        "verdict": verdicts[0],
+        "likeliest": CLASSES[p[0].argmax()],
+        "p_dm": p_dm,
+        "p_gan": p_gan,
+        "p_real": p_real,
+        "p_fake": float(p_fake[0]),
+        "format": picture.format,
+        "width": picture.width,
+        "height": picture.height,
+    }
     if len(p) > 1:
         row["p_fake_low"], row["p_fake_high"] = float(p_fake.min()), float(p_fake.max())
         row["holds"] = "yes" if len(set(verdicts)) == 1 else "no"

@@ -220,9 +220,11 @@ def plot_seen_unseen(table: pd.DataFrame) -> Figure:
         axis.set(title=method, xlim=(-0.5, 2.5), ylim=(-0.02, 1.02))
         axis.set_xticks(range(len(CLASSES)), [label_of(name) for name in CLASSES])
     np.atleast_1d(axes)[0].set_ylabel("mean three-way recall (95% interval)")
-    handles = [Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
-               Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
-               Line2D([], [], linestyle=":", color="grey", label="chance")]  # fmt: skip
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color="grey", label="seen"),
+        Line2D([], [], marker="o", linestyle="", color="grey", markerfacecolor="white", label="unseen"),
+        Line2D([], [], linestyle=":", color="grey", label="chance"),
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, frameon=False)
     sns.despine(figure)
     return figure
