@@ -9,7 +9,7 @@ from scipy.stats import binomtest, ttest_1samp
 from sklearn.metrics import balanced_accuracy_score
 
 from dfxlib.measure import compare as c
-from dfxlib.measure import scores as evaluate
+from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.scores import LOGITS, PROBABILITIES, write_scores
 from dfxlib.measure.stats import Resamples
@@ -53,7 +53,7 @@ def test_with_one_seed_the_image_interval_is_that_of_the_paired_bootstrap_and_th
     own = methods(0.7, 0.6, seeds=1)
     row = c.compare(own, resamples=300)[1].iloc[0]
     draws = stats.resample_clusters(own[c.OURS][0]["group"].to_numpy(), resamples=300)
-    six = np.concatenate([evaluate.recalls(tables[0], draws) for tables in own.values()])
+    six = np.concatenate([measured.recalls(tables[0], draws) for tables in own.values()])
     nature = own[c.OURS][0]["nature"].to_numpy()
     clusters = np.tile(stats.clusters_of([nature == n for n in CLASSES], draws), 2)
     expected = stats.interval(six, clusters=clusters, weights=np.repeat([1 / 3, -1 / 3], 3))

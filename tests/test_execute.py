@@ -22,10 +22,10 @@ from papermill.exceptions import PapermillExecutionError
 from samples import write_notebook
 
 from dfxlib.__main__ import main
-from dfxlib.study import papermill_engine as engine
+from dfxlib.study import papermill_engine
 from dfxlib.study.execute import check_parameters, execute, read_parameters
 from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system import stopping as signals
+from dfxlib.system import stopping
 from dfxlib.system.devices import own_device
 
 PARAMETERS = (
@@ -209,7 +209,7 @@ def test_a_limit_ends_a_run_with_a_failed_cell_and_code_124(
 
 
 def test_the_limit_of_a_run_counts_from_its_start() -> None:
-    with pytest.raises(signals.RunLimitExceeded, match="longer than its limit of 1 s"), signals.stoppable(1):
+    with pytest.raises(stopping.RunLimitExceeded, match="longer than its limit of 1 s"), stopping.stoppable(1):
         time.sleep(30)
 
 
@@ -260,7 +260,7 @@ def test_a_signal_stops_the_kernel_and_marks_the_run(
 
 
 @pytest.mark.parametrize(
-    "error, complains", [(signals.Terminated, False), (engine.DeadKernelError, False), (ValueError, True)]
+    "error, complains", [(stopping.Terminated, False), (papermill_engine.DeadKernelError, False), (ValueError, True)]
 )
 def test_a_task_complains_after_its_end_of_a_fault_and_not_of_a_signal(
     error: type[BaseException], complains: bool, caplog: pytest.LogCaptureFixture
@@ -338,7 +338,7 @@ def test_two_jobs_inside_one_allocation_of_slurm_have_a_gpu_each_and_the_next_sa
                 monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
             assert seen == ["0", "1"]
         assert capsys.readouterr().err == ""
-        with pytest.raises(signals.RunLimitExceeded), signals.stoppable(1), own_device():
+        with pytest.raises(stopping.RunLimitExceeded), stopping.stoppable(1), own_device():
             pass
         assert capsys.readouterr().err == "waiting for a GPU: other jobs have 0, 1\n"
 
@@ -357,18 +357,18 @@ def test_a_kernel_that_does_not_start_is_tried_again(
     workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
-    begin = engine._Client.start_new_kernel_client
+    begin = papermill_engine._Client.start_new_kernel_client
 
-    def stumble(client: engine._Client) -> object:
+    def stumble(client: papermill_engine._Client) -> object:
         starts.append(client)
-        if len(starts) < engine.STARTS:
+        if len(starts) < papermill_engine.STARTS:
             client._cleanup_kernel()
             raise RuntimeError("Kernel didn't respond in 60 seconds")
         return begin(client)
 
-    monkeypatch.setattr(engine._Client, "start_new_kernel_client", stumble)
+    monkeypatch.setattr(papermill_engine._Client, "start_new_kernel_client", stumble)
     execute(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb", parameters={})
-    assert len(starts) == engine.STARTS and verify(tmp_path / "run") == []
+    assert len(starts) == papermill_engine.STARTS and verify(tmp_path / "run") == []
 
 
 def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The manifest: one row an image, duplicates together, and a file that nobody edits unnoticed."""
 
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,7 +140,9 @@ def test_nothing_but_the_rows_stands_in_the_file_whose_hash_names_the_data(tree:
     digest = m.write_manifest(build(tree), tmp_path / "m.csv")
     lines = (tmp_path / "m.csv").read_text().splitlines()
     assert lines[0] == ",".join(m.COLUMNS) and len(lines) == 73
-    assert (tmp_path / "m.csv.sha256").read_text() == f"{digest}  m.csv\n", "Snakemake compares this file"
+    assert (tmp_path / "m.csv.sha256").read_text() == f"{digest}  m.csv\n# manifest format 1\n", (
+        "Snakemake compares this file"
+    )
 
 
 def test_damaged_files_are_rows_with_a_problem_and_in_no_split(own_tree: Path) -> None:
@@ -291,3 +294,16 @@ def test_a_file_that_could_not_be_read_and_can_be_now_has_changed(own_tree: Path
     noise(7).save(own_tree / "real" / "real_0" / "gone.png")
     findings = m.verify_manifest(table, own_tree, workers=1)
     assert findings.to_numpy().tolist() == [["real/real_0/gone.png", "new"], ["real/real_0/link.png", "changed"]]
+
+
+def test_a_manifest_says_its_format_beside_its_hash_and_a_newer_one_is_refused(tree: Path, tmp_path: Path) -> None:
+    path, stated = tmp_path / "manifest.csv", tmp_path / "manifest.csv.sha256"
+    digest = m.write_manifest(build(tree), path)
+    text = stated.read_text()
+    assert text == f"{digest}  manifest.csv\n# manifest format 1\n"
+    assert subprocess.run(["sha256sum", "--check", "--strict", stated.name], cwd=tmp_path, check=False).returncode == 0
+    stated.write_text(text.replace("format 1", "format 2"))
+    with pytest.raises(ValueError, match=r"manifest\.csv has format 2; this dfxlib reads format 1; update dfxlib"):
+        m.read_manifest(path)
+    stated.write_text(text.splitlines()[0] + "\n")  # as it was before it had a number
+    assert m.read_manifest(path)[1] == digest

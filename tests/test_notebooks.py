@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from dfxdemo.design import UNSEEN
-from dfxlib.study import settings as study
+from dfxlib.study import settings
 from dfxlib.system.files import project_root
 
 ROOT = project_root(Path(__file__).parent)
@@ -105,8 +105,8 @@ class TestHouseRules:
 
 @pytest.mark.parametrize(("stem", "step"), STEPS.items())
 def test_defaults_are_the_demonstration(stem: str, step: str) -> None:
-    demo = study.check_study(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text()))
-    given = study.science(demo, step, backbone="resnet18", seed=0) | study.place(demo, step)
+    demo = settings.check_study(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text()))
+    given = settings.science(demo, step, backbone="resnet18", seed=0) | settings.place(demo, step)
     given.pop("run_root")  # stepping through writes to runs/lab and leaves runs/demo alone
     given.pop("natures", None)  # a batch job trains one base model, stepping through all three
     # A study tests its own models on its own manifest; others are given by hand.

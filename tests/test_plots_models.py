@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from samples import rows, squares
 
-from dfxlib.measure import generators as architectures
-from dfxlib.measure import scores as evaluate
+from dfxlib.measure import generators
+from dfxlib.measure import scores as measured
 from dfxlib.names import CLASSES
 from dfxlib.plots import models as plots
 from dfxlib.plots.style import NATURE_COLOURS
@@ -26,7 +26,7 @@ def close_figures() -> object:
 def scores(seed: int = 0) -> pd.DataFrame:
     table = rows(90)
     table.loc[table["architecture"] == "gan_generated_2", "split"] = "unseen"
-    return evaluate.score_table(table, np.random.default_rng(seed).normal(size=(90, 3)), temperature=1.0, backbone="r")
+    return measured.score_table(table, np.random.default_rng(seed).normal(size=(90, 3)), temperature=1.0, backbone="r")
 
 
 def history(epochs: int = 3) -> pd.DataFrame:
@@ -94,7 +94,7 @@ def test_the_frame_stands_around_the_cell_that_the_table_says_was_chosen() -> No
 
 
 def test_a_confusion_matrix_says_shares_and_counts() -> None:
-    table = evaluate.confusion(scores())
+    table = measured.confusion(scores())
     figure = plots.plot_confusion(table)
     share = table.iloc[0, 0] / table.iloc[0].sum()
     assert f"{share:.0%}\n{table.iloc[0, 0]}" in texts(figure) and "diffusion" in texts(figure)
@@ -110,7 +110,7 @@ def test_methods_are_points_at_their_values() -> None:
 def test_robustness_is_a_line_over_quality_for_each_subsampling_and_a_level_for_raw() -> None:
     conditions = ["raw", "jpeg444_q90", "jpeg444_q50", "jpeg420_q90", "jpeg420_q30"]
     by_condition = {name: scores(seed) for seed, name in enumerate(conditions)}
-    table = evaluate.robustness_table(by_condition, CALIBRATION, resamples=20)
+    table = measured.robustness_table(by_condition, CALIBRATION, resamples=20)
     figure = plots.plot_robustness(table)
     panel = next(axis for axis in figure.axes if axis.get_title() == "three-way balanced accuracy")
     wide = table.pivot(index="condition", columns="metric", values="value")["three-way balanced accuracy"]
@@ -121,7 +121,7 @@ def test_robustness_is_a_line_over_quality_for_each_subsampling_and_a_level_for_
 
 
 def test_unseen_architectures_have_open_marks() -> None:
-    table = architectures.by_architecture(scores(), CALIBRATION, resamples=20)
+    table = generators.by_architecture(scores(), CALIBRATION, resamples=20)
     axis = plots.plot_architectures(table).axes[0]
     points = [line for line in axis.lines if line.get_marker() == "o" and len(line.get_xdata()) == 1]
     faces = {str(row.split): to_hex(point.get_markerfacecolor()) for row, point in zip(table.itertuples(), points)}
@@ -130,7 +130,7 @@ def test_unseen_architectures_have_open_marks() -> None:
 
 
 def test_verdicts_are_shares_by_architecture() -> None:
-    table = architectures.by_architecture(scores(), CALIBRATION, resamples=20)
+    table = generators.by_architecture(scores(), CALIBRATION, resamples=20)
     figure = plots.plot_verdicts(table)
     drawn = figure.axes[0].collections[0].get_array()
     np.testing.assert_allclose(np.ravel(drawn), table[["said_dm", "said_gan", "said_real"]].to_numpy().ravel())
@@ -138,10 +138,10 @@ def test_verdicts_are_shares_by_architecture() -> None:
 
 def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
     means = {
-        name: architectures.averages(table, CALIBRATION, resamples=20)
+        name: generators.averages(table, CALIBRATION, resamples=20)
         for name, table in {"ours": scores(), "theirs": scores(1)}.items()
     }
-    table = architectures.seen_against_unseen(means)
+    table = generators.seen_against_unseen(means)
     figure = plots.plot_seen_unseen(table)
     assert [axis.get_title() for axis in figure.axes] == ["ours", "theirs"]
     drawn = sorted(

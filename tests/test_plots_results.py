@@ -7,9 +7,8 @@ import pytest
 from samples import rows
 from test_plots_models import CALIBRATION, pictures, scores, texts
 
-from dfxlib.measure import confidence
-from dfxlib.measure import generators as architectures
-from dfxlib.measure import scores as evaluate
+from dfxlib.measure import confidence, generators
+from dfxlib.measure import scores as measured
 from dfxlib.plots import results as plots
 from dfxlib.plots.models import plot_architectures, plot_robustness
 
@@ -27,7 +26,7 @@ def without_reals(table: pd.DataFrame) -> pd.DataFrame:
 def robustness(*, real: bool = True) -> pd.DataFrame:
     tables = {name: scores(seed) for seed, name in enumerate(["raw", "jpeg444_q90", "blur_k3", "delivery"])}
     tables = tables if real else {name: without_reals(table) for name, table in tables.items()}
-    return evaluate.robustness_table(tables, CALIBRATION, resamples=20)
+    return measured.robustness_table(tables, CALIBRATION, resamples=20)
 
 
 def drawn_numbers(figure: plt.Figure) -> np.ndarray:
@@ -61,7 +60,7 @@ def test_a_metric_of_an_absent_class_is_called_undefined_and_never_drawn(draw: o
 
 
 def test_verdicts_under_conditions_are_shares_a_panel_a_nature() -> None:
-    shares = evaluate.verdict_shares({"raw": scores(), "blur_k3": scores(1)})
+    shares = measured.verdict_shares({"raw": scores(), "blur_k3": scores(1)})
     figure = plots.plot_condition_verdicts(shares)
     for axis, (_, part) in zip(figure.axes, shares.groupby("nature")):
         drawn = np.ravel(axis.collections[0].get_array()).tolist()
@@ -69,7 +68,7 @@ def test_verdicts_under_conditions_are_shares_a_panel_a_nature() -> None:
 
 
 def test_a_heat_map_has_a_number_or_a_dash_in_every_cell() -> None:
-    table = architectures.by_architecture(scores(), CALIBRATION, resamples=20)
+    table = generators.by_architecture(scores(), CALIBRATION, resamples=20)
     figure = plots.plot_heat(table, ["recall", "auc"])
     said = [text.get_text() for text in figure.axes[0].texts]
     expected = [f"{v:.2f}" if np.isfinite(v) else "-" for v in table[["recall", "auc"]].to_numpy().ravel()]
@@ -78,7 +77,7 @@ def test_a_heat_map_has_a_number_or_a_dash_in_every_cell() -> None:
 
 def test_an_architecture_of_unknown_nature_has_no_point_for_three_way_recall() -> None:
     table = scores().assign(nature=lambda t: t["nature"].replace("gan_generated", "fake_unknown"))
-    figure = plot_architectures(architectures.by_architecture(table, CALIBRATION, resamples=20))
+    figure = plot_architectures(generators.by_architecture(table, CALIBRATION, resamples=20))
     assert "undefined" in texts(figure) and "fake unknown" in texts(figure)
 
 

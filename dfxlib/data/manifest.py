@@ -16,11 +16,18 @@ from dfxlib.data.layouts import list_images
 from dfxlib.data.sidecar import read_facts
 from dfxlib.data.splits import assign_splits, require_architectures
 from dfxlib.names import CLASSES
-from dfxlib.system.files import checksum_path, vouched_sha256, write_vouched
+from dfxlib.system.files import checksum_path, require_format, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
 
-#: Columns of a manifest file, in order. This header is the file's format: the file's hash names the data in every
-#: result, so it holds nothing besides them. Whoever changes what a column means gives it another name.
+#: Format of a manifest: its columns and what they mean. It is a comment in the file of the checksum, since the hash of
+#: the manifest itself names the data in every result.
+FORMAT = 1
+
+_READABLE = (0, FORMAT)  # 0: written before the number was, and otherwise the same
+
+_NOTE = "manifest format "
+
+#: Columns of a manifest file, in order.
 COLUMNS = (
     ["path", "nature", "architecture", "source", "group", "split", "declared_split", "content"]
     + ["sha256", "pixel_sha256", "phash", "format", "mode", "width", "height"]
@@ -186,7 +193,9 @@ def verify_manifest(
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> str:  # sha256
     """Write the CSV and, beside it, the checksum that results repeat."""
-    return write_vouched(path, lambda partial: manifest.to_csv(partial, index=False, lineterminator="\n"))
+    return write_vouched(
+        path, lambda partial: manifest.to_csv(partial, index=False, lineterminator="\n"), note=f"{_NOTE}{FORMAT}"
+    )
 
 
 def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
@@ -199,6 +208,8 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
         raise FileNotFoundError(f"manifest {path} stands without {stated.name}; copy that too, or prepare it again")
     if not digest:
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
+    numbers = re.findall(rf"^# {_NOTE}(\d+)$", stated.read_text(), re.M)
+    require_format(int(numbers[0]) if numbers else 0, _READABLE, what=f"manifest {path}", anew="prepare it again")
     _require_header(path)
     # pyarrow takes half the memory that pandas takes for the same table.
     kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}

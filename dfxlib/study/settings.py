@@ -90,10 +90,13 @@ def check_study(study: dict) -> dict:
     """
     study = study | {key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
     _check_kinds(study)
+    _check_texts(study)
     _check_lists(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     _check_variants(study)
     for variant in ("", *study["variants"]):
+        _check_kinds(vary(study, variant))
+        _check_texts(vary(study, variant))
         _check_training(vary(study, variant))
     _check_ensembles(study)
     _check_models(study)
@@ -126,11 +129,28 @@ def _check_kinds(study: dict) -> None:
     for key, expected in mappings.items():
         if not isinstance(study[key], dict):
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
-    if not isinstance(study["weights"], str):
-        raise ValueError(f"study key weights is {study['weights']!r}; expected imagenet, none, a file or a folder")
     # By name only: the machine that plans a study need not have the GPU that runs it.
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(study["device"])):
         raise ValueError(f"study key device is {study['device']!r}; expected auto, cpu, cuda or cuda:NUMBER")
+
+
+def _check_texts(study: dict) -> None:
+    texts = {
+        "data_root": "a folder",
+        "cache_root": "a folder",
+        "layout": "the name of a layout, or a description's file",
+        "group_pattern": 'a regular expression, or "" for none',
+        "weights": "imagenet, none, a file or a folder",
+    }
+    for key, expected in texts.items():
+        if not isinstance(study[key], str):
+            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    try:
+        re.compile(study["group_pattern"])
+    except re.error as error:
+        raise ValueError(
+            f"study key group_pattern is {study['group_pattern']!r}, no regular expression: {error}"
+        ) from error
 
 
 def _check_lists(study: dict) -> None:
@@ -160,14 +180,14 @@ def _check_variants(study: dict) -> None:
 
 
 def _names_a_folder(name: object) -> bool:
-    return re.fullmatch(r"\w[\w.+-]*", str(name)) is not None
+    return name is not None and re.fullmatch(r"\w[\w.+-]*", str(name)) is not None
 
 
 def _check_ensembles(study: dict) -> None:
     """An ensemble averages variants that tell the three natures apart; it trains nothing itself."""
     for name, members in study["ensembles"].items():
-        known = isinstance(members, list) and set(members) <= set(study["variants"])
-        if not known or len(members) < 2 or name in study["variants"]:
+        known = isinstance(members, list) and all(str(member) in study["variants"] for member in members)
+        if not known or len(set(members)) < max(2, len(members)) or name in study["variants"]:
             raise ValueError(
                 f"ensemble {name} is {members!r}; expected at least two variants of this study, under a name of its own"
             )
@@ -179,7 +199,7 @@ def _check_training(study: dict) -> None:
         for values in (study, *(study[section] for section in _SECTIONS)):
             if key in values:
                 require_name(values[key], names, what=key)
-    if study["complete"]["without"]:
+    if study["complete"]["without"] != "":
         require_name(study["complete"]["without"], CLASSES, what="without")
     if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
         raise ValueError(f"seed_offset is {study['seed_offset']!r}; expected a whole number of at least 0")

@@ -120,11 +120,15 @@ def write_text_atomic(path: Path, text: str) -> Path:
     return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def write_vouched(path: Path, write: Callable[[Path], object]) -> str:  # sha256
-    """`write_atomic`, then the checksum beside it; a file without one counts as unfinished."""
+def write_vouched(path: Path, write: Callable[[Path], object], *, note: str = "") -> str:  # sha256
+    """`write_atomic`, then the checksum beside it; a file without one counts as unfinished.
+
+    A note becomes a comment of the checksum's file, as sha256sum reads it.
+    """
     write_atomic(path, write)
     digest = sha256_file(path)
-    write_text_atomic(checksum_path(path), f"{digest}  {Path(path).name}\n")
+    comment = f"# {note}\n" if note else ""
+    write_text_atomic(checksum_path(path), f"{digest}  {Path(path).name}\n{comment}")
     return digest
 
 

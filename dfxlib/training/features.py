@@ -74,7 +74,7 @@ def extract_features(
 
 def perturbed_features(
     model: DeepFeatureXNet,
-    batches: Iterable[np.ndarray],  # [B, conditions, S, S, 3] uint8, from images.perturbed_squares; read when missing
+    batches: Iterable[np.ndarray],  # [B, conditions, S, S, 3] uint8, from squares.perturbed_squares; read when missing
     *,
     conditions: int,
     images: int,
