@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code, as the module's text lists them."""
     options = _parser().parse_args(arguments)
     try:
         return options.handle(options)

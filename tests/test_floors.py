@@ -130,6 +130,12 @@ def test_no_star_import_no_bare_except_no_blanket_filter(path: Path) -> None:
     assert 'simplefilter("ignore")' not in path.read_text() and 'filterwarnings("ignore")' not in path.read_text()
 
 
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_public_function_says_what_it_does(path: Path) -> None:
+    public = [node for node in tree(path).body if isinstance(node, ast.FunctionDef) and node.name[0] != "_"]
+    assert [node.name for node in public if not ast.get_docstring(node)] == []
+
+
 @pytest.mark.parametrize("path", sorted({*CODE, *PACKAGE.rglob("__init__.py")}), ids=name_of)
 def test_a_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(tree(path))

@@ -65,10 +65,12 @@ def class_spectra(
 
 
 def save_reference(path: Path, known: dict[str, np.ndarray]) -> Path:
+    """Write what `describe_training` found as reference.npz."""
     return write_atomic(path, lambda partial: np.savez_compressed(partial, allow_pickle=False, **known))
 
 
 def load_reference(path: Path) -> dict[str, np.ndarray]:
+    """What `save_reference` wrote, by name."""
     with np.load(path, allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
 

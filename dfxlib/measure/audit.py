@@ -94,6 +94,7 @@ def near_duplicates(
 
 
 def parse_hashes(phashes: pd.Series) -> np.ndarray:  # [N] of 16 hexadecimal digits -> [N] uint64
+    """Perceptual hashes of a manifest as numbers of 64 bits."""
     return np.frombuffer(bytes.fromhex("".join(phashes)), dtype=">u8").astype(np.uint64)
 
 

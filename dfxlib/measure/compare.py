@@ -65,6 +65,7 @@ def ensemble(members: list[pd.DataFrame], *, name: str) -> pd.DataFrame:
 
 
 def require_same_images(tables: list[pd.DataFrame]) -> None:
+    """Raise ValueError where two tables were scored on other images, or in another order."""
     for table in tables[1:]:
         if list(table["path"]) != list(tables[0]["path"]):
             names = [f"{one['variant'].iloc[0]}, seed {one['seed'].iloc[0]}" for one in (tables[0], table)]
@@ -72,6 +73,7 @@ def require_same_images(tables: list[pd.DataFrame]) -> None:
 
 
 def is_right(scores: pd.DataFrame) -> np.ndarray:  # [N] bool, argmax of the three
+    """Whether the argmax of the three is the image's nature."""
     return said_natures(scores) == scores["nature"].to_numpy()
 
 

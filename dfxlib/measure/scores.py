@@ -36,6 +36,7 @@ UNSURE_ERROR = 0.05
 
 
 def class_index(natures: pd.Series) -> np.ndarray:  # [N] int: position in CLASSES
+    """Natures as positions in CLASSES; raises ValueError where one is none of them."""
     return natures.map({nature: index for index, nature in enumerate(CLASSES)}).to_numpy(dtype=np.int64)
 
 
@@ -59,12 +60,14 @@ def score_table(
 
 
 def write_scores(scores: pd.DataFrame, path: Path) -> None:
+    """Write a table of scores as Parquet, with the number of its format."""
     table = pa.Table.from_pandas(scores, preserve_index=False)
     table = table.replace_schema_metadata(table.schema.metadata | {_FORMAT_KEY: str(FORMAT)})
     write_atomic(path, lambda partial: pq.write_table(table, partial))
 
 
 def read_scores(path: Path) -> pd.DataFrame:
+    """Read a table of scores; raises FileNotFoundError, and ValueError for a damaged file or another format."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"scores {path} are missing; run the notebook that writes them first")
     anew = "run the notebook that writes it again"
@@ -100,6 +103,7 @@ def calibrate(logits: np.ndarray, rows: pd.DataFrame) -> dict:
 
 
 def said_natures(scores: pd.DataFrame) -> np.ndarray:  # [N] str, argmax of the three
+    """The three-way verdict of each image: the class with the largest logit."""
     return np.array(CLASSES)[scores[LOGITS].to_numpy().argmax(1)]
 
 
@@ -126,6 +130,7 @@ def never_said(calibration: dict) -> str:
 
 
 def says_fake(scores: pd.DataFrame, verdict: str, calibration: dict) -> np.ndarray:  # [N] bool
+    """The binary verdict of each image: by argmax, or by p_fake against a threshold of the calibration."""
     if verdict == "argmax":
         return said_natures(scores) != "real"
     return scores["p_fake"].to_numpy() >= calibration[verdict]
@@ -223,6 +228,7 @@ def verdict_shares(scores: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def confusion(scores: pd.DataFrame) -> pd.DataFrame:  # rows: nature, columns: verdict; counts
+    """How often the images of each nature get each three-way verdict."""
     scores = scores[scores["nature"].isin(CLASSES)]
     said = pd.Categorical(said_natures(scores), CLASSES)
     table = pd.crosstab(pd.Categorical(scores["nature"], CLASSES), said, dropna=False)

@@ -189,6 +189,7 @@ def loss_interval(values: np.ndarray) -> tuple[float, float, float]:  # estimate
 
 
 def clusters_of(masks: list[np.ndarray], draws: Resamples) -> np.ndarray:  # [K] of the images that each mask marks
+    """Number of clusters that hold an image of each mask."""
     return np.array([len(np.unique(draws.cluster[mask])) for mask in masks])
 
 
@@ -228,6 +229,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:  # [N, K],
 
 
 def probabilities(logits: np.ndarray, *, temperature: float) -> np.ndarray:  # [N, K] -> [N, K]
+    """Softmax of the logits divided by the temperature (Guo et al., ICML 2017)."""
     return softmax(logits / temperature, axis=1)
 
 

@@ -191,6 +191,7 @@ def build_head(
     width: int,  # D, features of a base model
     without: str = "",  # nature whose base model stays hidden; empty: none (paper)
 ) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
+    """The head of a kind, its weights drawn anew; raises ValueError for an unknown kind or nature."""
     require_name(kind, HEADS, what="head")
     head: nn.Module
     if kind == "linear":

@@ -115,6 +115,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
 
 
 def load_base_model(path: Path) -> tuple[BaseModel, dict]:  # model in evaluation mode, settings
+    """A saved base model or three-way baseline; raises ValueError for any other file."""
     state, settings = read_model(path)
     if "classifier.bias" not in state:
         raise ValueError(f"model {path} is no base model; expected one of 10_train_base_model")
@@ -148,6 +149,7 @@ def load_base_models(
 
 
 def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluation mode, settings
+    """A saved complete model; raises ValueError for any other file."""
     state, settings = read_model(path)
     if not any(name.startswith("head.") for name in state):
         raise ValueError(f"model {path} is no complete model; expected one of 20_train_complete_model")

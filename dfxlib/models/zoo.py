@@ -120,6 +120,7 @@ def check_backbone(name: str, *, weights: str, stem: str, image_size: int) -> No
 
 
 def require_stem(name: str, stem: str) -> str:
+    """`stem` if the backbone can have it, else a ValueError with the cure."""
     require_name(stem, STEMS, what="stem")
     if stem == "full" and not find_backbone(name).first_conv:
         raise ValueError(f"stem 'full' opens a strided first convolution, and {name} has none; use 'imagenet'")
@@ -143,6 +144,7 @@ def input_side(name: str, image_size: int) -> int:  # pixels
 
 
 def smallest_image_size(name: str) -> int:  # pixels
+    """Smallest side in pixels that leaves the backbone something to look at."""
     spec = find_backbone(name)
     if spec.patch:
         return math.ceil(spec.patch * 8 / 7)  # its central 7/8 hold one patch
@@ -175,6 +177,7 @@ def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
 
 
 def weights_address(spec: Backbone) -> str:
+    """Where pretrained weights of a backbone can be had, for whoever fetches them by hand."""
     return spec.address + spec.file if spec.address.endswith("/") else spec.address
 
 

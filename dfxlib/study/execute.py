@@ -217,6 +217,7 @@ def parse_parameters(text: str, *, origin: str) -> dict:
 
 
 def parse_value(text: str, *, origin: str) -> object:
+    """One value from YAML text; raises ValueError, which begins with `origin`, where it is none."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -40,6 +40,7 @@ def project_path(path: str | Path) -> Path:
 
 
 def sha256_bytes(data: bytes) -> str:
+    """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -117,6 +118,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
 
 
 def write_text_atomic(path: Path, text: str) -> Path:
+    """`write_atomic` of a text in UTF-8."""
     return write_atomic(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
@@ -142,6 +144,7 @@ def vouched_sha256(path: Path) -> str:  # "" where the file is missing, unfinish
 
 
 def checksum_path(path: Path) -> Path:
+    """Where the checksum of a file lies: beside it."""
     return Path(f"{path}.sha256")
 
 

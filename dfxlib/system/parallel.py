@@ -26,6 +26,7 @@ def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Ite
 
 
 def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
 
 

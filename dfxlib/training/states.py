@@ -9,6 +9,7 @@ from dfxlib.system.files import checksum_path, sha256_file, write_vouched
 
 
 def state_path(folder: Path, epoch: int) -> Path:
+    """File of the training state after an epoch, counted from 1."""
     return folder / f"state-{epoch:04d}.pt"
 
 
