@@ -127,3 +127,10 @@ def test_medians_of_numpy_are_kept_as_figures(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(measure, "RESULTS", tmp_path)
     assert not measure.report("some", {"seconds": (np.median([1.0, 4.0]), "<=", 2)})
     assert json.loads((tmp_path / "some.json").read_text())["figures"]["seconds"]["held"] is False
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_a_step_with_kept_memory_is_timed(train: bool) -> None:
+    import freed_memory as benchmark
+
+    assert benchmark.seconds_of_a_step("resnet18", 32, 2, train, steps=1) > 0
