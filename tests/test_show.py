@@ -15,8 +15,8 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[pd.DataFrame]:
 
 
 def test_what_every_row_says_stands_once_above_the_table(shown: list, capsys: pytest.CaptureFixture) -> None:
-    show(pd.DataFrame({"method": ["a", "b"], "images": [54, 54], "value": [0.12345, 0.5]}))
-    assert capsys.readouterr().out == "in every row: images 54\n"
+    show(pd.DataFrame({"method": ["a", "b"], "images": [54, 54], "note": ["", ""], "value": [0.12345, 0.5]}))
+    assert capsys.readouterr().out == "in every row: images 54, note none\n"
     (table,) = shown
     assert list(table.columns) == ["method", "value"] and table["value"].tolist() == [0.123, 0.5]
 
