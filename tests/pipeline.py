@@ -14,7 +14,7 @@ from dfxlib.system.files import project_root
 
 ROOT = project_root(Path(__file__).parent)
 PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
-PRODUCT += ["README.md", "dfxlib", "dfxdemo", "tools", "data_manifests"]
+PRODUCT += ["README.md", "docs", "dfxlib", "dfxdemo", "tools", "data_manifests"]
 
 
 def plant_clone(folder: Path) -> Path:
