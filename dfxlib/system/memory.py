@@ -13,8 +13,8 @@ def keep_freed_memory() -> bool:  # whether the C library took the setting
     """Let glibc keep freed blocks of any size that a network needs.
 
     By default it gives blocks of many megabytes back after each step, and a process on a CPU spends up to 40% of its
-    time on fetching their pages again. No number changes; the process keeps the memory of its largest step. The ratios
-    are in benchmarks/results/freed_memory.json. Elsewhere than on Linux with glibc nothing happens.
+    time on fetching their pages again. No number changes; the process keeps the memory of its largest step.
+    benchmarks/freed_memory.py measures the ratios. Elsewhere than on Linux with glibc nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return False
