@@ -8,13 +8,14 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
-CORES ?= $(shell nproc)
+# One job more than cores: while one imports or reads, another computes.
+CORES ?= $(shell expr $$(nproc) + 1)
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # What profiles/default says, without the line in which Snakemake would tell of it.
 SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
 	--workflow-profile none --rerun-incomplete --nolock
 
-.PHONY: study test test-statistics test-faults test-slurm browser lab lint publish constraints clean
+.PHONY: study test test-statistics test-wheel test-faults test-slurm browser lab lint publish constraints clean
 
 study: $(VENV)/.installed
 	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
@@ -25,6 +26,10 @@ test: $(VENV)/.installed-test
 # How often intervals and promises hold in simulated data: slow, and changed by work on measure/stats.py alone.
 test-statistics: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m statistics
+
+# The package as a wheel, used without the clone, and the small installation, which pip fetches.
+test-wheel: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m wheel
 
 # Kill -9 at twenty random moments (half an hour). Needs nothing more than make test.
 test-faults: $(VENV)/.installed-test
@@ -68,7 +73,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(wildcard $(CONSTRAINTS))
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e .[study]
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "DeepFeatureX" >/dev/null
 	touch $@
 

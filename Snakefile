@@ -2,7 +2,6 @@
 #     snakemake --configfile studies/demo.yaml --cores 2
 # studies/demo.yaml holds every setting; a study file names what it changes.
 import json
-import os
 import re
 import shlex
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from dfxlib.names import CLASSES
-from dfxlib.study import settings
+from dfxlib.study import costs, settings
 from dfxlib.system.files import code_hash, hold
 
 try:
@@ -24,8 +23,8 @@ RUN = f"runs/{STUDY['study']}"
 BACKBONES = list(settings.backbone_folders(STUDY))
 # A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
 ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
-# Of hours on a GPU, and in a job of SLURM, which has a log of its own, a line an epoch; else a line a notebook.
-PROGRESS = "--progress" if STUDY["gpus_per_job"] or "SLURM_JOB_ID" in os.environ else ""
+# A terminal gets one live line for all that is at work (onstart), a log a line an epoch.
+PROGRESS = "" if sys.stderr.isatty() else "--progress"
 EXECUTE = f"{ENV} {shlex.quote(sys.executable)} -m dfxlib execute {PROGRESS}"
 
 # Models stand below base/ or complete/, those of a variant below variant/NAME: the wildcard `kind`. A variant is a
@@ -99,6 +98,7 @@ onstart:
     # switch it off; this one ends with its process. Orphans of a killed call are waited for, run by run.
     if hold(Path(f"runs/.{STUDY['study']}.lock")) is None:
         sys.exit(f"study {STUDY['study']}: another call is at work on it in this folder; wait for it to end")
+    costs.watch(STUDY, DEMO, cores=workflow.cores)
 
 
 # Snakemake deletes a job's outputs before it starts it. Its own mark is therefore not the `.done` that vouches for a

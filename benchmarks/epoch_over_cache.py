@@ -36,7 +36,7 @@ def new_model() -> nn.Module:
 def alone(batches: int, images: np.ndarray, labels: np.ndarray) -> float:
     """Seconds of as many steps over one batch that is a tensor already."""
     model = new_model().train()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, weight_decay=1e-3, fused=True)
     inputs, targets = to_input(images, torch.device("cpu")), torch.tensor(labels)
     started = time.perf_counter()
     for _ in range(batches):

@@ -6,8 +6,10 @@ the periodic correlation that demosaicing leaves, noise coloured by it, its curv
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from scipy.ndimage import correlate, gaussian_filter
+from scipy.ndimage import correlate, gaussian_filter, gaussian_filter1d
 
 from dfxdemo.scenes import OVERSAMPLING
 
@@ -53,9 +55,9 @@ def photograph(
     """One photograph and its noise level (1: shot noise of about 2 grey levels at mid grey)."""
     level = noise * float(np.exp(rng.uniform(np.log(0.5), np.log(1.8))))
     exposure = float(np.exp(rng.normal(0.0, 0.2)))
-    light = gaussian_filter(scene, (lens, lens, 0), mode="nearest", truncate=3.0) * exposure
     height, width = (side // OVERSAMPLING for side in scene.shape[:2])
-    pixels = light.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 3).mean(axis=(1, 3))
+    down, across = (_lens_and_pixels(side, lens) for side in scene.shape[:2])
+    pixels = exposure * np.einsum("yv,vuc,xu->yxc", down, scene, across, optimize=True)  # [H, W, 3]
     masks = bayer_masks(pattern, height, width)  # [3, H, W]
     raw = sum(pixels[..., c] * gains[c] * masks[c] for c in range(3))  # [H, W]
     variance = level**2 * (2.5e-4 * raw + 2.5e-6)  # Poisson as its Gaussian limit, and read noise
@@ -67,6 +69,16 @@ def photograph(
     blurred = gaussian_filter(curve, (0.8, 0.8, 0), mode="mirror", truncate=3.0)
     developed = curve + 2 * sharpening * (curve - blurred)
     return np.clip(np.rint(developed * 255), 0, 255).astype(np.uint8), level
+
+
+@cache
+def _lens_and_pixels(side: int, lens: float) -> np.ndarray:  # [side / OVERSAMPLING, side]
+    """What each pixel gathers from a line of canvas pixels: the lens blurs, and a pixel is the mean of what it covers.
+
+    As one matrix, three times as fast as blurring the whole canvas.
+    """
+    blur = gaussian_filter1d(np.eye(side), lens, axis=0, mode="nearest", truncate=3.0)
+    return blur.reshape(side // OVERSAMPLING, OVERSAMPLING, side).mean(axis=1)
 
 
 def bayer_masks(pattern: str, height: int, width: int) -> np.ndarray:  # [3, H, W] float, 0 or 1

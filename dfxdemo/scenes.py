@@ -96,15 +96,16 @@ def _paint_leaf(
     x = (np.arange(left, left + columns)[None, :] - centre_x) / radius
     u = np.cos(angle) * x + np.sin(angle) * y
     v = np.cos(angle) * y - np.sin(angle) * x
-    inside = _inside(kind, u, v, aspect)
+    # Only what the shape covers is shaded: less than half of its window.
+    row, column = np.nonzero(_inside(kind, u, v, aspect))
+    u, v = u[row, column], v[row, column]
 
     field = fields[rng.integers(2)]
-    texture = field[np.ix_((np.arange(rows) + shift[0]) % CANVAS,
-                           (np.arange(columns) + shift[1]) % CANVAS)]  # fmt: skip
+    texture = field[(row + shift[0]) % CANVAS, (column + shift[1]) % CANVAS]
     shade = (1 + slope[0] * u + slope[1] * v) * (1 + strength * texture)
     if stripes:
-        shade = shade * (1 + 0.35 * np.sign(np.sin(2 * np.pi * u * radius / pitch)))
-    window[inside] = (np.maximum(shade, 0.1)[..., None] * colour)[inside]
+        shade *= 1 + 0.35 * np.sign(np.sin(2 * np.pi * u * radius / pitch))
+    window[row, column] = np.maximum(shade, 0.1)[:, None] * colour
 
 
 def _inside(kind: int, u: np.ndarray, v: np.ndarray, aspect: float) -> np.ndarray:  # bool

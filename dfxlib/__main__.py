@@ -1,4 +1,6 @@
-"""The command line: `python -m dfxlib execute`, `manifest`, `harmonise`, `guidance`, `export` and `detect`.
+"""The command line: `dfx execute`, `manifest`, `harmonise`, `guidance`, `export` and `detect`.
+
+`python -m dfxlib` is the same.
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, or detect could
 judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 129 the terminal was closed, 130
@@ -8,11 +10,14 @@ interrupted from the keyboard, 141 whoever read the lines has enough, 143 stoppe
 import argparse
 import os
 import sys
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dfxlib import __version__
 from dfxlib.data.decode import PIXEL_LIMIT
+from dfxlib.system import live
 from dfxlib.system.stopping import EXIT_CODES, stoppable
 
 if TYPE_CHECKING:
@@ -26,17 +31,31 @@ def main(arguments: list[str] | None = None) -> int:
         return options.handle(options)
     except KeyboardInterrupt as stop:  # by a signal, or by the limit of a run before the notebook's first cell
         reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
-        print(f"dfxlib {options.command}: {reason}", file=sys.stderr)
+        print(f"dfx {options.command}: {reason}", file=sys.stderr)
         return EXIT_CODES[type(stop).__name__]
     except BrokenPipeError:  # as in `| head`; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except ModuleNotFoundError as error:
+        cure = "is not installed; it comes with the extra study: pip install 'dfxlib[study]'"
+        print(f"dfx {options.command}: {f'{error.name} {cure}' if error.name else error}", file=sys.stderr)
+        return 2
     except (ValueError, OSError, MemoryError) as error:
-        print(f"dfxlib {options.command}: {error}", file=sys.stderr)
+        print(f"dfx {options.command}: {error}", file=sys.stderr)
         return 2
 
 
 def _execute(options: argparse.Namespace) -> int:
+    # Whoever runs many notebooks shows one line for all of them.
+    alone = live.LIVE_VARIABLE not in os.environ and not options.progress and sys.stderr.isatty()
+    with (
+        live.showing(live.show_runs) if alone else nullcontext(),
+        live.telling(options.notebook.stem, options.out.parent.as_posix()),  # at once: what follows imports for seconds
+    ):
+        return _execute_notebook(options)
+
+
+def _execute_notebook(options: argparse.Namespace) -> int:
     # jsonschema, which papermill brings, would compile a grammar of web addresses for two seconds; no check here uses
     # it, and jsonschema does without a package that is not there.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # None: as if it were not installed
@@ -68,12 +87,12 @@ def _execute(options: argparse.Namespace) -> int:
             progress=options.progress,
         )
     except PapermillExecutionError as error:
-        print(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
+        live.say(f"{title}: {explain(error)} (cell {error.exec_count}; see {failed})", file=sys.stderr)
         return EXIT_CODES.get(error.ename, 1)
     except RuntimeError as error:  # the kernel did not start
-        print(f"{title}: {error}; see {failed}", file=sys.stderr)
+        live.say(f"{title}: {error}; see {failed}", file=sys.stderr)
         return 1
-    print(f"{title} {seconds:6.1f} s" if seconds else f"{title} was finished by another process", flush=True)
+    live.say(f"{title} {seconds:6.1f} s" if seconds else f"{title} was finished by another process")
     return 0
 
 
@@ -204,7 +223,8 @@ def _harmonise(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dfxlib", description="The DeepFeatureX study")
+    parser = argparse.ArgumentParser(prog="dfx", description="The DeepFeatureX study")
+    parser.add_argument("--version", action="version", version=f"dfx {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
     execute = commands.add_parser("execute", help="run a notebook with papermill, with an honest outcome")
     execute.add_argument("notebook", type=Path)

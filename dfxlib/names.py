@@ -34,6 +34,9 @@ HEADS: tuple[str, ...] = ("conv", "linear", "permuted")
 #: What a backbone learns: one nature against the rest, or the three at once (a baseline).
 TASKS: tuple[str, ...] = ("base", "threeway")
 
+#: What trainings compute with: bfloat16 where a GPU does it faster, or float32 everywhere.
+PRECISIONS: tuple[str, ...] = ("auto", "fp32")
+
 #: How training pictures are augmented; `training.augment` holds what each name does.
 AUGMENTATIONS: tuple[str, ...] = ("none", "jpeg_blur", "dihedral")
 

@@ -16,6 +16,9 @@ ROOT = project_root(Path(__file__).parent)
 PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
 PRODUCT += ["README.md", "docs", "dfxlib", "dfxdemo", "tools", "data_manifests"]
 
+#: Files in which two runs of the same study must agree.
+RESULTS = ("**/model.safetensors", "**/scores.parquet", "**/tables/*.csv")
+
 
 def plant_clone(folder: Path) -> Path:
     """The product without any result, so that nothing was finished before."""
@@ -58,13 +61,13 @@ def make_study(clone: Path) -> subprocess.CompletedProcess:
 
 def assert_same_results(run: Path, other: Path) -> None:
     """Weights bit by bit, every score and every table but the times in them; nothing missing, nothing more."""
-    for pattern in ("**/model.safetensors", "**/scores.parquet", "**/tables/*.csv"):
-        names = {path.relative_to(run) for path in run.glob(pattern)}
-        assert names and names == {path.relative_to(other) for path in other.glob(pattern)}
-        for name in names:
-            one, two = read_result(run / name), read_result(other / name)
-            assert set(one) == set(two), name
-            assert all(np.array_equal(one[key], two[key]) for key in one), name
+    found = [path for pattern in RESULTS for path in run.glob(pattern)]
+    names = {path.relative_to(run) for path in found}
+    assert names and names == {path.relative_to(other) for pattern in RESULTS for path in other.glob(pattern)}
+    for name in names:
+        one, two = read_result(run / name), read_result(other / name)
+        assert set(one) == set(two), name
+        assert all(np.array_equal(one[key], two[key]) for key in one), name
 
 
 def read_result(path: Path) -> dict[str, np.ndarray]:

@@ -234,7 +234,7 @@ def test_input_that_cannot_be_used_is_one_sentence(tmp_path: Path, task: str, ca
     assert call(gone, task, tmp_path / "m.csv", "--cache-root", tmp_path / "c") == 2
     error = capsys.readouterr().err
     sentence = "it was edited; prepare it again" if task == "--verify" else "is missing; check data_root"
-    assert error.startswith("dfxlib manifest: ") and error.endswith(f"{sentence}\n") and error.count("\n") == 1
+    assert error.startswith("dfx manifest: ") and error.endswith(f"{sentence}\n") and error.count("\n") == 1
 
 
 def test_a_place_that_cannot_be_written_is_told_before_an_image_is_read(

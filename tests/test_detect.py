@@ -255,7 +255,7 @@ def start(*arguments: object) -> subprocess.Popen:
 
 
 def test_a_terminated_detection_says_what_it_kept(model: Path, tmp_path: Path) -> None:
-    planted(tmp_path / "many", 3000)
+    planted(tmp_path / "many", 600)
     with start(model, tmp_path / "many", "--out", tmp_path / "scores.csv", "--batch-size", 1) as process:
         while not any(path.stat().st_size for path in tmp_path.glob(".scores.*")):  # the first rows are written
             assert process.poll() is None, process.communicate()[1]
@@ -269,7 +269,7 @@ def test_a_terminated_detection_says_what_it_kept(model: Path, tmp_path: Path) -
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(model: Path, tmp_path: Path) -> None:
-    files = planted(tmp_path / "many", 3000)
+    files = planted(tmp_path / "many", 600)
     with start(model, files[0].path.parent) as process:
         assert "000.png: " in process.stdout.readline()
         process.stdout.close()

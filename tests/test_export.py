@@ -124,7 +124,7 @@ def test_a_description_without_a_format_is_told(copy: Path, text: str) -> None:
 
 
 def test_what_is_no_exported_model_is_told_with_the_cure(trained_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no model\.json; make one with `python -m dfxlib export"):
+    with pytest.raises(FileNotFoundError, match=r"holds no model\.json; make one with `dfx export"):
         open_model(trained_run)
     with pytest.raises(FileNotFoundError, match="nowhere is missing; expected a folder that"):
         open_model(tmp_path / "nowhere")

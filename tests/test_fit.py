@@ -167,10 +167,34 @@ def test_a_gradient_is_clipped_to_its_norm_and_a_shorter_one_left(tmp_path: Path
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
         batch = (t.to_input(train.array[train.rows], torch.device("cpu")), torch.tensor(train.labels))
         torch.manual_seed(0)
-        t._train_epoch(model, iter([batch]), optimizer, weights=None, clip_norm=clip)
+        t._train_epoch(model, iter([batch]), optimizer, weights=None, clip_norm=clip, mixed=False)
         lengths[clip] = (nn.utils.parameters_to_vector(model.parameters()) - before).norm().item()
     assert lengths[0.0] > 0.2, "otherwise this says nothing"
     assert lengths[0.1] == pytest.approx(0.1, rel=1e-3) and lengths[1e9] == lengths[0.0]
+
+
+def test_precision_says_whether_a_gpu_computes_in_bfloat16_and_a_cpu_never_does(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            seen.append(logits.dtype)
+            return logits
+
+    train, valid = parts()
+    t.fit(Watched(), train, valid, state_folder=tmp_path, settings={}, epochs=1, precision="auto")
+    assert set(seen) == {torch.float32}, "on a CPU bfloat16 is many times slower"
+    seen.clear()
+    model = Watched()
+    batch = (t.to_input(train.array[:8], t.CPU), torch.tensor(train.labels[:8], dtype=torch.long))
+    for mixed in (True, False):
+        t._train_epoch(
+            model, iter([batch]), torch.optim.Adam(model.parameters()), weights=None, clip_norm=0.0, mixed=mixed
+        )
+    assert seen == [torch.bfloat16, torch.float32]
+    with pytest.raises(ValueError, match="precision 'bf16' is unknown; expected one of auto, fp32"):
+        t.fit(model, train, valid, state_folder=tmp_path, settings={}, precision="bf16")
 
 
 def test_deterministic_training_asks_torch_for_it_and_gives_the_switch_back(tmp_path: Path) -> None:
@@ -459,9 +483,9 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_images_as_in_validation(
     examples = t.Examples(array, np.arange(10, 30), np.where(labels[10:] * np.arange(20) % 3 == 1, 1, 0))
     model, weights = TinyNet().eval(), torch.tensor([0.1, 0.9]) if weighted else None
     model.train = lambda mode=True: model  # BatchNorm and dropout stay as validation has them
-    batches = t._batches(examples, 7, seed=0, epoch=0, device=torch.device("cpu"), label="")
+    batches = t._batches(examples, 7, seed=0, epoch=0, epochs=1, device=torch.device("cpu"), label="")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    loss, accuracy = t._train_epoch(model, batches, optimizer, weights=weights, clip_norm=0.0)
+    loss, accuracy = t._train_epoch(model, batches, optimizer, weights=weights, clip_norm=0.0, mixed=False)
     expected = t.validate(model, examples, loss_weights=weights)
     assert loss == pytest.approx(expected["loss"], rel=1e-5)
     assert accuracy == pytest.approx(expected["balanced_accuracy"])

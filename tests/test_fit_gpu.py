@@ -25,6 +25,21 @@ def test_a_task_that_can_be_learned_is_learned(tmp_path: Path) -> None:
     assert measured["loss"] == pytest.approx(history["valid_loss"].min(), rel=1e-5)
 
 
+@pytest.mark.parametrize(("precision", "computed"), [("auto", torch.bfloat16), ("fp32", torch.float32)])
+def test_a_training_computes_as_precision_says(tmp_path: Path, precision: str, computed: torch.dtype) -> None:
+    seen = []
+
+    class Watched(TinyNet):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits = super().forward(images)
+            seen.append((self.training, logits.dtype))
+            return logits
+
+    train, valid = parts()
+    t.fit(Watched(), train, valid, state_folder=tmp_path, settings={}, epochs=1, precision=precision, device=GPU)
+    assert set(seen) == {(True, computed), (False, torch.float32)}
+
+
 def test_deterministic_runs_end_bitwise_equal_even_where_one_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -237,4 +237,4 @@ def test_the_command_line_writes_the_tree_and_refuses_with_one_line(
     assert record["recipe"] == {"format": "jpeg", "quality": 60, "subsampling": "4:4:4", "resize": 0, "crop": 32}
     assert main([*call, "--quality", "60"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("dfxlib harmonise: quality and subsampling belong to JPEG") and error.count("\n") == 1
+    assert error.startswith("dfx harmonise: quality and subsampling belong to JPEG") and error.count("\n") == 1

@@ -1,9 +1,12 @@
 """Work over processes: in order, lazily, and an error is never lost."""
 
 import os
+import pty
 import subprocess
 import sys
+import termios
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -67,10 +70,29 @@ def test_a_batch_log_gets_no_progress_bar(monkeypatch: pytest.MonkeyPatch, capfd
     assert capfd.readouterr().err == ""
 
 
-def test_a_screen_gets_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+def test_a_pipe_gets_none_either(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
     monkeypatch.delenv(BATCH_VARIABLE, raising=False)
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    assert list(progress(range(3), label="steps")) == [0, 1, 2]
+    assert capfd.readouterr().err == ""
+
+
+def test_a_kernel_of_jupyterlab_gets_one(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture) -> None:
+    monkeypatch.delenv(BATCH_VARIABLE, raising=False)
+    monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     assert list(progress(range(3), label="steps")) == [0, 1, 2]
     assert "steps" in capfd.readouterr().err
+
+
+def test_a_terminal_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BATCH_VARIABLE, raising=False)
+    leader, follower = pty.openpty()
+    termios.tcsetwinsize(follower, (24, 80))
+    with os.fdopen(follower, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        assert list(progress(range(3), label="steps")) == [0, 1, 2]
+        assert b"steps" in os.read(leader, 2**16)
+    os.close(leader)
 
 
 def test_usable_cores_are_those_of_this_process() -> None:

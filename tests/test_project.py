@@ -1,11 +1,19 @@
 """The project's own files: one list of dependencies, a README that tells the truth, no traces of a machine."""
 
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+from http.client import HTTPResponse
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlparse
+from urllib.request import urlopen
 
 import pandas as pd
 import pytest
@@ -29,7 +37,9 @@ def test_environment_yml_defers_to_pyproject() -> None:
 def test_constraints_pin_every_dependency_within_its_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().lower().split())
-    for requirement in [*project["dependencies"], *project["optional-dependencies"]["test"]]:
+    extras = project["optional-dependencies"]
+    assert extras["test"][0] == "dfxlib[study]"
+    for requirement in [*project["dependencies"], *extras["study"], *extras["test"][1:]]:
         name, bound = requirement.split(">=")
         pinned = [int(part) for part in re.findall(r"\d+", pins[name])]
         assert pinned >= [int(part) for part in bound.split(".")], requirement
@@ -102,6 +112,38 @@ def test_jupyterlab_finds_the_kernel_of_this_environment() -> None:
     listing = subprocess.run([jupyter, "kernelspec", "list", "--json"], capture_output=True, text=True, check=True)
     assert "python3" in json.loads(listing.stdout)["kernelspecs"]
     assert subprocess.run([jupyter, "lab", "--version"], capture_output=True, check=False).returncode == 0
+
+
+def test_make_lab_opens_the_notebooks_and_reaches_the_whole_project(tmp_path: Path) -> None:
+    """The server that the Makefile starts, asked as a browser would."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = {"open_browser": False, "allow_root": True, "port": port, "ip": "127.0.0.1"}
+    (tmp_path / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": server}))
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(tmp_path), "JUPYTER_TOKEN": "word"}
+    command = ["make", "lab", f"VENV={sys.prefix}", "-o", f"{sys.prefix}/.installed"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True) as lab:
+        try:
+            start = answer(f"http://127.0.0.1:{port}/?token=word", tries=120)
+            assert urlparse(start.url).path == "/lab/tree/notebooks"
+            for place in ("notebooks/00_prepare_dataset.ipynb", "studies/demo.yaml", "results", "README.md"):
+                address = f"http://127.0.0.1:{port}/api/contents/{place}?content=0&token=word"
+                assert json.load(answer(address, tries=1))["path"] == place
+        finally:
+            os.killpg(lab.pid, signal.SIGKILL)
+
+
+def answer(address: str, *, tries: int) -> HTTPResponse:
+    """What a server answers, once it does."""
+    for left in reversed(range(tries)):
+        try:
+            return urlopen(address, timeout=30)
+        except URLError:
+            if not left:
+                raise
+            time.sleep(0.5)
+    raise AssertionError
 
 
 def map_of_contributing() -> list[str]:

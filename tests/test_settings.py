@@ -111,6 +111,7 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"use_declared": 1}, "study key use_declared is 1; expected true or false"),
         ({"columns": "a"}, "study key columns is 'a'; expected names as manifest column: header"),
         ({"base": 10}, "study key base is 10; expected names with values, among epochs, batch_size"),
+        ({"precision": "bf16"}, "precision 'bf16' is unknown; expected one of auto, fp32"),
         ({"deterministic": 1}, "study key deterministic is 1; expected true or false"),
         ({"variants": ["linear"]}, r"study key variants is \['linear'\]; expected names, each with what it changes"),
         ({"variants": {"a/b": {"stem": "full"}}}, "variant 'a/b' names a folder; expected letters"),

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from samples import noise, plant_tree
 
-from dfxlib.data.decode import ImageProblem, image_files
+from dfxlib.data import squares as module
+from dfxlib.data.decode import ImageProblem, image_files, read_image
 from dfxlib.data.manifest import build_manifest
 from dfxlib.data.perturb import CONDITIONS
 from dfxlib.data.squares import map_pixels, perturbed_squares, pixel_store, read_squares, to_square
@@ -143,8 +144,24 @@ def mean_and_size(pixels: np.ndarray) -> np.ndarray:
     return np.array([pixels.mean(), *pixels.shape[:2]])
 
 
+def brightest(pixels: np.ndarray) -> np.ndarray:
+    return np.array([pixels.max()])
+
+
+def test_functions_of_other_rows_read_a_picture_once(own: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, root = own
+    read = []
+    monkeypatch.setattr(module, "read_image", lambda file: read.append(file.path.name) or read_image(file))
+    some = manifest.iloc[[4, 1]]
+    values = map_pixels({mean_and_size: manifest, brightest: some}, data_root=root, workers=1)
+    assert sorted(read) == sorted(Path(path).name for path in manifest["path"])
+    assert len(values[mean_and_size]) == 6 and len(values[brightest]) == 2
+    expected = [np.asarray(Image.open(root / path)).max() for path in some["path"]]
+    assert values[brightest][:, 0].tolist() == expected, "in the order of its own rows"
+
+
 def test_a_function_of_raw_pixels_sees_the_pictures_own_size(own: tuple) -> None:
     manifest, root = own
-    values = map_pixels(mean_and_size, manifest, data_root=root, workers=1)
+    values = map_pixels({mean_and_size: manifest}, data_root=root, workers=1)[mean_and_size]
     assert values.shape == (6, 3) and (values[:, 1:] == 32).all()
     assert values[3, 0] == pytest.approx(np.asarray(Image.open(root / manifest["path"][3])).mean())

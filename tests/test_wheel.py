@@ -1,11 +1,13 @@
 """The package as a wheel: built from the source distribution, installed elsewhere, complete there without the clone.
 
-Needs no network and nothing besides this environment: pip, and setuptools 77 or newer, which torch asks for and which
-makes wheels by itself.
+Building needs no network and nothing besides this environment: pip, and setuptools 77 or newer, which torch asks for
+and which makes wheels by itself. The small installation of the last tests is fetched as a user would fetch it.
 """
 
+import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,11 @@ from zipfile import ZipFile
 
 import pytest
 from pipeline import ROOT, plant_clone
+from samples import plant_tree
+
+from dfxlib import __version__
+
+pytestmark = pytest.mark.wheel
 
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input"]
 
@@ -94,3 +101,49 @@ def test_an_installed_package_reads_its_descriptions_weights_and_texts(installed
 
 def test_an_installed_package_has_its_command_line(installed: Path, tmp_path: Path) -> None:
     assert "verdicts of an exported model" in python(installed, tmp_path, "-m", "dfxlib", "--help")
+
+
+@pytest.fixture(scope="module")
+def small(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The programs of an environment of its own into which `pip install dfxlib` was called, without any extra."""
+    folder = tmp_path_factory.mktemp("small")
+    run(sys.executable, "-m", "venv", str(folder), cwd=folder)
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", "-c"]
+    run(*pip, str(ROOT / "constraints.txt"), str(wheel), cwd=folder)
+    return folder / "bin"
+
+
+def test_the_small_installation_brings_neither_torch_nor_notebooks(small: Path, tmp_path: Path) -> None:
+    listed = json.loads(run(str(small / "pip"), "list", "--format", "json", cwd=tmp_path))
+    names = {package["name"].lower() for package in listed}
+    assert {"dfxlib", "numpy", "pillow", "onnxruntime"} <= names
+    assert not names & {"torch", "torchvision", "jupyterlab", "papermill", "snakemake", "matplotlib", "scikit-learn"}
+    size = sum(path.stat().st_size for path in small.parent.rglob("*") if path.is_file())
+    assert size < 600e6, "bytes"
+
+
+def test_the_small_installation_knows_its_version_and_reads_a_data_set(small: Path, tmp_path: Path) -> None:
+    assert run(str(small / "dfx"), "--version", cwd=tmp_path) == f"dfx {__version__}\n"
+    plant_tree(tmp_path / "images")
+    said = run(str(small / "dfx"), "manifest", "images", "--out", "manifest.csv", cwd=tmp_path)
+    assert "72 rows, manifest " in said
+    with open(tmp_path / "manifest.csv", encoding="utf-8") as table:
+        assert len(list(csv.DictReader(table))) == 72
+    verified = run(str(small / "dfx"), "manifest", "images", "--verify", "manifest.csv", cwd=tmp_path)
+    assert "images is as manifest.csv says" in verified
+
+
+@pytest.mark.parametrize(
+    "command", [["execute", "a.ipynb", "run/b.ipynb"], ["export", "run", "model"], ["detect", "model", "."]]
+)
+def test_what_a_small_installation_lacks_is_one_sentence(small: Path, tmp_path: Path, command: list[str]) -> None:
+    done = subprocess.run([str(small / "dfx"), *command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    cure = r"is not installed; it comes with the extra study: pip install 'dfxlib\[study\]'"
+    assert re.fullmatch(rf"dfx {command[0]}: \w+ {cure}", line)
+
+
+def test_importing_the_package_takes_no_time(small: Path, tmp_path: Path) -> None:
+    loaded = run(str(small / "python"), "-c", "import sys, dfxlib; print('numpy' in sys.modules)", cwd=tmp_path)
+    assert loaded == "False\n"

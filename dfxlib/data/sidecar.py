@@ -2,7 +2,7 @@
 
 A file counts as unchanged while its size, its times of modification and of change, and its inode
 are the same; for a member of a Parquet file, those of that file. That is what is known without
-reading. Whoever must be sure compares checksums (`python -m dfxlib manifest ROOT --verify FILE`),
+reading. Whoever must be sure compares checksums (`dfx manifest ROOT --verify FILE`),
 and every reader of pixels proves a file's sha256 anyway.
 """
 

@@ -112,22 +112,32 @@ def perturbed_squares(
 
 
 def map_pixels(
-    function: Callable[[np.ndarray], np.ndarray],  # [H, W, 3] uint8 -> [k]; a module's function
-    manifest: pd.DataFrame,  # rows without a problem
+    functions: dict[Callable[[np.ndarray], np.ndarray], pd.DataFrame],  # [H, W, 3] uint8 -> [k]; and its manifest rows
     *,
     data_root: Path,
     workers: int | None = None,
-) -> np.ndarray:  # [N, k]
-    """A function of the raw pixels of every row, at the picture's own size."""
-    if len(manifest) == 0:
-        raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
-    apply = partial(_apply_to_file, function=function)
-    values = map_processes(apply, image_files(manifest, data_root), workers=workers, label=function.__name__)
-    return np.stack(list(values))
+) -> dict[Callable, np.ndarray]:  # by function, [N, k] in the order of its rows
+    """Functions of the raw pixels, at each picture's own size; a picture is decoded once for all of them.
+
+    They are functions of a module, which travel to processes by name; their rows have no problem. Raises ValueError for
+    a function without rows.
+    """
+    for function, rows in functions.items():
+        if rows.empty:
+            raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
+    every = pd.concat(functions.values())
+    every = every[~every.index.duplicated()]
+    wanted = [[f for f, rows in functions.items() if row in rows.index] for row in every.index]
+    jobs = list(zip(image_files(every, data_root), wanted, strict=True))
+    found = map_processes(_apply_to_file, jobs, workers=workers, label="pixels")
+    values = dict(zip(every.index, found, strict=True))
+    return {f: np.stack([values[row][f] for row in rows.index]) for f, rows in functions.items()}
 
 
-def _apply_to_file(file: ImageFile, *, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    return function(np.asarray(read_image(file)))
+def _apply_to_file(job: tuple[ImageFile, list[Callable]]) -> dict[Callable, np.ndarray]:
+    file, functions = job
+    pixels = np.asarray(read_image(file))
+    return {function: function(pixels) for function in functions}
 
 
 def read_squares(file: ImageFile, *, conditions: list[str], image_size: int, resize_mode: str) -> np.ndarray:

@@ -57,7 +57,7 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
     if path.is_dir():
         return _open_folder(path)
     if not path.is_file():
-        raise FileNotFoundError(f"model {path} is missing; expected a folder that `python -m dfxlib export` wrote")
+        raise FileNotFoundError(f"model {path} is missing; expected a folder that `dfx export` wrote")
     if not backbone:
         raise ValueError(f"checkpoint {path} does not say what network it is; name its backbone, or open a folder")
     model = load_reference_checkpoint(path, backbone=backbone)
@@ -83,7 +83,7 @@ def model_name(path: Path) -> str:
 
 def _open_folder(folder: Path) -> Opened:
     if not (folder / DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{folder} holds no {DESCRIPTION}; make one with `python -m dfxlib export RUN FOLDER`")
+        raise FileNotFoundError(f"{folder} holds no {DESCRIPTION}; make one with `dfx export RUN FOLDER`")
     checksum = checksum_path(folder / DESCRIPTION)
     _require(folder, checksum.name)
     _require(folder, DESCRIPTION, checksum.read_text(errors="replace")[:64])

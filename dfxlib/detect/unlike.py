@@ -60,7 +60,7 @@ def class_spectra(
 ) -> np.ndarray:  # [3, 32 * 32]
     """Mean spectrum of the noise residual of each nature, in the order of CLASSES."""
     sample = rows.groupby("nature").head(per_nature)
-    spectra = map_pixels(residual_spectrum, sample, data_root=data_root, workers=workers)
+    spectra = map_pixels({residual_spectrum: sample}, data_root=data_root, workers=workers)[residual_spectrum]
     return np.stack([spectra[(sample["nature"] == nature).to_numpy()].mean(axis=0) for nature in CLASSES])
 
 

@@ -20,6 +20,7 @@ from dfxlib.study.papermill_engine import run_notebook
 from dfxlib.study.run_folder import DONE, replace_folder, restore_folder, staging_folder, vouch
 from dfxlib.system.devices import own_device
 from dfxlib.system.files import BATCH_VARIABLE, code_hash, hold, project_path, write_text_atomic
+from dfxlib.system.live import say
 from dfxlib.system.stopping import stoppable
 
 _WHOLE = "metrics.json"  # with it `Run.finish` says that the staging folder holds a whole run
@@ -87,7 +88,7 @@ def _locked(folder: Path) -> Iterator[tuple[int, bool]]:  # descriptor, and whet
     waited = False
     while (lock := hold(folder.with_name(f".{folder.name}.lock"))) is None:
         if not waited:
-            print(f"waiting for another process that fills {folder}", file=sys.stderr, flush=True)
+            say(f"waiting for another process that fills {folder}", file=sys.stderr)
         waited = True
         time.sleep(0.5)
     try:

@@ -25,6 +25,8 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.log import logger
 from traitlets.config import Config
 
+from dfxlib.system.live import START, tell_section
+
 #: A kernel that does not start is tried again; on a busy machine the first try may be too slow.
 STARTS = 3
 
@@ -65,7 +67,21 @@ def run_notebook(
             raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
 
 
+def sections(notebook: NotebookNode) -> list[str]:  # one a cell
+    """The heading that stands above each cell; START before the first."""
+    found, heading = [], START
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("## "):
+            heading = cell.source.partition("\n")[0].removeprefix("## ")
+        found.append(heading)
+    return found
+
+
 class _Client(PapermillNotebookClient):
+    def execute_cell(self, cell: NotebookNode, cell_index: int, **options: object) -> NotebookNode:
+        tell_section(sections(self.nb)[cell_index])
+        return super().execute_cell(cell, cell_index, **options)
+
     @contextmanager
     def setup_kernel(self, **options: object) -> Iterator[None]:
         """Start a kernel, several times if need be, and end it and all its workers."""

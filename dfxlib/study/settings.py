@@ -14,6 +14,7 @@ from dfxlib.names import (
     AUGMENTATIONS,
     CLASSES,
     HEADS,
+    PRECISIONS,
     RESIZE_MODES,
     TASKS,
     TRAINED_ON,
@@ -44,6 +45,7 @@ _NAMED = {
     "front_end": FRONT_ENDS,
     "augment": AUGMENTATIONS,
     "head": HEADS,
+    "precision": PRECISIONS,
 }
 
 
@@ -289,7 +291,7 @@ def science(
     """Parameters of one run of a notebook; a change of any of them makes it run again."""
     study = vary(study, variant)
     run = {"backbone": backbone_folders(study).get(backbone, backbone), "seed": int(seed)}
-    training = run | {"variant": variant, "deterministic": study["deterministic"]}
+    training = run | {"variant": variant} | {key: study[key] for key in ("deterministic", "precision")}
     model = {key: study[key] for key in _MODEL}
     if step == "manifest":
         return {key: study[key] for key in (*_DATA, "resamples")}

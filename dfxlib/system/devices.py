@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dfxlib.system.files import hold
+from dfxlib.system.live import say
 
 #: What CUDA reads; a scheduler such as SLURM sets it by itself.
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -51,6 +52,6 @@ def _wait(devices: list[str]) -> tuple[str, int]:  # name and descriptor of the 
             if lock is not None:
                 return device, lock
         if not told:
-            print(f"waiting for a GPU: other jobs have {', '.join(devices)}", file=sys.stderr, flush=True)
+            say(f"waiting for a GPU: other jobs have {', '.join(devices)}", file=sys.stderr)
         told = True
         time.sleep(0.5)

@@ -16,7 +16,7 @@ from types import ModuleType
 
 import numpy as np
 
-#: Set by `dfxlib execute`, to the folder that the run is to fill: a batch log gets one line an epoch instead of
+#: Set by `dfx execute`, to the folder that the run is to fill: a batch log gets one line an epoch instead of
 #: moving bars, and `execute` moves that folder to its place.
 BATCH_VARIABLE = "DFXLIB_BATCH"
 

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
@@ -12,17 +14,47 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from dfxlib.system import live
 from dfxlib.system.files import BATCH_VARIABLE
+
+_PAUSE = 0.5  # seconds between two signs of life
 
 T = TypeVar("T")
 
 R = TypeVar("R")
 
 
-def progress(items: Iterable[T], *, label: str, total: int | None = None) -> Iterable[T]:
-    """`items` behind a progress bar, which stays silent in a batch log."""
-    batch = bool(os.environ.get(BATCH_VARIABLE))
-    return tqdm(items, desc=label, total=total, disable=batch, mininterval=0.5, leave=False)
+_paces: dict[str, float] = {}  # seconds of one whole bar, by label
+
+
+def progress(
+    items: Iterable[T],
+    *,
+    label: str,
+    total: int | None = None,  # items; None: as many as `items` has
+    epoch: int = 0,  # of `epochs`, when one label has a bar for each
+    epochs: int = 1,
+) -> Iterable[T]:
+    """`items` behind a bar, on a terminal and in JupyterLab; silent in a pipe; in a batch told to the live line."""
+    name = f"{label} epoch {epoch + 1}/{epochs}" if epochs > 1 else label
+    if os.environ.get(BATCH_VARIABLE):
+        return _told(items, name, label, len(items) if total is None else total, epoch, epochs)  # type: ignore[arg-type]
+    # A kernel's error stream is no terminal, and shows bars all the same.
+    silent = None if "ipykernel" not in sys.modules else False
+    return tqdm(items, desc=name, total=total, disable=silent, mininterval=0.5, leave=False)
+
+
+def _told(items: Iterable[T], name: str, label: str, total: int, epoch: int, epochs: int) -> Iterator[T]:
+    started = told = time.monotonic()
+    live.tell_step(name, epoch / epochs, _paces[label] * (epochs - epoch) if label in _paces else None)
+    for number, item in enumerate(items):
+        yield item
+        now, share = time.monotonic(), (number + 1) / max(total, 1)
+        if now - started > 1:
+            _paces[label] = (now - started) / share
+        if now - told > _PAUSE:
+            whole, told = epoch + share, now
+            live.tell_step(name, whole / epochs, _paces[label] * (epochs - whole) if label in _paces else None)
 
 
 def usable_cores() -> int:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dfxlib.models.networks import CPU
-from dfxlib.names import CLASSES, require_training
+from dfxlib.names import CLASSES, PRECISIONS, require_name, require_training
 from dfxlib.system.parallel import one_ahead, progress
 from dfxlib.training.augment import plain
 from dfxlib.training.states import keep_states, load_state, read_state, save_state, state_path
@@ -61,6 +61,7 @@ def fit(
     patience: int = 0,  # epochs without a smaller validation loss that end training; 0: all epochs
     clip_norm: float = 0.0,  # largest norm of a step's gradient; 0: any
     deterministic: bool = False,  # bitwise the same on a GPU too, where that is slower
+    precision: str = "auto",  # of training: bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower; or fp32
     seed: int = 0,
     device: torch.device = CPU,
     label: str = "",  # name in progress lines
@@ -75,9 +76,13 @@ def fit(
     _require_usable(train, valid, label=label)
     require_training(label, epochs=epochs, batch_size=batch_size, step_size=step_size, patience=patience)
     require_training(label, learning_rate=learning_rate, weight_decay=weight_decay, gamma=gamma, clip_norm=clip_norm)
+    require_name(precision, PRECISIONS, what="precision")
+    mixed = precision == "auto" and device.type == "cuda"
     model.to(device).to(memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = torch.optim.Adam(
+        trained, lr=learning_rate, weight_decay=weight_decay, fused=True
+    )  # one pass over memory
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size, gamma)
     weights = None if loss_weights is None else loss_weights.to(device)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
@@ -85,9 +90,11 @@ def fit(
     with memory_advice(label, batch_size), _algorithms(deterministic):
         while len(history) < epochs and not _is_stalled(history, patience):
             started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
-            batches = _batches(train, batch_size, seed=seed, epoch=len(history), device=device, label=label)
+            batches = _batches(
+                train, batch_size, seed=seed, epoch=len(history), device=device, epochs=epochs, label=label
+            )
             torch.manual_seed(np.random.SeedSequence([seed, len(history)]).generate_state(1)[0].item())  # dropout
-            loss, accuracy = _train_epoch(model, batches, optimizer, weights=weights, clip_norm=clip_norm)
+            loss, accuracy = _train_epoch(model, batches, optimizer, weights=weights, clip_norm=clip_norm, mixed=mixed)
             trained_for = time.perf_counter() - started
             measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
             _require_finite([loss, measured["loss"]], label, len(history), state_folder)
@@ -247,14 +254,14 @@ def to_input(batch: np.ndarray, device: torch.device) -> Tensor:
 
 
 def _batches(
-    train: Examples, batch_size: int, *, seed: int, epoch: int, device: torch.device, label: str
+    train: Examples, batch_size: int, *, seed: int, epoch: int, device: torch.device, epochs: int, label: str
 ) -> Iterator[tuple[Tensor, Tensor]]:  # inputs [B, ...], labels [B]
     def load(chunk: np.ndarray) -> tuple[Tensor, Tensor]:  # [B] places among the rows
         inputs = train.read(train.array, train.rows[chunk], seed=seed, epoch=epoch)
         return to_input(inputs, device), to_input(train.labels[chunk].astype(np.int64), device)
 
     chunks = list(_shuffled(len(train.rows), batch_size, seed=seed, epoch=epoch))
-    yield from progress(one_ahead(load, chunks), label=f"{label} epoch {epoch + 1}", total=len(chunks))
+    yield from progress(one_ahead(load, chunks), label=label, total=len(chunks), epoch=epoch, epochs=epochs)
 
 
 def _train_epoch(
@@ -264,13 +271,14 @@ def _train_epoch(
     *,
     weights: Tensor | None,  # [classes]
     clip_norm: float,
+    mixed: bool,  # bfloat16 where torch holds it safe
 ) -> tuple[float, float]:  # mean loss and balanced accuracy of the epoch's images
     model.train()
     trained = optimizer.param_groups[0]["params"]
     total, weight = torch.zeros((), dtype=torch.float64), torch.zeros(())
     hits, seen = [], []
     for inputs, labels in batches:  # [B, ...], [B]
-        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=inputs.device.type == "cuda"):
+        with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=mixed):
             logits = model(inputs)  # [B, classes]
         loss = F.cross_entropy(logits.float(), labels, weight=weights)
         optimizer.zero_grad(set_to_none=True)
