@@ -8,8 +8,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
-# One job more than cores: while one imports or reads, another computes.
-CORES ?= $(shell expr $$(nproc) + 1)
+# Twice the cores: where two jobs are at work, one computes while the other imports or reads.
+CORES ?= $(shell expr 2 \* $$(nproc))
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # What profiles/default says, without the line in which Snakemake would tell of it.
 SNAKEMAKE := $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \

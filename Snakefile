@@ -21,8 +21,8 @@ except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
 
 RUN = f"runs/{STUDY['study']}"
 BACKBONES = list(settings.backbone_folders(STUDY))
-# A fixed number of threads: two jobs must not share a core, and sums must be the same everywhere.
-ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']}"
+# A fixed number of threads, since sums depend on it; idle ones leave their core to another job.
+ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']} OMP_WAIT_POLICY=passive"
 # A terminal gets one live line for all that is at work (onstart), a log a line an epoch.
 PROGRESS = "" if sys.stderr.isatty() else "--progress"
 EXECUTE = f"{ENV} {shlex.quote(sys.executable)} -m dfxlib execute {PROGRESS}"

@@ -63,10 +63,10 @@ def test_a_run_tells_its_section_and_its_step_and_leaves_nothing(folder: Path) -
         live.tell_step("real epoch 3/10", 0.41, 25.0)
         (told,) = live.read_runs(folder)
         assert (told.section, told.step, told.fraction) == ("Training", "real epoch 3/10", 0.41)
-        said = live.describe(told, now=time.time())
+        (said,) = live.describe([told], now=time.time())
         assert said == "10 base/resnet18/real/seed0, Training: real epoch 3/10 41%, 0:25 left"
         live.tell_section("What was learned")
-        assert live.describe(live.read_runs(folder)[0], now=0.0) == "10 base/resnet18/real/seed0, What was learned"
+        assert live.describe(live.read_runs(folder), now=0.0) == ["10 base/resnet18/real/seed0, What was learned"]
     assert list(folder.iterdir()) == []
 
 
@@ -80,6 +80,12 @@ def test_two_runs_stand_in_the_order_of_their_start_and_a_dead_one_is_not_told(f
         child.kill()
         child.wait()
     assert live.read_runs(folder) == []
+
+
+def test_several_runs_fit_into_one_line(folder: Path) -> None:
+    training = live.Status("10_train_base_model", "runs/demo/base/resnet18/real/seed0", "Training", 0.0)
+    other = training._replace(step="gan_generated epoch 3/10", fraction=0.41, end=100.0)
+    assert live.describe([training, other], now=75.0) == ["10 Training", "10 gan_generated epoch 3/10 41%, 0:25 left"]
 
 
 @pytest.mark.parametrize("torn", ["", "{", '{"step": "a"}'])

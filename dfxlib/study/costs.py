@@ -171,8 +171,8 @@ def watch(study: dict, demo: dict, *, cores: int) -> None:
             judged = f"judged by its first {now - estimate.started:.0f} s"
             say(f"the study will take about {minutes(left)}, {judged}", file=sys.stderr)
         about = "" if left is None else f", about {minutes(left)} left"
-        said = [f"{estimate.finished(running)} of {len(estimate.runs)} notebooks{about}"]
-        return " | ".join(said + [describe(run, now) for run in running])
+        said = f"{estimate.finished(running)} of {len(estimate.runs)} notebooks{about}"
+        return " | ".join([said, *describe(running, now)])
 
     stack = ExitStack()
     stack.enter_context(showing(line))

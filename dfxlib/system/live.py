@@ -101,14 +101,21 @@ def _read(path: Path) -> dict:
     return {}
 
 
-def describe(run: Status, now: float) -> str:
-    """One run as a part of the line: `10 base/resnet18/real/seed0, Training: real epoch 3/10 41%, 0:25 left`."""
+def describe(runs: list[Status], now: float) -> list[str]:
+    """Each run in a few words: `10 base/resnet18/real/seed0, Training: real epoch 3/10 41%, 0:25 left`.
+
+    Of several at once only the step is told, so that they fit into one line.
+    """
+    return [_describe(run, now, briefly=len(runs) > 1) for run in runs]
+
+
+def _describe(run: Status, now: float, *, briefly: bool) -> str:
     number, place = run.notebook.partition("_")[0], "/".join(Path(run.folder).parts[2:]) or run.folder
-    said = f"{number} {place}, {run.section}"
-    if not run.step:
-        return said
     left = f", {minutes(max(0.0, run.end - now))} left" if run.end else ""
-    return f"{said}: {run.step} {run.fraction:.0%}{left}"
+    step = f"{run.step} {run.fraction:.0%}{left}" if run.step else ""
+    if briefly:
+        return f"{number} {step or run.section}"
+    return f"{number} {place}, {run.section}" + (f": {step}" if step else "")
 
 
 def minutes(seconds: float) -> str:
@@ -157,4 +164,4 @@ def _look(line: Callable[[Path], str], folder: Path, ended: threading.Event) -> 
 
 def show_runs(folder: Path) -> str:
     """The line for what is at work."""
-    return " | ".join(describe(run, time.time()) for run in read_runs(folder))
+    return " | ".join(describe(read_runs(folder), time.time()))
