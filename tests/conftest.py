@@ -79,4 +79,6 @@ def smoke(clone: Path) -> Path:
     result = make_study(clone)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.rstrip().endswith("the report is runs/smoke/report/index.html")
+    log = result.stderr
+    assert "real epoch 1/1: loss " in log and "the study will take about " in log and "%|" not in log, "no bars"
     return clone / "runs" / "smoke"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 
@@ -135,3 +136,12 @@ def test_the_table_knows_every_section_of_every_notebook() -> None:
         notebook = nbformat.read(path, as_version=4)
         found = [s for s, cell in zip(sections(notebook), notebook.cells) if cell.cell_type == "code"]
         assert list(costs[path.stem[:2]]) == list(dict.fromkeys(found)), path.name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_says_the_time_that_the_table_has(path: Path) -> None:
+    minutes = sum(c.read_costs()[path.stem[:2]].values()) / 60
+    introduction = nbformat.read(path, as_version=4).cells[0].source
+    said = re.search(r"^- \*\*Time\*\* (?:about (\d+) minutes?|under (1) minute)", introduction, re.M)
+    assert said, "of the demonstration, on two cores"
+    assert minutes < 1 if said[2] else abs(int(said[1]) - minutes) <= 0.5

@@ -3,12 +3,14 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from samples import write_notebook
 
 from dfxlib.system import live
 from dfxlib.system.files import BATCH_VARIABLE
@@ -35,12 +37,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def on_terminal(script: str) -> str:
-    """What a terminal is sent by a Python script."""
+def on_terminal(*arguments: str) -> str:
+    """What a terminal is sent by Python, called with these arguments."""
     leader, follower = pty.openpty()
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    command = [sys.executable, "-c", script]
-    child = subprocess.Popen(command, stdout=follower, stderr=follower, env=environment)
+    child = subprocess.Popen([sys.executable, *arguments], stdout=follower, stderr=follower, env=environment)
     os.close(follower)
     sent = b""
     while True:
@@ -112,7 +113,7 @@ def test_durations_read_as_people_say_them(seconds: float, said: str) -> None:
 
 
 def test_a_terminal_sees_one_line_that_is_drawn_anew_and_at_last_wiped() -> None:
-    sent = on_terminal(WORK)
+    sent = on_terminal("-c", WORK)
     drawn = sent.split(live._CLEAR)
     line = "10 base/resnet18, Training: real epoch 3/10 41%, 0:2"
     assert sum(text.startswith(line) and "\n" not in text for text in drawn) >= 2
@@ -120,8 +121,22 @@ def test_a_terminal_sees_one_line_that_is_drawn_anew_and_at_last_wiped() -> None
 
 
 def test_a_line_is_no_longer_than_the_terminal_is_wide() -> None:
-    sent = on_terminal(WORK.replace("runs/demo/base", "runs/demo/" + "base" * 50))
+    sent = on_terminal("-c", WORK.replace("runs/demo/base", "runs/demo/" + "base" * 50))
     assert {len(text) for text in sent.split(live._CLEAR) if text.startswith("10 ")} == {99}
+
+
+def test_a_notebook_by_itself_is_shown_from_before_its_kernel_starts(tmp_path: Path) -> None:
+    finish = "staging = staging_folder(Path(os.environ['DFXLIB_BATCH']))\nstaging.mkdir()\n"
+    finish += "(staging / 'metrics.json').write_text('{}')"
+    begin = (
+        "import os, time\nfrom pathlib import Path\nfrom dfxlib.study.run_folder import staging_folder\ntime.sleep(1)"
+    )
+    write_notebook(tmp_path / "20_small.ipynb", begin, finish)
+    arguments = [str(tmp_path / "20_small.ipynb"), str(tmp_path / "runs" / "toy" / "small" / "n.ipynb")]
+    drawn = on_terminal("-m", "dfxlib", "execute", *arguments).split(live._CLEAR)
+    assert next(text for text in drawn if text).startswith("20 ") and ", Start" in "".join(drawn)
+    assert re.fullmatch(r"20_small +\S+/small +\d+\.\d s\r\n", next(text for text in drawn if "\n" in text))
+    assert drawn[-1] == "" and "Traceback" not in "".join(drawn)
 
 
 def test_a_log_gets_no_line_but_what_is_said(tmp_path: Path) -> None:
