@@ -183,6 +183,7 @@ def _detect(options: argparse.Namespace) -> int:
         thumbnails=bool(options.html),
         batch_size=options.batch_size,
         workers=options.workers,
+        pixel_limit=options.pixel_limit,
         device=resolve_device(options.device),
     )
     manifest = opened.settings["manifest_hash"][:12] or "unknown"
@@ -285,6 +286,7 @@ def _add_detect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backbone", default="", help="of a reference checkpoint")
     parser.add_argument("--batch-size", type=int, default=32, help="images judged at once")
     parser.add_argument("--workers", type=int, help="processes that decode; by default one a core")
+    parser.add_argument("--pixel-limit", type=int, default=PIXEL_LIMIT, help="pixels above which a picture is a bomb")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(handle=_detect)
 

@@ -287,6 +287,20 @@ def test_without_any_verdict_the_exit_code_says_so(model: Path, folder: Path, ca
     assert capsys.readouterr().out.endswith("\n1 image, 1 with a problem, 1 other\n")
 
 
+def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(opened: Opened, tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "a.png")
+    broken = opened._replace(calibration=opened.calibration | {"temperature": float("nan")})
+    (row,) = detect(broken, [ImageFile(tmp_path / "a.png")], workers=1)
+    assert row["problem"] == "the model's scores are not finite" and row["verdict"] == row["holds"] == ""
+
+
+def test_an_option_says_which_picture_is_too_large(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    noise(0, width=40, height=30).save(tmp_path / "a.png")
+    assert call(model, tmp_path / "a.png", "--pixel-limit", 1199) == 1
+    assert "a.png: decompression bomb: 40 x 30 pixels" in capsys.readouterr().out
+    assert call(model, tmp_path / "a.png", "--pixel-limit", 1200) == 0
+
+
 def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(opened: Opened, tmp_path: Path) -> None:
     (row,) = detect(opened, [ImageFile(tmp_path / "gone.png")], workers=1)
     assert row["problem"] == "cannot be read (No such file or directory)"
@@ -304,7 +318,7 @@ class TestMistakes:
 
     def test_a_folder_without_images(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         (tmp_path / "notes.txt").touch()
-        assert "holds no image; expected files such as .bmp, " in self.told(capsys, model, tmp_path)
+        assert "holds no image; expected files such as .avif, .bmp, " in self.told(capsys, model, tmp_path)
 
     def test_a_table_without_paths(self, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         (tmp_path / "list.csv").write_text("file\na.png\n")

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dfxlib.data.decode import ImageFile, file_sha256
 from dfxlib.data.descriptions import LAYOUTS, LISTING
 from dfxlib.data.layouts import list_images
 from dfxlib.names import NATURES
+from dfxlib.system.files import sha256_bytes
 
 
 def put(root: Path, *paths: str) -> Path:
@@ -423,6 +425,36 @@ def test_class_numbers_are_read_by_the_names_that_the_file_keeps(tmp_path: Path)
     told = json.dumps({"info": {"features": features}})
     pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": told}), path)
     assert list_images(tmp_path, layout="parquet")["nature"].tolist() == ["fake_unknown", "real"]
+
+
+def test_shards_behind_a_linked_folder_are_read_and_a_loop_is_told(tmp_path: Path) -> None:
+    shard = pa.table({"image": [b"1", b"2"], "label": ["real", "real"]})
+    for place in ("root/a", "elsewhere/b"):
+        (tmp_path / place).mkdir(parents=True)
+        pq.write_table(shard, tmp_path / place / "0.parquet")
+    (tmp_path / "root" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "loop").symlink_to(tmp_path / "root")
+    rows = list_images(tmp_path / "root", layout="parquet")
+    sound = rows[rows["problem"] == ""]
+    assert set(sound["container"]) == {"a/0.parquet", "linked/b/0.parquet"} and len(sound) == 4
+    assert dict(zip(rows["path"], rows["problem"]))["loop"].startswith("symbolic link leads back to ")
+
+
+def test_thumbnails_of_a_storage_server_are_no_data(tmp_path: Path) -> None:
+    pictures = ["real/ffhq/a.png", "real/ffhq/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "real/$RECYCLE.BIN/b.png"]
+    assert folders(put(tmp_path, *pictures))["path"].tolist() == ["real/ffhq/a.png"]
+
+
+def test_several_columns_that_could_be_the_image_are_refused_by_name(tmp_path: Path) -> None:
+    shard = {"thumbnail": [b"small"], "jpg": [b"large"], "label": ["real"]}
+    pq.write_table(pa.table(shard), tmp_path / "08h.parquet")
+    sentence = r"08h\.parquet: thumbnail and jpg could both be the image; call one of them image"
+    with pytest.raises(ValueError, match=sentence):
+        list_images(tmp_path, layout="parquet")
+    pq.write_table(pa.table(shard | {"image": [b"this"]}), tmp_path / "08h.parquet")
+    assert len(list_images(tmp_path, layout="parquet")) == 1
+    file = ImageFile(tmp_path / "08h.parquet" / "000000", container=tmp_path / "08h.parquet", row=0)
+    assert file_sha256(file) == sha256_bytes(b"this")
 
 
 def test_a_damaged_parquet_file_is_a_problem_among_others(tmp_path: Path) -> None:

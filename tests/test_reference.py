@@ -198,3 +198,23 @@ def test_what_is_no_checkpoint_is_refused(checkpoint: Path) -> None:
             load_reference_checkpoint(checkpoint, backbone="resnet18")
     with pytest.raises(ValueError, match="backbone 'timm:test_vit' is unknown; expected one of densenet121, "):
         load_reference_checkpoint(checkpoint, backbone="timm:test_vit")
+
+
+@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "state_dict"])
+def test_what_trainers_put_around_a_state_is_taken_off(complete_state: dict, checkpoint: Path, wrapped: str) -> None:
+    named = {f"{wrapped}{name}": tensor for name, tensor in complete_state.items()}
+    torch.save({"epoch": 3, "state_dict": complete_state} if wrapped == "state_dict" else named, checkpoint)
+    model = load_reference_checkpoint(checkpoint, backbone="resnet18")
+    torch.testing.assert_close(model.head.convs.state_dict(), part(complete_state, "convs."))
+
+
+def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def test_weights_that_are_not_finite_are_refused(complete_state: dict, checkpoint: Path) -> None:
+    broken = dict(complete_state)
+    broken["convs.0.bias"] = torch.full_like(broken["convs.0.bias"], float("nan"))
+    torch.save(broken, checkpoint)
+    with pytest.raises(ValueError, match=r"convs\.0\.bias holds numbers that are not finite; take the state of an ear"):
+        load_reference_checkpoint(checkpoint, backbone="resnet18")

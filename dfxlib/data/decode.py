@@ -7,29 +7,37 @@ an image in its column `conversion`:
   not applied;
 - alpha (`LA`, `PA`, `RGBA`, transparent palettes and colours) is dropped and the stored colours
   stay, which is what the reference's `convert("RGB")` does;
-- 16-bit grey keeps its high byte; 16-bit RGB is reduced the same way by Pillow's decoder;
+- grey of more than 8 bits keeps the 8 highest of the bits that the file states; 16-bit RGB is reduced the same way by
+  Pillow's decoder;
 - of a multi-picture JPEG (MPO: a phone's preview or gain map rides along) the first picture counts;
 - EXIF rotation is applied; animations, truncated files, decompression bombs and files of another
   format than their suffix says are problems.
+
+Only the formats in `wholeness.FORMATS` are opened, so that no other program is ever started. Decoded means that all
+data arrived: `wholeness.require_whole` asks where Pillow stays silent. Whatever a file raises is a problem of it alone.
 """
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import stat
-import struct
 import sys
+import tempfile
 from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import PIL.ImageFile
-from PIL import Image, ImageOps, JpegImagePlugin, features
+from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, features
 from scipy.fft import dctn
 
+from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
 from dfxlib.system.files import sha256_bytes
 
 if TYPE_CHECKING:  # processes that decode need neither, and start sooner
@@ -37,11 +45,15 @@ if TYPE_CHECKING:  # processes that decode need neither, and start sooner
     import pyarrow as pa
 
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
-PIXEL_LIMIT = 100_000_000
+PIXEL_LIMIT = 250_000_000
+
+_LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
+
+_TEXT_LIMIT = 2**26  # bytes of one text inside a PNG, and of all; generators write their whole workflow there
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 2
+RULES = 3
 
 _JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 
@@ -52,10 +64,9 @@ _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L"}
 
-_ORIENTATION = 0x0112  # EXIF tag
+_BITS_PER_SAMPLE = 258  # TIFF tag
 
-# What Pillow's decoders and its EXIF reader raise for damaged data, found by flipping bytes.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, OverflowError, struct.error)
+_ORIENTATION = 0x0112  # EXIF tag
 
 # Annex K of ITU-T T.81 (1992), table K.1: the luminance table that quality settings scale.
 _ANNEX_K_LUMINANCE = np.array(
@@ -64,10 +75,6 @@ _ANNEX_K_LUMINANCE = np.array(
     + [18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92]
     + [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
 )
-
-
-class ImageProblem(ValueError):
-    """Why a file is not a usable image, in a few words."""
 
 
 class ImageFile(NamedTuple):
@@ -111,20 +118,22 @@ def read_image(file: ImageFile) -> Image.Image:  # RGB
     return read_with_format(file)[0]
 
 
-def read_with_format(file: ImageFile) -> tuple[Image.Image, str]:  # RGB, format as Pillow names it
+def read_with_format(
+    file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT
+) -> tuple[Image.Image, str]:  # RGB, format as Pillow names it
     """`read_image`, and what kind of file it is, whatever its suffix says."""
     try:
         data = _read_bytes(file)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         cure = "restore it or prepare the data set again"
         raise ImageProblem(f"{file.path} cannot be read ({_reason(error)}); {cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
         raise ImageProblem(f"{file.path} changed since the manifest was made; prepare the data set again")
     # A file of the manifest was admitted under the limit of its study.
-    pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
+    pixel_limit = sys.maxsize if file.sha256 else pixel_limit
     try:
-        image, _ = _open_strictly(data, pixel_limit=pixel_limit)
-        return _to_rgb(image), image.format or ""
+        image, bits = _open_strictly(data, pixel_limit=pixel_limit)
+        return _to_rgb(image, bits=bits), image.format or ""
     except ImageProblem as problem:
         raise ImageProblem(f"{file.path}: {problem}") from problem
 
@@ -143,15 +152,15 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
     """Decode one file once and describe it; a problem is a value here, not an exception."""
     try:
         data = _read_bytes(file)
-    except (OSError, ValueError) as error:
+    except Exception as error:
         return ImageFacts(problem=f"unreadable: {_reason(error)}")._asdict()
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
-        image, sixteen_bit = _open_strictly(data, pixel_limit=pixel_limit)
-        pixels = np.asarray(_to_rgb(image))
+        image, bits = _open_strictly(data, pixel_limit=pixel_limit)
+        pixels = np.asarray(_to_rgb(image, bits=bits))
+        quality, subsampling = _jpeg_settings(image)
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
-    quality, subsampling = _jpeg_settings(image)
     facts = facts._replace(
         pixel_sha256=_pixel_sha256(pixels),
         phash=perceptual_hash(pixels),
@@ -162,7 +171,7 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         jpeg_quality=quality,
         jpeg_subsampling=subsampling,
         problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
-        conversion=_conversion(image, sixteen_bit=sixteen_bit),
+        conversion=_conversion(image, bits=bits),
     )
     return facts._asdict()
 
@@ -211,93 +220,136 @@ def _read_row_group(container: Path, stamp: tuple, group: int, column: str) -> "
 def _row_groups(container: Path, stamp: tuple) -> tuple[list[int], str]:
     """First row of every row group and the number of rows, and the column that holds the images.
 
-    It is the first column of bytes, or of a struct with a field `bytes`, as data sets of the
-    `datasets` library have it. pyarrow is imported here: most data sets need none of it.
+    pyarrow is imported here: most data sets need none of it.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(container)
     starts = [0]
     for group in range(file.num_row_groups):
         starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-    for field in file.schema_arrow:
-        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
-            return starts, field.name
-        if pa.types.is_struct(field.type) and field.type.get_field_index("bytes") >= 0:
-            return starts, f"{field.name}.bytes"
-    raise ValueError(f"{container.name} has no column of image bytes")
+    return starts, image_column(file.schema_arrow, container.name)
+
+
+def image_column(schema: "pa.Schema", name: str) -> str:
+    """The column that holds the images: bytes, or a struct with a field `bytes` as the `datasets` library has it.
+
+    Of several it is the one called `image`. Raises pyarrow's ArrowInvalid where there is none, and ValueError where
+    several could be meant.
+    """
+    import pyarrow as pa
+
+    found = {field.name: field.type for field in schema if holds_bytes(field.type)}
+    if not found:
+        raise pa.ArrowInvalid("no column holds the bytes of images")
+    if len(found) > 1 and "image" not in found:
+        raise ValueError(f"{name}: {' and '.join(found)} could both be the image; call one of them image")
+    column = "image" if "image" in found else next(iter(found))
+    return f"{column}.bytes" if pa.types.is_struct(found[column]) else column
+
+
+def holds_bytes(kind: "pa.DataType") -> bool:
+    """Whether values of this type can be the bytes of images."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return any(field.name == "bytes" for field in kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, bool]:  # decoded, 16 bits a sample
+def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, int]:  # decoded, bits a sample
     if not data:
         raise ImageProblem("empty file")
     try:
-        image = _open_header(data)
-        if image.width * image.height > pixel_limit:
-            raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
-        frames = getattr(image, "n_frames", 1)
-        if image.format != "MPO" and frames > 1:
-            raise ImageProblem(f"animated: {frames} frames")
-        sixteen_bit = _is_sixteen_bit(image)
-        image.load()
+        with _own_limits():
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.width * image.height > pixel_limit:
+                raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
+            frames = getattr(image, "n_frames", 1)
+            if image.format != "MPO" and frames > 1:
+                raise ImageProblem(f"animated: {frames} frames")
+            bits = _bits(image)
+            with _one_at_a_time(image.width * image.height):
+                image.load()
     except PIL.UnidentifiedImageError as error:
-        raise ImageProblem("not an image") from error
+        raise ImageProblem(name_unsupported(data) or "not an image") from error
     except ImageProblem:
         raise
-    except _DAMAGE as error:
-        raise ImageProblem(f"truncated or damaged: {error}") from error
-    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES:
+    except Exception as error:  # whatever a damaged file makes a decoder raise
+        raise ImageProblem(f"truncated or damaged: {_reason(error)}") from error
+    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
         raise ImageProblem(f"unsupported mode: {image.mode}")
-    return image, sixteen_bit
+    require_whole(data, image)
+    return image, bits
 
 
-def _open_header(data: bytes) -> PIL.ImageFile.ImageFile:
-    """Pillow's limit is one for the whole process; here a limit of our own decides."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+@contextmanager
+def _one_at_a_time(pixels: int) -> Iterator[None]:
+    """Of large pictures one is decoded at a time among all processes of this user, so that memory stays bounded."""
+    if pixels <= _LARGE:
+        yield
+        return
+    with open(Path(tempfile.gettempdir(), f"dfxlib-large-{os.getuid()}.lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def _own_limits() -> Iterator[None]:
+    """Pillow's limits are one for the whole process; here limits of our own decide."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    Image.MAX_IMAGE_PIXELS = None
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_LIMIT
     try:
-        return Image.open(io.BytesIO(data))
+        yield
     finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
-def _is_sixteen_bit(image: PIL.ImageFile.ImageFile) -> bool:
-    """Whether the file stores 16 bits a sample; after decoding, the mode of 16-bit RGB no longer tells."""
+def _bits(image: PIL.ImageFile.ImageFile) -> int:
+    """Bits a sample that the file stores; after decoding, the mode of 16-bit RGB no longer tells."""
     arguments = image.tile[0].args if image.tile else None
+    if image.format == "TIFF" and image.mode in _SIXTEEN_BIT_MODES:
+        return int(image.tag_v2[_BITS_PER_SAMPLE][0])  # type: ignore[attr-defined] # of Pillow's TIFF alone
+    if image.format == "PPM" and image.mode == "I":
+        return int(arguments[1]).bit_length() if isinstance(arguments, tuple) else 16  # of its largest value
     if not arguments:  # some decoders need to be told nothing
-        return False
+        return 8
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
-    return ";16" in layout
+    return 16 if ";16" in layout else 8
 
 
 def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or turned
     try:
         return image.getexif().get(_ORIENTATION, 1)
-    except _DAMAGE as error:
-        raise ImageProblem(f"damaged EXIF block: {error}") from error
+    except Exception as error:
+        raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, *, bits: int) -> Image.Image:
     try:
         upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-    except _DAMAGE as error:
-        raise ImageProblem(f"damaged EXIF block: {error}") from error
-    if upright.mode in _SIXTEEN_BIT_MODES:
-        high_byte = (np.asarray(upright).astype(np.uint16) >> 8).astype(np.uint8)
-        upright = Image.fromarray(high_byte)
-    return upright.convert("RGB")
+        if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of a PPM to 16 bits
+            surplus = 8 if image.format == "PPM" else bits - 8
+            highest = np.asarray(upright).astype(np.uint32) >> surplus
+            upright = Image.fromarray(highest.clip(0, 255).astype(np.uint8))
+        return upright.convert("RGB")
+    except ImageProblem:
+        raise
+    except Exception as error:
+        raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
 
 
-def _conversion(image: Image.Image, *, sixteen_bit: bool) -> str:
+def _conversion(image: Image.Image, *, bits: int) -> str:
     """Names of the rules that turned the stored picture into upright 8-bit RGB."""
     mode, turn = image.mode, _orientation(image)
     rules = {
-        "16 bit: high byte": sixteen_bit,
-        "grey": mode in ("1", "L", "LA", *_SIXTEEN_BIT_MODES),
+        f"{bits} bit: high byte": bits > 8,
+        "grey": mode in ("1", "L", "LA", "I", *_SIXTEEN_BIT_MODES),
         "palette": mode in ("P", "PA"),
         "cmyk": mode == "CMYK",
         "ycbcr": mode == "YCbCr",
@@ -325,7 +377,11 @@ def _jpeg_settings(image: Image.Image) -> tuple[float, str]:
     """Quality (1 to 100, the nearest standard table) and chroma subsampling of a JPEG."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization:
         return float("nan"), ""
-    distances = np.abs(np.array(image.quantization[0]) - _standard_tables()).sum(axis=1)
+    # The table that the first component uses, by whatever number; layer is Pillow's list of components.
+    table = image.quantization.get(image.layer[0][3]) if image.layer else None
+    if table is None:
+        return float("nan"), ""
+    distances = np.abs(np.array(table) - _standard_tables()).sum(axis=1)
     names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
     subsampling = names.get(JpegImagePlugin.get_sampling(image), "other")
     return float(np.argmin(distances) + 1), subsampling

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from dfxlib.data.decode import DECODER, ImageFile, ImageProblem, image_files, read_image, read_with_format
+from dfxlib.data.decode import DECODER, PIXEL_LIMIT, ImageFile, image_files, read_image, read_with_format
 from dfxlib.data.perturb import CONDITIONS
+from dfxlib.data.wholeness import ImageProblem
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.system.files import require_space, source_hash, stored_array
 from dfxlib.system.parallel import map_processes
@@ -154,11 +155,12 @@ def read_picture(
     image_size: int,  # pixels
     resize_mode: str,
     thumbnail: bool = False,
+    pixel_limit: int = PIXEL_LIMIT,  # pixels
 ) -> Picture:
     """One file under several perturbations; whatever is wrong with it is a value here, not an exception."""
     small = io.BytesIO()
     try:
-        image, kind = read_with_format(file)
+        image, kind = read_with_format(file, pixel_limit=pixel_limit)
         made = [to_square(v(image), image_size=image_size, resize_mode=resize_mode) for v in versions]
         width, height = image.size
         if thumbnail:

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dfxlib.data.decode import holds_bytes, image_column
 from dfxlib.data.descriptions import (
     FIELDS,
     LISTING,
@@ -20,7 +21,7 @@ from dfxlib.data.descriptions import (
     parts_needed,
 )
 from dfxlib.data.splits import DECLARED
-from dfxlib.data.trees import IMAGE_SUFFIXES
+from dfxlib.data.trees import EMPTY, IMAGE_SUFFIXES, walk
 from dfxlib.names import NATURES
 
 
@@ -58,9 +59,9 @@ def read_table(
 def _read_parquet(file: Path, needed: set[str] | None, *, with_images: bool) -> pd.DataFrame:
     """Columns of a Parquet file as text; images stay on disk, and class numbers become their names."""
     schema = pq.read_schema(file)
-    if with_images and not any(_holds_bytes(field.type) for field in schema):
-        raise pa.ArrowInvalid("no column holds the bytes of images")
-    texts = [field.name for field in schema if not (pa.types.is_nested(field.type) or _holds_bytes(field.type))]
+    if with_images:
+        image_column(schema, file.name)
+    texts = [field.name for field in schema if not (pa.types.is_nested(field.type) or holds_bytes(field.type))]
     table = pq.read_table(file, columns=[name for name in texts if needed is None or name in needed])
     # Hugging Face keeps the names behind class numbers here.
     features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
@@ -70,12 +71,6 @@ def _read_parquet(file: Path, needed: set[str] | None, *, with_images: bool) -> 
         values = table[name].to_pylist()
         columns[name] = ["" if value is None else str(known.get(value, value)) for value in values]
     return pd.DataFrame(columns, index=range(table.num_rows), dtype=str)
-
-
-def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 # Headers of tables in other projects. A column with the manifest's own name always wins.
@@ -158,8 +153,7 @@ def _template_of(column: str) -> str:
 def read_plain_tables(root: Path, layout: str, columns: dict[str, str]) -> pd.DataFrame:
     """Rows of images.csv (or the only CSV of the root), or of every Parquet file, by the header."""
     inside = layout == "parquet"
-    files = _find_tables(root, "**/*.parquet") if inside else [_only_csv(root)]
-    rows = []
+    files, rows = _find_tables(root, "**/*.parquet") if inside else ([_only_csv(root)], [])
     for file in files:
         table, problem = read_table(file, None, with_images=inside)
         if problem:
@@ -195,8 +189,9 @@ def _tidy_labels(table: pd.DataFrame, description: Description) -> pd.DataFrame:
 
 def read_tables(root: Path, description: Description) -> pd.DataFrame:
     """Rows of the tables that a description names; parts of a table's own path count as columns."""
-    pattern, rows = compile_pattern(description.tables, below=False), []
-    for file in _find_tables(root, description.tables):
+    pattern = compile_pattern(description.tables, below=False)
+    files, rows = _find_tables(root, description.tables)
+    for file in files:
         match = pattern.fullmatch(file.relative_to(root).as_posix())
         if match is None:  # its name lacks what a part in braces stands for
             rows.append(_problem_row(root, file, f"name does not fit {description.tables!r}"))
@@ -211,14 +206,18 @@ def read_tables(root: Path, description: Description) -> pd.DataFrame:
     return _unique_rows(rows)
 
 
-def _find_tables(root: Path, pattern: str) -> list[Path]:
-    """Tables that a pattern names, hidden ones and those in hidden folders left out."""
-    files = []
-    for path in root.glob(re.sub(r"\{\w+\}", "*", pattern)):
-        hidden = [part for part in path.relative_to(root).parts if part.startswith(".")]
-        if not hidden:
-            files.append(path)
-    return sorted(files)
+def _find_tables(root: Path, pattern: str) -> tuple[list[Path], list[pd.DataFrame]]:
+    """Tables that a pattern names, and rows of folders that the walk could not enter."""
+    signs = {"**/": "(?:[^/]+/)*", "*": "[^/]*"}
+    parts = re.split(r"(\*\*/|\*)", re.sub(r"\{\w+\}", "*", pattern))
+    named = re.compile("".join(signs.get(part, re.escape(part)) for part in parts))
+    problems: dict[str, str] = {}
+    found = []
+    for folder, names in walk(root, set(), problems):
+        prefix = f"{folder}/" if folder else ""
+        found += [root / (prefix + name) for name in names if named.fullmatch(prefix + name)]
+    closed = {place: problem for place, problem in problems.items() if problem != EMPTY}
+    return sorted(found), [_problem_row(root, root / place, problem) for place, problem in sorted(closed.items())]
 
 
 def _problem_row(root: Path, file: Path, problem: str) -> pd.DataFrame:

@@ -12,10 +12,19 @@ import pandas as pd
 
 from dfxlib.data.descriptions import FIELDS, Description, Rule, compile_pattern, evaluate, fill
 
-#: Suffixes that are read as images, in lower case. Other files become rows with a problem.
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"}
+#: Suffixes of images, in lower case, also of those that are not supported here. Other files become rows with a problem.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+IMAGE_SUFFIXES |= {".pbm", ".avif", ".heic", ".heif", ".jxl", ".jp2"}
 
-_NOT_DATA = {"__MACOSX", "Thumbs.db", "desktop.ini", "demo.json", "harmonised.json", "images.csv"}
+#: The problem of a folder without a file.
+EMPTY = "folder holds no image"
+
+_NOT_DATA = {"demo.json", "harmonised.json", "images.csv"}
+
+#: What systems and storage servers leave in folders, in lower case: thumbnails, waste, indexes. Whatever begins with a
+#: dot is passed over as well.
+CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
+CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
 
 
 def read_tree(root: Path, description: Description) -> pd.DataFrame:
@@ -41,7 +50,7 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
         place_of += [len(places)] * len(names)
         places.append((number, match.groupdict() if match else {}))
     for folder in classes - filled:
-        problems.setdefault(folder, "folder holds no image")
+        problems.setdefault(folder, EMPTY)
     said = _label_places(description, places).take(place_of).reset_index(drop=True)
     said["path"] = pd.Series(paths, dtype=str)
     _pair_files(said, description.rules, places, np.asarray(place_of, dtype=int))
@@ -97,7 +106,9 @@ def with_problems(said: pd.DataFrame, problems: dict[str, str]) -> pd.DataFrame:
 
 
 def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Folders below `root` with the names of their files; hidden entries and `skip` are passed over.
+    """Folders below `root` with the names of their files; hidden entries, CLUTTER and `skip` are passed over.
+
+    The one walker of trees, tables and detection.
 
     Links to folders are followed, since data sets are often linked from another disk, unless
     they lead back to where the walk came from. Whatever cannot be listed goes into `problems`.
@@ -108,7 +119,7 @@ def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple
         prefix = f"{folder}/" if folder else ""
         try:
             with os.scandir(os.path.join(root, folder)) as handle:
-                entries = [entry for entry in handle if entry.name[0] != "." and entry.name not in skip]
+                entries = [entry for entry in handle if not _is_clutter(entry.name) and entry.name not in skip]
         except OSError as error:
             problems[folder or "."] = f"folder cannot be read: {error.strerror}"
             continue
@@ -127,9 +138,13 @@ def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple
                 else:
                     pending.append((prefix + name, *way))
         if not entries:
-            problems[folder or "."] = "folder holds no image"
+            problems[folder or "."] = EMPTY
         _note_equal_names([entry.name for entry in entries], prefix, problems)
         yield folder, names
+
+
+def _is_clutter(name: str) -> bool:
+    return name[0] == "." or name.lower() in CLUTTER
 
 
 def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple, str]:

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dfxlib.data.decode import ImageFile, image_files
+from dfxlib.data.decode import PIXEL_LIMIT, ImageFile, image_files
 from dfxlib.data.perturb import CONDITIONS, keep
 from dfxlib.data.squares import Picture, read_picture
 from dfxlib.data.tables import read_table
@@ -116,6 +116,7 @@ def detect(
     thumbnails: bool = False,
     batch_size: int = 32,  # images
     workers: int | None = None,  # processes that decode; None: one a usable core
+    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture counts as a decompression bomb
     device: torch.device = CPU,
 ) -> Iterator[dict]:  # COLUMNS and thumbnail
     """One row a file, in order, as soon as it is judged; a file that cannot be judged is a row with its problem.
@@ -130,7 +131,7 @@ def detect(
             raise ValueError(f"{name} is {count}; expected at least 1")
     how = {name: opened.settings[name] for name in ("image_size", "resize_mode")}
     versions = (keep, *DELIVERY) if delivery else (keep,)
-    read = partial(read_picture, versions=versions, thumbnail=thumbnails, **how)
+    read = partial(read_picture, versions=versions, thumbnail=thumbnails, pixel_limit=pixel_limit, **how)
     opened.model.to(device)
     # The first one is read here, so that its verdict need not wait for processes to start.
     pictures = zip(files, chain(map(read, files[:1]), map_processes(read, files[1:], workers=workers, label="images")))
@@ -151,7 +152,8 @@ def _judge(opened: Opened, batch: list[tuple[ImageFile, Picture]], device: torch
         row: dict = dict.fromkeys(COLUMNS, "") | {"path": _text(file.path), "problem": picture.problem}
         if not picture.problem:
             p, distance = next(judged)
-            row.update(_row(opened, picture, p, distance))
+            judgeable = np.isfinite(p).all()
+            row |= _row(opened, picture, p, distance) if judgeable else {"problem": "the model's scores are not finite"}
         row["thumbnail"] = picture.thumbnail
         yield row
 

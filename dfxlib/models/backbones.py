@@ -43,10 +43,15 @@ def build_backbone(
     return network
 
 
+#: What torch.compile and DataParallel put before the names of a network's tensors, the outer one first.
+_WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
+
+
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a file of safetensors or torch; no code of the file is run.
 
-    Raises ValueError where it holds anything else.
+    What trainers put around them is taken off: the key `state_dict`, and the beginnings that DataParallel and
+    torch.compile give to every name. Raises ValueError for anything else, and for numbers that are not finite.
     """
     try:
         safe = path.suffix == ".safetensors"
@@ -55,9 +60,22 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # what an unpickler stumbles over has no common name
         raise ValueError("the file is damaged, or holds something else than tensors") from error
+    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
+        state = state["state_dict"]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError("the file holds something else than tensors with names")
+    for prefix in _WRAPPERS:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    require_finite(state)
     return state
+
+
+def require_finite(state: dict[str, Tensor]) -> None:
+    """Raise ValueError for weights with which no score is a number."""
+    for name, tensor in state.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} holds numbers that are not finite; take the state of an earlier epoch")
 
 
 def torchvision_state(path: Path) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from dfxlib.models.backbones import require_finite
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
 from dfxlib.models.zoo import weights_file
 from dfxlib.names import CLASSES
@@ -161,6 +162,10 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
     )
     model = DeepFeatureXNet(base_models, head)
     model.load_state_dict(state)
+    try:
+        require_finite(state)
+    except ValueError as error:
+        raise ValueError(f"model {path}: {error}") from error
     return model.eval(), settings
 
 

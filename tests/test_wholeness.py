@@ -1,0 +1,251 @@
+"""Decoded means that all data arrived, unsupported is another word than damaged, and no file ends the work."""
+
+import fcntl
+import io
+import random
+import struct
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin, features
+from samples import noise
+
+from dfxlib.data import decode
+from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image
+from dfxlib.data.wholeness import FORMATS
+
+
+def encoded(kind: str, *, image: Image.Image | None = None, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    (image or noise(0, width=80, height=64)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture()
+def inspected(tmp_path: Path) -> Callable[..., dict]:
+    """What the reader says of these bytes under a name; a verdict must say the same."""
+
+    def inspect(data: bytes, name: str) -> dict:
+        (tmp_path / name).write_bytes(data)
+        file = ImageFile(tmp_path / name)
+        facts = inspect_file(file)
+        if facts["problem"] and not facts["problem"].startswith("wrong extension"):
+            with pytest.raises(ImageProblem):
+                read_image(file)
+        return facts
+
+    return inspect
+
+
+def scan_start(data: bytes) -> int:
+    """Place of the first entropy-coded byte of a JPEG."""
+    place = data.index(b"\xff\xda")
+    return place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+
+
+def end_marker_after_half(data: bytes) -> bytes:
+    return data[: (scan_start(data) + len(data)) // 2] + b"\xff\xd9"
+
+
+def zeros_in_second_half(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[:half] + bytes(len(data) - half)
+
+
+def one_bad_byte(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[:half] + b"\xff\x01" * 8 + data[half:]
+
+
+SOUND_JPEGS = [
+    {"quality": quality, "subsampling": subsampling, "progressive": progressive, "optimize": progressive}
+    for quality in (5, 50, 95, 100)
+    for subsampling in (0, 1, 2)
+    for progressive in (False, True)
+]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_sound_jpegs_raise_no_alarm(inspected: Callable[..., dict], mode: str) -> None:
+    for number, options in enumerate(SOUND_JPEGS):
+        for width, height in ((1, 1), (17, 9), (80, 64)):
+            image = noise(number, width=width, height=height).convert(mode)
+            assert inspected(encoded("JPEG", image=image, **options), "a.jpg")["problem"] == "", options
+
+
+def test_sound_jpegs_of_another_encoder_with_restart_markers_raise_none(inspected: Callable[..., dict]) -> None:
+    pixels = np.asarray(noise(3, width=90, height=70))
+    for interval in (0, 1, 5):
+        for progressive in (0, 1):
+            options = [cv2.IMWRITE_JPEG_RST_INTERVAL, interval, cv2.IMWRITE_JPEG_PROGRESSIVE, progressive]
+            data = cv2.imencode(".jpg", pixels, options)[1].tobytes()
+            assert inspected(data, "a.jpg")["problem"] == ""
+
+
+def test_bytes_after_the_end_of_a_jpeg_are_no_damage(inspected: Callable[..., dict]) -> None:
+    assert inspected(encoded("JPEG") + b"a trailer of a telephone", "a.jpg")["problem"] == ""
+
+
+@pytest.mark.parametrize("damage", [end_marker_after_half, zeros_in_second_half, one_bad_byte])
+@pytest.mark.parametrize("options", SOUND_JPEGS[2::5], ids=str)
+def test_a_jpeg_that_lacks_data_is_damaged(inspected: Callable[..., dict], damage: Callable, options: dict) -> None:
+    problem = inspected(damage(encoded("JPEG", **options)), "a.jpg")["problem"]
+    assert problem.startswith("truncated or damaged: ")
+
+
+def test_quality_comes_from_the_table_that_the_first_component_uses(inspected: Callable[..., dict]) -> None:
+    """The tables of a sound JPEG may have any of four numbers."""
+    data = bytearray(encoded("JPEG", quality=85))
+    frame = data.index(b"\xff\xc0")
+    for component in range(3):
+        data[frame + 12 + 3 * component] += 1
+    place = -1
+    while (place := data.find(b"\xff\xdb", place + 1)) >= 0:
+        data[place + 4] += 1
+    facts = inspected(bytes(data), "a.jpg")
+    assert (facts["problem"], facts["jpeg_quality"]) == ("", 85)
+
+
+def test_every_chunk_of_a_png_keeps_its_checksum(inspected: Callable[..., dict]) -> None:
+    data = encoded("PNG")
+    place = data.index(b"IDAT")
+    (length,) = struct.unpack(">I", data[place - 4 : place])
+    wrong = bytearray(data)
+    wrong[place + 4 + length] ^= 1
+    assert inspected(bytes(wrong), "a.png")["problem"] == "truncated or damaged: checksum of the PNG chunk IDAT"
+    assert "the PNG ends before its end chunk" in inspected(data[:-12], "a.png")["problem"]
+    assert inspected(data + b"trailer", "a.png")["problem"] == ""
+
+
+def test_a_webp_has_as_many_bytes_as_it_states(inspected: Callable[..., dict]) -> None:
+    for lossless in (False, True):
+        data = encoded("WEBP", lossless=lossless)
+        assert inspected(data, "a.webp")["problem"] == ""
+        assert inspected(data[:-20], "a.webp")["problem"].startswith("truncated or damaged: ")
+
+
+def test_a_png_with_the_long_text_of_a_generator_is_read(inspected: Callable[..., dict]) -> None:
+    text = PngImagePlugin.PngInfo()
+    text.add_text("workflow", "a node of the graph " * 120_000, zip=True)
+    limits = PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    assert inspected(encoded("PNG", pnginfo=text), "a.png")["problem"] == ""
+    assert limits == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY), "only while a file is read"
+
+
+def twelve_bit_tiff(values: np.ndarray) -> bytes:  # [H, W] of 0..4095, W even
+    """An uncompressed grey TIFF of 12 bits a sample: two values in three bytes."""
+    first, second = values[:, ::2].astype(np.uint32), values[:, 1::2].astype(np.uint32)
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=-1).astype(np.uint8).tobytes()
+    height, width = values.shape
+    tags = [(256, 3, width), (257, 3, height), (258, 3, 12), (259, 3, 1), (262, 3, 1)]
+    tags += [(273, 4, 8), (277, 3, 1), (278, 3, height), (279, 4, len(packed))]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(packed)) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+
+
+def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
+    inspected: Callable[..., dict], tmp_path: Path
+) -> None:
+    values = np.linspace(0, 4095, 24 * 16).astype(np.uint16).reshape(16, 24)
+    facts = inspected(twelve_bit_tiff(values), "a.tif")
+    assert (facts["problem"], facts["conversion"]) == ("", "12 bit: high byte; grey")
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.tif")))[..., 0]
+    np.testing.assert_array_equal(read, values >> 4)
+    ten = (values >> 2).astype(">u2")
+    facts = inspected(b"P5 24 16 1023\n" + ten.tobytes(), "a.pgm")
+    assert (facts["problem"], facts["conversion"]) == ("", "10 bit: high byte; grey")
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.pgm")))[..., 0].astype(int)
+    assert np.abs(read - (ten.astype(int) >> 2)).max() <= 1, "Pillow stretches to 16 bits first"
+
+
+@pytest.mark.parametrize(
+    "data, named",
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n", "unsupported format: PostScript"),
+        (b"8BPS\0\1" + bytes(40), "unsupported format: Photoshop"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "unsupported format: JPEG XL"),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "unsupported format: HEIC; it is read with the extra heic"),
+        (b"just words", "not an image"),
+    ],
+)
+def test_what_is_not_read_is_named_and_starts_no_other_program(
+    inspected: Callable[..., dict], monkeypatch: pytest.MonkeyPatch, data: bytes, named: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program was started")
+
+    monkeypatch.setattr("subprocess.check_call", refuse)
+    monkeypatch.setattr("subprocess.Popen", refuse)
+    assert inspected(data, "figure.png")["problem"].startswith(named)
+
+
+def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another process decodes a large one, this one waits; small ones go on."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(decode, "_LARGE", 1000)
+    noise(0, width=10, height=10).save(tmp_path / "small.png")
+    noise(0, width=40, height=30).save(tmp_path / "large.png")
+    read_image(ImageFile(tmp_path / "large.png"))
+    (lock,) = tmp_path.glob("*.lock")
+    with ThreadPoolExecutor(1) as other, open(lock) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        waiting = other.submit(read_image, ImageFile(tmp_path / "large.png"))
+        read_image(ImageFile(tmp_path / "small.png"))
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.3)
+        fcntl.flock(held, fcntl.LOCK_UN)
+        assert waiting.result(timeout=60).size == (40, 30)
+
+
+def mutated(data: bytes, rng: random.Random) -> bytes:
+    """A few bytes changed, cut out, doubled or cut off."""
+    changed = bytearray(data)
+    for _ in range(rng.randint(1, 8)):
+        place = rng.randrange(len(changed))
+        match rng.randrange(5):
+            case 0 | 1:
+                changed[place] = rng.randrange(256)
+            case 2:
+                del changed[place : place + rng.randint(1, 20)]
+            case 3:
+                changed[place:place] = changed[place : place + rng.randint(1, 20)]
+            case 4:
+                del changed[max(20, place) :]
+        if len(changed) < 20:
+            break
+    return bytes(changed)
+
+
+def whole_files() -> dict[str, bytes]:
+    """One small file of every format that is opened, by its suffix."""
+    kinds = {"bmp": "BMP", "gif": "GIF", "jpg": "JPEG", "jp2": "JPEG2000", "png": "PNG", "ppm": "PPM", "qoi": "QOI"}
+    kinds |= {"tif": "TIFF", "webp": "WEBP", "avif": "AVIF"}
+    if not features.check("avif"):
+        del kinds["avif"]
+    files = {suffix: encoded(kind) for suffix, kind in kinds.items()}
+    files["xbm"] = encoded("XBM", image=noise(0, width=32, height=16).convert("1"))
+    files["prog.jpg"] = encoded("JPEG", progressive=True)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    files["exif.jpg"] = encoded("JPEG", exif=turned)
+    files["lzw.tif"] = encoded("TIFF", compression="tiff_lzw")
+    return files
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it skips
+@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.faults)])
+def test_not_one_exception_leaves_the_reader(tmp_path: Path, count: int) -> None:
+    rng, files = random.Random(0), whole_files()
+    assert {Image.registered_extensions()[f".{name.split('.')[-1]}"] for name in files} == set(FORMATS)
+    names = sorted(files)
+    problems = 0
+    for number in range(count):
+        name = names[number % len(names)]
+        path = tmp_path / f"a.{name}"
+        path.write_bytes(mutated(files[name], rng))
+        problems += inspect_file(ImageFile(path), pixel_limit=2**20)["problem"] != ""
+    assert problems > count / 3, "otherwise the mutations say nothing"
