@@ -25,10 +25,9 @@ import os
 import stat
 import sys
 import tempfile
-from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -37,12 +36,12 @@ import PIL.ImageFile
 from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, features
 from scipy.fft import dctn
 
+from dfxlib.data.members import read_member
 from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
 from dfxlib.system.files import sha256_bytes
 
 if TYPE_CHECKING:  # processes that decode need neither, and start sooner
     import pandas as pd
-    import pyarrow as pa
 
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
 PIXEL_LIMIT = 250_000_000
@@ -187,74 +186,10 @@ def perceptual_hash(pixels: np.ndarray) -> str:  # [H, W, 3] uint8 -> 16 hexadec
 def _read_bytes(file: ImageFile) -> bytes:
     """Bytes of a file or member. Raises OSError, or ValueError for a damaged Parquet file."""
     if file.container is not None:
-        return _read_member(file.container, file.row)
+        return read_member(file.container, file.row)
     if not stat.S_ISREG(os.stat(file.path).st_mode):  # opening a pipe would wait for ever
         raise OSError(errno.EINVAL, "not a regular file")
     return Path(file.path).read_bytes()
-
-
-def _read_member(container: Path, row: int) -> bytes:
-    """Bytes of one image of a Parquet file."""
-    status = os.stat(container)
-    stamp = (status.st_size, status.st_mtime_ns, status.st_ino)  # a file that changed is opened anew
-    starts, column = _row_groups(container, stamp)
-    if not 0 <= row < starts[-1]:
-        raise FileNotFoundError(errno.ENOENT, f"no row {row} in {container.name}")
-    group = bisect_right(starts, row) - 1
-    value = _read_row_group(container, stamp, group, column)[row - starts[group]].as_py()
-    data = value.get("bytes") if isinstance(value, dict) else value
-    if data is None:
-        raise ValueError("the row holds no bytes")
-    return data
-
-
-@lru_cache(maxsize=1)
-def _read_row_group(container: Path, stamp: tuple, group: int, column: str) -> "pa.ChunkedArray":
-    """The image column of one row group; the last one is kept, because rows are asked for in order."""
-    import pyarrow.parquet as pq
-
-    return pq.ParquetFile(container).read_row_group(group, columns=[column]).column(0)
-
-
-@lru_cache(maxsize=64)
-def _row_groups(container: Path, stamp: tuple) -> tuple[list[int], str]:
-    """First row of every row group and the number of rows, and the column that holds the images.
-
-    pyarrow is imported here: most data sets need none of it.
-    """
-    import pyarrow.parquet as pq
-
-    file = pq.ParquetFile(container)
-    starts = [0]
-    for group in range(file.num_row_groups):
-        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-    return starts, image_column(file.schema_arrow, container.name)
-
-
-def image_column(schema: "pa.Schema", name: str) -> str:
-    """The column that holds the images: bytes, or a struct with a field `bytes` as the `datasets` library has it.
-
-    Of several it is the one called `image`. Raises pyarrow's ArrowInvalid where there is none, and ValueError where
-    several could be meant.
-    """
-    import pyarrow as pa
-
-    found = {field.name: field.type for field in schema if holds_bytes(field.type)}
-    if not found:
-        raise pa.ArrowInvalid("no column holds the bytes of images")
-    if len(found) > 1 and "image" not in found:
-        raise ValueError(f"{name}: {' and '.join(found)} could both be the image; call one of them image")
-    column = "image" if "image" in found else next(iter(found))
-    return f"{column}.bytes" if pa.types.is_struct(found[column]) else column
-
-
-def holds_bytes(kind: "pa.DataType") -> bool:
-    """Whether values of this type can be the bytes of images."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 def _reason(error: Exception) -> str:

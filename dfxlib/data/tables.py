@@ -9,7 +9,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfxlib.data.decode import holds_bytes, image_column
 from dfxlib.data.descriptions import (
     FIELDS,
     LISTING,
@@ -20,6 +19,7 @@ from dfxlib.data.descriptions import (
     fill,
     parts_needed,
 )
+from dfxlib.data.members import holds_bytes, image_column
 from dfxlib.data.splits import DECLARED
 from dfxlib.data.trees import EMPTY, IMAGE_SUFFIXES, walk
 from dfxlib.names import NATURES
