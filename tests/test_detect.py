@@ -396,8 +396,8 @@ def test_the_commands_of_the_readme_work(
     places = {"runs/demo/complete/resnet18/seed0": str(trained_run), "PHOTOS": str(folder)}
     monkeypatch.chdir(tmp_path)
     for line in block.splitlines():
-        python, _, module, *arguments = shlex.split(line)
-        assert (python, module) == (".venv/bin/python", "dfxlib")
+        program, *arguments = shlex.split(line)
+        assert program == ".venv/bin/dfx"
         assert main([places.get(argument, argument) for argument in arguments]) == 0
     assert len(table_of(tmp_path / "scores.csv")) == 9 and (tmp_path / "page.html").is_file()
 

@@ -28,13 +28,13 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 300,
-    "data": 1700,
+    "system": 420,
+    "data": 1760,
     "models": 620,
     "training": 520,
     "measure": 1100,
     "plots": 640,
-    "study": 1000,
+    "study": 1120,
     "detect": 540,
 }
 

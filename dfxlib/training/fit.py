@@ -99,16 +99,8 @@ def fit(
             measured = validate(model, valid, loss_weights=weights, batch_size=batch_size, device=device)
             _require_finite([loss, measured["loss"]], label, len(history), state_folder)
             scheduler.step()
-            row = {
-                "epoch": len(history) + 1,
-                "train_loss": loss,
-                "train_balanced_accuracy": accuracy,
-                "valid_loss": measured["loss"],
-                "valid_balanced_accuracy": measured["balanced_accuracy"],
-                "learning_rate": rate,
-                "images_per_second": len(train.rows) / trained_for,
-                "seconds": time.perf_counter() - started,
-            }
+            row = _epoch_row(len(history) + 1, loss, accuracy, measured, rate=rate)
+            row |= {"images_per_second": len(train.rows) / trained_for, "seconds": time.perf_counter() - started}
             history.append(row)
             _keep(state_folder, settings, parts, history)
             print(_progress_line(label, row, epochs), flush=True)
@@ -118,6 +110,17 @@ def fit(
     model.eval()
     keep_states(state_folder, {best, len(history)})
     return Fitted(pd.DataFrame(history), last)
+
+
+def _epoch_row(epoch: int, loss: float, accuracy: float, measured: dict, *, rate: float) -> dict:
+    return {
+        "epoch": epoch,
+        "train_loss": loss,
+        "train_balanced_accuracy": accuracy,
+        "valid_loss": measured["loss"],
+        "valid_balanced_accuracy": measured["balanced_accuracy"],
+        "learning_rate": rate,
+    }
 
 
 def _require_usable(train: Examples, valid: Examples, *, label: str) -> None:
