@@ -566,3 +566,12 @@ def test_the_module_is_a_command_with_that_exit_code(workshop: Path) -> None:
 def test_a_parameters_file_is_yaml_or_json(tmp_path: Path, text: str, expected: dict) -> None:
     (tmp_path / "p.yaml").write_text(text)
     assert read_parameters(tmp_path / "p.yaml") == expected
+
+
+def test_a_temporary_folder_with_a_long_name_is_no_end(workshop: Path, tmp_path: Path) -> None:
+    """The path of a socket has 107 characters at most."""
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    process = start(workshop / "plain.ipynb", tmp_path / "run" / "n.ipynb", TMPDIR=str(deep))
+    said, told = process.communicate(timeout=300)
+    assert process.returncode == 0 and told == "" and verify(tmp_path / "run") == [], said

@@ -1,5 +1,8 @@
 """Figures of the data: what is drawn is what the table says, in one colour for a nature everywhere."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -135,3 +138,11 @@ def test_marks_of_processing_show_median_and_range_of_each_architecture() -> Non
     assert marks == measured["block_grid"].groupby(table["nature"]).median().tolist()
     ranges = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() != "o"]
     assert ranges == [pytest.approx(np.quantile(np.arange(start, 90, 3), [0.05, 0.95])) for start in (0, 1, 2)]
+
+
+def test_the_users_own_matplotlibrc_changes_no_figure(tmp_path: Path) -> None:
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nfigure.figsize: 1, 1\n")
+    code = "import dfxlib.plots.style, matplotlib as m; print(m.rcParams['text.usetex'], m.rcParams['figure.figsize'])"
+    environment = os.environ | {"MATPLOTLIBRC": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout == "False [6.4, 4.8]\n"

@@ -1,5 +1,6 @@
 """The look of all figures: one colour for a nature everywhere (Okabe and Ito, 2008), short labels."""
 
+import matplotlib
 import pandas as pd
 import seaborn as sns
 
@@ -24,6 +25,7 @@ CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "re
 
 pd.set_option("display.max_colwidth", None)  # what a variant changes is read to its end
 
+matplotlib.rcdefaults()  # a matplotlibrc of the user, say with text.usetex, must not change or end a study
 sns.set_theme(style="ticks", context="notebook", font_scale=0.85)
 
 

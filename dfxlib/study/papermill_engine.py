@@ -49,7 +49,7 @@ def run_notebook(
     collide. Raises PapermillExecutionError, named after what happened, for a cell that failed, a
     dead kernel, a limit or an interrupt; OSError, with the file's name, for a full disk.
     """
-    with tempfile.TemporaryDirectory(prefix="dfxlib-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dfxlib-", dir=_socket_root()) as folder:
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
         try:
             papermill.execute_notebook(
@@ -65,6 +65,11 @@ def run_notebook(
             )
         except OSError as error:
             raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
+
+
+def _socket_root() -> str | None:  # None: where temporary files are
+    """A folder with a short name: a socket's whole path has 107 characters at most (unix(7))."""
+    return None if len(tempfile.gettempdir()) < 60 else "/tmp"
 
 
 def sections(notebook: NotebookNode) -> list[str]:  # one a cell

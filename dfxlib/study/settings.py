@@ -91,6 +91,7 @@ def check_study(study: dict) -> dict:
     ModuleNotFoundError for a network of timm without timm.
     """
     study = study | {key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    _check_names(study)
     _check_kinds(study)
     _check_texts(study)
     _check_lists(study)
@@ -108,6 +109,17 @@ def check_study(study: dict) -> dict:
     if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
         raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
     return study
+
+
+def _check_names(study: dict) -> None:
+    """Names that YAML or Snakemake took for numbers have lost signs already: 2024_11 is 202411, 1.50 is 1.5."""
+    for key in ("study", "data_root", "cache_root", "backbones", "unseen"):
+        for value in study[key] if isinstance(study[key], list) else [study[key]]:
+            if isinstance(value, int | float):  # a bool is an int
+                raise ValueError(
+                    f"study key {key} holds {value!r}, which was read as a {type(value).__name__} and not as a name; "
+                    f"put it in quotes (after --config in two kinds: {key}='\"NAME\"')"
+                )
 
 
 def _check_kinds(study: dict) -> None:
