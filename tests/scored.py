@@ -51,7 +51,7 @@ class Study:
         for name, table in tables.items():
             table.to_csv(folder / "tables" / f"{name}.csv", index=False)
         environment = {"device": "cpu", "threads": 2, "commit": "abc", "code": "c", "packages": {"torch": "2.15"}}
-        records = {"settings": settings, "environment": environment}
+        records = {"settings": settings | {"manifest_hash": self.hash}, "environment": environment}
         records["metrics"] = {"manifest_hash": self.hash, "seconds": 3.0} | metrics
         for name, content in records.items():
             (folder / f"{name}.json").write_text(json.dumps(content, default=str))

@@ -246,11 +246,12 @@ def _difference(path: Path, again: pd.DataFrame | dict) -> str:  # empty: none
         fields = [name for name in again if name in published and not _equal(published[name], again[name])]
         return f"{fields[0]} is {published[fields[0]]} and comes out as {again[fields[0]]}" if fields else ""
     published, again = pd.read_csv(path), pd.read_csv(io.StringIO(again.to_csv(index=False)))
-    if list(published) != list(again) or len(published) != len(again):
+    if set(published) != set(again) or len(published) != len(again):
         shapes = [f"{len(table)} rows of {', '.join(table)}" for table in (published, again)]
         return f"has {shapes[0]}; {shapes[1]} come out"
+    again = again[list(published)]
     texts = [name for name in published if not pd.api.types.is_numeric_dtype(published[name])]
-    if texts:  # the order of rows says nothing
+    if texts:  # the order of rows says nothing, as that of columns does not
         published, again = (table.sort_values(texts, kind="stable", ignore_index=True) for table in (published, again))
     for name in published:
         for place, (one, two) in enumerate(zip(published[name].tolist(), again[name].tolist())):
