@@ -1,10 +1,11 @@
-"""The command line: `dfx execute`, `manifest`, `harmonise`, `guidance`, `export` and `detect`.
+"""The command line: `dfx execute`, `manifest`, `harmonise`, `guidance`, `export`, `detect` and `recompute`.
 
 `python -m dfxlib` is the same.
 
-Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, or detect could
-judge no image, 2 unusable arguments or input, or a full disk, 124 a time limit, 129 the terminal was closed, 130
-interrupted from the keyboard, 141 whoever read the lines has enough, 143 stopped by SIGTERM.
+Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, detect could
+judge no image, or a published number does not come out of its scores, 2 unusable arguments or input, or a full disk,
+124 a time limit, 129 the terminal was closed, 130 interrupted from the keyboard, 141 whoever read the lines has
+enough, 143 stopped by SIGTERM.
 """
 
 import argparse
@@ -209,6 +210,19 @@ def _guidance(options: argparse.Namespace) -> int:
     return 0
 
 
+def _recompute(options: argparse.Namespace) -> int:
+    from dfxlib.measure.published import SCORES
+    from dfxlib.study.recompute import by_step, check
+
+    checked = check(options.results)
+    print("not computed from scores:", *by_step(checked.others), sep="\n  ")
+    for sentence in checked.different:
+        print(f"{options.results}/{sentence}")
+    files = len(checked.same) + len(checked.different)
+    print(f"{len(checked.same)} of {files} files come out of {options.results}/{SCORES} as they were published")
+    return 1 if checked.different else 0
+
+
 def _harmonise(options: argparse.Namespace) -> int:
     from dfxlib.data.harmonise import RECORD, Recipe, harmonise
 
@@ -253,6 +267,9 @@ def _parser() -> argparse.ArgumentParser:
     guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
     guidance.add_argument("out", type=Path, help="guidance.csv")
     guidance.set_defaults(handle=_guidance)
+    recompute = commands.add_parser("recompute", help="compute published numbers again, from the scores beside them")
+    recompute.add_argument("results", type=Path, help="results/STUDY")
+    recompute.set_defaults(handle=_recompute)
     return parser
 
 

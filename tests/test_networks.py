@@ -169,6 +169,16 @@ def test_a_smaller_side_is_the_centre_of_the_square() -> None:
     assert torch.equal(whole[..., 4:28, 4:28], centre)
 
 
+@pytest.mark.parametrize("kind", ["rgb", "residual"])
+@pytest.mark.parametrize("shape", [(255, 255), (256, 255), (1, 1)])
+def test_squares_smaller_than_the_models_side_are_refused(kind: str, shape: tuple[int, int]) -> None:
+    """A negative margin would cut 255 px to a single pixel, and the network would judge that."""
+    pixels = torch.zeros((1, 3, *shape), dtype=torch.uint8)
+    told = f"squares of {shape[1]} x {shape[0]} px are too small for a model that takes 256 px; read them at the model"
+    with pytest.raises(ValueError, match=told):
+        FrontEnd(kind, side=256)(pixels)
+
+
 def test_another_normalisation_is_that_of_the_backbone_and_travels_with_the_model() -> None:
     model = BaseModel("timm:test_vit.r160_in1k", weights="none", image_size=SIDE)
     state = model.state_dict()

@@ -21,7 +21,7 @@ def test_raw_keeps_the_picture() -> None:
     assert keep(image).tobytes() == CONDITIONS["raw"](image).tobytes() == image.tobytes()
 
 
-#: Sizes of a 33 x 21 picture after the conditions that change it, as OpenCV rounds them.
+#: Sizes of a 33 x 21 picture after the conditions that change it.
 RESIZED = {"scale_50": (16, 10), "scale_200": (66, 42), "crop_80": (26, 17), "delivery": (16, 10)}
 
 
@@ -83,11 +83,12 @@ def test_blur_is_opencvs_with_the_references_sigma(kernel: int, size: tuple[int,
 
 
 @pytest.mark.parametrize("percent", [50, 200])
-@pytest.mark.parametrize("size", [(64, 48), (33, 21), (35, 7), (32, 32)])
-def test_scaling_is_opencvs_area(percent: int, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("size", [(64, 48), (33, 21), (35, 7), (219, 178), (32, 32)])
+def test_scaling_is_opencvs_area_at_the_references_truncated_size(percent: int, size: tuple[int, int]) -> None:
     image = noise(0, width=size[0], height=size[1])
-    new = tuple(round(side * percent / 100) for side in size)
+    new = tuple(int(side * percent / 100) for side in size)  # as the reference computes it: 219 becomes 109
     expected = cv2.resize(np.asarray(image), new, interpolation=cv2.INTER_AREA)
+    assert CONDITIONS[f"scale_{percent}"](image).size == new
     assert difference(f"scale_{percent}", image, expected).max() <= (1 if percent < 100 else 0)
 
 
@@ -96,16 +97,24 @@ def test_mirroring_is_opencvs_flip_of_both_axes() -> None:
 
 
 @pytest.mark.parametrize("degrees", [45, 135])
-def test_rotation_is_opencvs_on_the_same_canvas(degrees: int) -> None:
-    image = noise(0, width=8, height=6).resize((64, 48), Image.Resampling.BICUBIC)
-    centre = ((image.width - 1) / 2, (image.height - 1) / 2)
-    matrix = cv2.getRotationMatrix2D(centre, degrees, 1.0)
-    expected = cv2.warpAffine(np.asarray(image), matrix, image.size, flags=cv2.INTER_LINEAR)
+@pytest.mark.parametrize("size", [(64, 48), (63, 41)])
+def test_rotation_is_the_references_call_on_the_same_canvas(degrees: int, size: tuple[int, int]) -> None:
+    width, height = size
+    image = noise(0, width=8, height=6).resize(size, Image.Resampling.BICUBIC)
+    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+    expected = cv2.warpAffine(np.asarray(image), matrix, size)
     found = difference(f"rotate_{degrees}", image, expected)
-    inside = cv2.warpAffine(np.full((48, 64), 255, dtype=np.uint8), matrix, image.size) == 255
-    assert found[inside].max() <= 1
+    inside = cv2.warpAffine(np.full((height, width), 255, dtype=np.uint8), matrix, size) == 255
+    assert found[inside].max() <= 1 and inside.mean() > 0.5
     corners = np.asarray(CONDITIONS[f"rotate_{degrees}"](image))[[0, 0, -1, -1], [0, -1, 0, -1]]
     assert (corners == 0).all()
+
+
+def test_rotation_around_the_middle_of_the_picture_would_be_another() -> None:
+    """The check above must be able to see half a pixel."""
+    image = noise(0, width=8, height=6).resize((64, 48), Image.Resampling.BICUBIC)
+    middle = image.rotate(45, Image.Resampling.BILINEAR)
+    assert (difference("rotate_45", image, np.asarray(middle)) > 1).mean() > 0.5
 
 
 def test_noise_has_its_spread_depends_on_the_picture_alone_and_differs_between_pictures() -> None:

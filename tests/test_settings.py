@@ -295,7 +295,7 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
         ({"main_share": 0.9}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
         ({"seeds": [0, 1]}, {"baselines", "report"}),
-        ({"resamples": 10}, {"manifest", "complete", "robustness", "generalization", "baselines"}),
+        ({"resamples": 10}, {"manifest", "three_way", "complete", "robustness", "generalization", "baselines"}),
     ],
 )
 def test_a_change_reaches_the_steps_that_use_it(demo: dict, change: dict, steps: set) -> None:

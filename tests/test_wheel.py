@@ -18,8 +18,10 @@ from zipfile import ZipFile
 import pytest
 from pipeline import ROOT, plant_clone
 from samples import plant_tree
+from scored import Study
 
 from dfxlib import __version__
+from tools.publish import publish
 
 pytestmark = pytest.mark.wheel
 
@@ -131,6 +133,12 @@ def test_the_small_installation_knows_its_version_and_reads_a_data_set(small: Pa
         assert len(list(csv.DictReader(table))) == 72
     verified = run(str(small / "dfx"), "manifest", "images", "--verify", "manifest.csv", cwd=tmp_path)
     assert "images is as manifest.csv says" in verified
+
+
+def test_the_small_installation_recomputes_published_numbers(small: Path, tmp_path: Path) -> None:
+    publish(Study(tmp_path / "runs" / "s", seeds=(0,)).root, tmp_path / "results", figures=False)
+    said = run(str(small / "dfx"), "recompute", "results", cwd=tmp_path)
+    assert re.search(r"^(\d+) of \1 files come out of results/scores.parquet as they were published$", said, re.M)
 
 
 @pytest.mark.parametrize(

@@ -11,12 +11,29 @@ from pathlib import Path
 
 import pandas as pd
 
+from dfxlib.data.manifest import read_manifest
 from dfxlib.measure.compare import describe
-from dfxlib.measure.scores import markdown
-from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system.files import project_root, require_own, write_text_atomic
+from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
+from dfxlib.measure.scores import markdown, read_scores
+from dfxlib.plots.models import plot_differences, plot_methods
+from dfxlib.study import report
+from dfxlib.study.recompute import recompute
+from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
+from dfxlib.system.files import project_root, require_own, sha256_bytes, write_text_atomic
 
 _RECORDS = ("settings.json", "environment.json", "metrics.json", "calibration.json")
+
+#: Figures above this size stay in the run's folder and out of the repository.
+LARGEST_FIGURE = 350_000  # bytes
+
+#: Runs that speak of all others, by the notebooks 50 and 90.
+JOINT = ("baselines", "report")
+
+#: A base model's scores, which stand with all others in one table.
+_VALID = "valid_scores.csv"
+
+#: Settings in which the seeds of one model differ.
+_OF_A_SEED = ("seed", "seeds", "backbones", "base_models")
 
 _RISKS = {
     "decided": "decided at the frozen band",
@@ -33,41 +50,188 @@ _BASE = {
     "images: own + other": "{main_images} + {other_images}",
 }
 
-#: Figures above this size stay in the run's folder and out of the repository.
-LARGEST_FIGURE = 350_000  # bytes
-
 #: The mark of what is published. A target without it is not replaced.
 MARK = ".published"
 
 
 def publish(run_root: Path, target: Path, *, figures: bool = True) -> list[Path]:
-    """Copy tables, settings, environments and small figures of the runs that the report names, for review.
+    """Copy tables, settings, environments and small figures of the runs that the report names, and all their scores.
 
     Tables are copied of all, figures of the first of several seeds and of no variant. Some figures show pictures of
-    the data set: where those must not be passed on, leave figures out.
+    the data set: where those must not be passed on, leave figures out. Runs that were published before stay, where
+    manifest, code and settings are the same: what speaks of all seeds is then computed again from all scores. Else
+    the new runs take their place.
     """
-    report = Path(run_root, "report")
-    if not (report / DONE).is_file():
+    names = _finished_runs(run_root)
+    require_own(target, MARK)
+    made = _made_of(run_root, names)
+    stays, reason = _earlier_runs(target, names, made)
+    if reason:
+        print(f"{target} is replaced: {reason}")
+    stage = staging_folder(target)
+    shutil.rmtree(stage, ignore_errors=True)
+    copied = _copy_runs(run_root, stage, names, drawn={_model(name) for name in stays} if figures else None)
+    scores = _scores(run_root, names)
+    if stays:
+        earlier = read_published(target)
+        scores = pd.concat([earlier[earlier["run"].isin(stays)], scores], ignore_index=True)
+        made = _read(target / MARK)["made_of"] | made
+    if len(scores):
+        write_published(scores, stage)
+    if stays:
+        _join(stage, target, stays, figures=figures)
+    note = {"note": "written by tools/publish.py, which may replace this folder", "made_of": made}
+    write_text_atomic(stage / MARK, json.dumps(note, indent=1) + "\n")
+    replace_folder(target)
+    return [target / path.relative_to(stage) for path in copied]
+
+
+def _finished_runs(run_root: Path) -> list[str]:
+    """The runs that the report names, and the report; ValueError where one is not as it was vouched for."""
+    last = Path(run_root, "report")
+    if not (last / DONE).is_file():
         raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
-    names = [*json.loads((report / "settings.json").read_text())["runs"], "report"]
+    names = [*_read(last / "settings.json")["runs"], "report"]
     for name in names:
         if problems := verify(Path(run_root, name)):
             raise ValueError(f"{run_root}/{name}: {problems[0]}; run its notebook again before publishing")
-    require_own(target, MARK)
-    shutil.rmtree(target, ignore_errors=True)
-    copied, drawn = [], set()
+    return names
+
+
+def _made_of(run_root: Path, names: list[str]) -> dict[str, list[str]]:
+    """What must be the same in all runs of a publication: manifest, code, settings but for the seed; as hashes."""
+    made: dict[str, set[str]] = {}
     for name in names:
-        folder, model = Path(run_root, name), name.rpartition("/seed")[0] or name
-        wanted = [folder / own for own in _RECORDS if (folder / own).is_file()] + [*folder.glob("tables/*.csv")]
-        if figures and model not in drawn and not name.startswith("variant/"):
+        folder = Path(run_root, name)
+        settings = {key: value for key, value in _read(folder / "settings.json").items() if key not in _OF_A_SEED}
+        found = {f"setting of {_model(name)}": sha256_bytes(json.dumps(settings, sort_keys=True).encode())}
+        if name not in JOINT:  # these are computed again from the scores of the others
+            done = _read(folder / DONE)
+            found["manifest"] = _read(folder / "metrics.json")["manifest_hash"]
+            found[f"code of {done['notebook']}"] = done["code"]
+            found["code of dfxlib"] = _read(folder / "environment.json").get("code", "unknown")
+        if name != "report":
+            for what, value in found.items():
+                made.setdefault(what, set()).add(value)
+    return {what: sorted(values) for what, values in made.items()}
+
+
+def _earlier_runs(target: Path, names: list[str], made: dict[str, list[str]]) -> tuple[list[str], str]:
+    """Published runs that stay beside the new ones; or none, and why what was published goes."""
+    if not (target / MARK).is_file():
+        return [], ""
+    stays = [name for name in _read(target / "report" / "settings.json")["runs"] if name not in names]
+    try:
+        before = _read(target / MARK)["made_of"]
+    except json.JSONDecodeError:  # by an earlier version
+        before = {}
+    # What an earlier version published or ran does not say of which code it is.
+    changed = [what for what in made if made[what] != before.get(what, made[what]) or "unknown" in made[what]]
+    changed += [] if before else ["code of dfxlib"]
+    if stays and changed:
+        return [], f"{stays[0]} had another {changed[0]}, or one that is unknown"
+    return stays, ""
+
+
+def _copy_runs(run_root: Path, stage: Path, names: list[str], *, drawn: set[str] | None) -> list[Path]:
+    """Copy what is read of each run; of the models in `drawn` no figures, and none at all without it."""
+    copied = []
+    for name in names:
+        folder, model = Path(run_root, name), _model(name)
+        wanted = [folder / own for own in _RECORDS if (folder / own).is_file()]
+        wanted += [path for path in folder.glob("tables/*.csv") if path.name != _VALID]
+        if drawn is not None and model not in drawn and not name.startswith("variant/"):
             wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
-        drawn.add(model)
+            drawn.add(model)
         for path in wanted:
-            copied.append(target / path.relative_to(run_root))
+            copied.append(stage / path.relative_to(run_root))
             copied[-1].parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, copied[-1])
-    write_text_atomic(target / MARK, "written by tools/publish.py, which may replace this folder\n")
     return copied
+
+
+def _scores(run_root: Path, names: list[str]) -> pd.DataFrame:
+    """The scores of all runs; those of ensembles are means of others and stay out."""
+    tables = {}
+    for name in names:
+        folder = Path(run_root, name)
+        if name not in JOINT and (folder / SCORES).is_file():
+            tables[name] = read_scores(folder / SCORES)
+        elif (folder / "tables" / _VALID).is_file():
+            tables[name] = pd.read_csv(folder / "tables" / _VALID)
+    if not tables:
+        return pd.DataFrame()
+    manifest, _ = read_manifest(Path(run_root, "manifest", "manifest.csv"))
+    return join_scores(tables, manifest.set_index("path")["source"])
+
+
+def _join(stage: Path, earlier: Path, stays: list[str], *, figures: bool) -> None:
+    """Bring the runs `stays` of an earlier publication beside the later ones in `stage`, which holds all scores.
+
+    Numbers that speak of several seeds are computed again from the scores of all, and their figures drawn again.
+    """
+    for name in stays:
+        shutil.copytree(earlier / name, stage / name)
+    old, new = (_read(folder / "baselines" / "settings.json") for folder in (earlier, stage))
+    both = {key: [*old[key], *(value for value in new[key] if value not in old[key])] for key in ("backbones", "seeds")}
+    _write(stage / "baselines" / "settings.json", new | both | {"seeds": sorted(both["seeds"])})
+    _join_runs(stage, earlier, stays)
+    found = {name: content for name, content in recompute(stage).items() if name.split("/")[0] in JOINT}
+    for name, content in found.items():
+        path = stage / name
+        if isinstance(content, dict):
+            _write(path, _read(path) | content)
+        else:
+            content.to_csv(path, index=False, lineterminator="\n")
+    if figures:
+        _draw(stage, earlier)
+
+
+def _join_runs(stage: Path, earlier: Path, stays: list[str]) -> None:
+    """The report's list of runs, and what it tells of them without scores."""
+    place, as_text = Path("report", "tables", "runs.csv"), {"commit": str, "manifest": str}
+    old, new = (pd.read_csv(folder / place, dtype=as_text) for folder in (earlier, stage))
+    runs = pd.concat([old[old["run"].isin(stays)], new], ignore_index=True)
+    runs = runs.iloc[sorted(range(len(runs)), key=lambda row: report.place_of(runs["run"][row]))]
+    settings = _read(stage / "report" / "settings.json")
+    left_out = [name for name in settings["left_out"] if name not in set(runs["run"])]
+    _write(stage / "report" / "settings.json", settings | {"runs": runs["run"].tolist(), "left_out": left_out})
+    _write(stage / "report" / "metrics.json", _read(stage / "report" / "metrics.json") | {"runs": len(runs)})
+    made = report.settings_table(str(stage.resolve()), runs).reset_index(names="setting")
+    for name, table in {"runs": runs, "cost": report.cost_table(runs), "settings": made}.items():
+        table.to_csv(stage / "report" / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+
+
+def _draw(stage: Path, earlier: Path) -> None:
+    """Figures of one seed are those of the earlier publication; those of all methods are drawn again."""
+    for name in JOINT:
+        if (earlier / name / "figures").is_dir():
+            shutil.rmtree(stage / name / "figures", ignore_errors=True)
+            shutil.copytree(earlier / name / "figures", stage / name / "figures")
+    tables = stage / "baselines" / "tables"
+    methods, differences = (pd.read_csv(tables / f"{name}.csv") for name in ("methods", "differences"))
+    drawn = {"baselines/figures/methods": plot_methods(methods), "report/figures/main": plot_methods(methods)}
+    for backbone, part in differences.groupby("backbone"):
+        drawn[f"baselines/figures/differences_{backbone}"] = plot_differences(part)
+        drawn[f"report/figures/difference_{backbone}"] = plot_differences(part)
+    for name, figure in drawn.items():
+        path = stage / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, bbox_inches="tight", dpi=120)
+        if path.stat().st_size > LARGEST_FIGURE:
+            path.unlink()
+
+
+def _model(run: str) -> str:
+    return run.rpartition("/seed")[0] or run
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: dict) -> None:
+    write_text_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def update_readme(readme: Path, results: Path) -> bool:  # whether the text changed

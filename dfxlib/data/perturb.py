@@ -45,12 +45,12 @@ def blur(image: Image.Image, *, kernel: int, sigma: float) -> Image.Image:
 
 
 def scale(image: Image.Image, *, percent: int) -> Image.Image:
-    """cv2.resize to the rounded size with INTER_AREA: the mean over each new pixel's area.
+    """cv2.resize with INTER_AREA: the mean over each new pixel's area.
 
-    Where it enlarges by a whole factor, INTER_AREA repeats pixels, and so does this. Half a pixel
-    is rounded to even; no side falls below one pixel.
+    Where it enlarges by a whole factor, INTER_AREA repeats pixels, and so does this. Parts of a pixel
+    are cut off, as the reference does (half of 219 is 109); no side falls below one pixel.
     """
-    size = [max(1, round(side * percent / 100)) for side in image.size]
+    size = [max(1, side * percent // 100) for side in image.size]
     if percent >= 100:
         return image.resize(size, Image.Resampling.NEAREST)
     rows = _area_means(np.asarray(image, dtype=np.float64), size[1])
@@ -63,8 +63,13 @@ def mirror(image: Image.Image) -> Image.Image:
 
 
 def rotate(image: Image.Image, *, degrees: int) -> Image.Image:
-    """Turned counter-clockwise around the centre, bilinear, on the same canvas with black corners."""
-    return image.rotate(degrees, Image.Resampling.BILINEAR)
+    """Turned counter-clockwise, bilinear, on the same canvas with black corners.
+
+    The reference turns around pixel (w/2, h/2), half a pixel beyond the middle of the picture. Pillow counts
+    from the corner of a pixel and OpenCV from its middle, which is another half.
+    """
+    around = (image.width / 2 + 0.5, image.height / 2 + 0.5)
+    return image.rotate(degrees, Image.Resampling.BILINEAR, center=around)
 
 
 def noise(image: Image.Image, *, sigma: float) -> Image.Image:
@@ -115,8 +120,8 @@ _FACTS = {
     "jpeg": {"encoder": f"libjpeg-turbo {features.version('libjpeg_turbo')}, Pillow {PIL.__version__}"},
     "webp": {"encoder": f"libwebp {features.version('webp')}, Pillow {PIL.__version__}"},
     "blur": {"border": "reflected without the edge"},
-    "scale": {"interpolation": "area; pixels are repeated when enlarging"},
-    "rotate": {"interpolation": "bilinear", "corners": "black", "canvas": "same size"},
+    "scale": {"interpolation": "area; pixels are repeated when enlarging", "size": "parts of a pixel are cut off"},
+    "rotate": {"interpolation": "bilinear", "corners": "black", "canvas": "same size", "around": "pixel (w/2, h/2)"},
     "noise": {"seed": "sha256 of the pixels"},
 }
 

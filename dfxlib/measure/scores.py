@@ -1,6 +1,7 @@
 """From logits to scores (one row an image and condition), and from scores to metrics."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,16 +55,21 @@ def score_table(
     scores = rows[_IDENTITY].reset_index(drop=True)
     scores = scores.assign(condition=condition, backbone=backbone, variant=variant, seed=seed)
     scores[LOGITS] = np.asarray(logits, dtype=np.float32)
-    scores[PROBABILITIES] = stats.probabilities(np.asarray(logits, dtype=np.float64), temperature=temperature)
-    scores["p_fake"] = 1 - scores["p_real"]  # as `calibrate` has it, to the last bit
-    return scores[SCORE_COLUMNS]
+    return with_probabilities(scores, temperature=temperature)[SCORE_COLUMNS]
 
 
-def write_scores(scores: pd.DataFrame, path: Path) -> None:
+def with_probabilities(scores: pd.DataFrame, *, temperature: float) -> pd.DataFrame:
+    """A table with its calibrated probabilities, from the logits as they are stored: so logits alone need be kept."""
+    logits = scores[LOGITS].to_numpy(dtype=np.float64)
+    scores = scores.assign(**dict(zip(PROBABILITIES, stats.probabilities(logits, temperature=temperature).T)))
+    return scores.assign(p_fake=1 - scores["p_real"])  # as `calibrate` has it, to the last bit
+
+
+def write_scores(scores: pd.DataFrame, path: Path, **options: Any) -> None:  # of pyarrow.parquet.write_table
     """Write a table of scores as Parquet, with the number of its format."""
     table = pa.Table.from_pandas(scores, preserve_index=False)
     table = table.replace_schema_metadata(table.schema.metadata | {_FORMAT_KEY: str(FORMAT)})
-    write_atomic(path, lambda partial: pq.write_table(table, partial))
+    write_atomic(path, lambda partial: pq.write_table(table, partial, **options))
 
 
 def read_scores(path: Path) -> pd.DataFrame:

@@ -24,6 +24,7 @@ class FrontEnd(nn.Module):
     are saved with the model, whatever a later table says. `residual`: a fixed high-pass of
     each channel, scaled and clipped, so that traces do not drown in content when training
     starts from scratch on few images (a departure from the paper, off by default).
+    Raises ValueError for squares that are smaller than `side`, which have no centre of that size.
     """
 
     mean: Tensor  # [3, 1, 1]
@@ -47,7 +48,13 @@ class FrontEnd(nn.Module):
         self.register_buffer("kernel", kernel, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, side, side] float
-        margin = (images.shape[-1] - self.side) // 2
+        height, width = images.shape[-2:]
+        if min(height, width) < self.side:
+            raise ValueError(
+                f"squares of {width} x {height} px are too small for a model that takes {self.side} px; "
+                "read them at the model's image_size"
+            )
+        margin = (width - self.side) // 2
         inside = slice(margin, margin + self.side)
         images = images[..., inside, inside].float()  # [B, 3, side, side]
         if self.kind == "rgb":

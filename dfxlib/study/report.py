@@ -7,14 +7,13 @@ from pathlib import Path
 import pandas as pd
 
 from dfxlib.measure.compare import OURS, describe
-from dfxlib.models.saved import MODEL_SETTINGS
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
 from dfxlib.system.files import project_path, safe_name
 
 #: What a run's settings say of which model it is, and not of how it was made.
 _IDENTITY = {"classes", "manifest_hash", "seed", "seed_offset", "weights_sha256", "variant", "base_variant"}
-_IDENTITY |= {"nature", "base_models", "grid"}
+_IDENTITY |= {"nature", "base_models", "grid", "resamples"}
 
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
@@ -54,12 +53,12 @@ def collect_runs(
         )
     if not rows:
         raise FileNotFoundError(f"{root} holds no finished run of this study; run the notebooks before this one")
-    rows.sort(key=lambda row: _place(row["run"]))
+    rows.sort(key=lambda row: place_of(row["run"]))
     return pd.DataFrame(rows), others
 
 
-def _place(run: str) -> tuple[int, str]:
-    """Runs stand in the order of the study's steps, what is none of them at the end."""
+def place_of(run: str) -> tuple[int, str]:
+    """Runs are sorted by this: in the order of the study's steps, what is none of them at the end."""
     step = run.split("/")[0]
     return _STEPS.index(step) if step in _STEPS else len(_STEPS), run
 
@@ -159,6 +158,14 @@ def over_seeds(table: pd.DataFrame, by: list[str], *, value: str = "value") -> p
     return groups.agg(mean="mean", seed_sd="std", seeds="count").reset_index()
 
 
+def recalls_over_seeds(generalization: pd.DataFrame) -> pd.DataFrame:
+    """What each architecture's images were taken for, over seeds: recalls and verdicts, one row each."""
+    labels = ["nature", "architecture", "split"]
+    values = ("recall", "binary_recall", "said_dm", "said_gan", "said_real")
+    found = [over_seeds(generalization, labels, value=value).assign(value=value) for value in values]
+    return pd.concat(found, ignore_index=True)
+
+
 def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str]) -> list[str]:
     """What came out, one sentence a backbone, every number from a table; `answers` are those of notebook 50."""
     sentences = []
@@ -213,6 +220,8 @@ def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
 
 def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     """How the models were made, base model settings among them; seeds that share all settings are one column."""
+    from dfxlib.models.saved import MODEL_SETTINGS  # here, because all else in this module needs no torch
+
     columns: dict[str, dict] = {}
     for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
         complete = json.loads((folder / "settings.json").read_text())

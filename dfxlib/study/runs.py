@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,8 +20,19 @@ from matplotlib.figure import Figure
 from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
-from dfxlib.system.files import BATCH_VARIABLE, project_path, project_root, safe_name, write_atomic, write_text_atomic
+from dfxlib.system.files import (
+    BATCH_VARIABLE,
+    project_path,
+    project_root,
+    safe_name,
+    source_hash,
+    write_atomic,
+    write_text_atomic,
+)
 from dfxlib.system.memory import keep_freed_memory
+
+#: Folders of dfxlib, and its file of words, on which a number of a run can depend; figures and batch runs are none.
+_COMPUTES = ("names.py", "data/*.py", "models/*.py", "measure/*.py", "training/*.py")
 
 _PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy", "pillow", "papermill", "snakemake"]
 
@@ -157,6 +170,7 @@ def describe_environment(device: torch.device) -> dict:
         "finished_by": "dfxlib",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": git_commit(),
+        "code": _code(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "instructions": torch.backends.cpu.get_cpu_capability(),  # vector kernels: sums, so weights, differ by them
@@ -166,6 +180,13 @@ def describe_environment(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _PACKAGES},
     }
+
+
+@cache
+def _code() -> str:
+    """Hash of all that computes: where it is the same, runs may stand in one table, whatever their commits."""
+    package = Path(str(resources.files("dfxlib")))
+    return source_hash(*sorted(path for pattern in _COMPUTES for path in package.glob(pattern)))
 
 
 def git_commit() -> str:

@@ -312,7 +312,7 @@ def science(
         return training | {"natures": [nature] if nature else []} | model | task | study["base"]
     if step == "three_way":
         task = {"train_on": study["train_on"], "seed_offset": study["seed_offset"]}
-        return training | model | task | study["base"]
+        return training | model | task | {"resamples": study["resamples"]} | study["base"]
     if step == "complete":
         base = {"base_variant": base_variant(study, variant), "resamples": study["resamples"]}
         return training | base | study["complete"]

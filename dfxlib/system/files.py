@@ -57,13 +57,16 @@ def code_hash(notebook: Path) -> str:
     return sha256_bytes(json.dumps(code).encode())
 
 
-def source_hash(*parts: ModuleType | Callable) -> str:
-    """Hash of the code of modules and functions as Python parses it: comments, docstrings and layout do not count.
+def source_hash(*parts: ModuleType | Callable | Path) -> str:
+    """Hash of the code of modules, functions and files as Python parses it: comments, docstrings, layout do not count.
 
     For the keys of stored arrays. A module calls it while it is imported: a kernel that goes on with the code it has,
     when a file is edited meanwhile, must not store what that code computes under the name of the new code.
     """
-    trees = [ast.parse(inspect.getsource(part)) for part in parts]
+    sources = [
+        part.read_text(encoding="utf-8") if isinstance(part, Path) else inspect.getsource(part) for part in parts
+    ]
+    trees = [ast.parse(source) for source in sources]
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in (node for tree in trees for node in ast.walk(tree)):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:

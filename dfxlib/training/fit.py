@@ -39,7 +39,11 @@ class Fitted(NamedTuple):
 
 
 def class_weights(labels: np.ndarray) -> Tensor:  # [n] positions in CLASSES -> [3]
-    """Weights 1 - share of the class among `labels` (paper, training of the complete model)."""
+    """Weights 1 - share of the class among `labels` (paper, training of the complete model).
+
+    The reference takes the shares of all its images; a caller here gives those that train (a departure: what is
+    tested has no say in the training).
+    """
     shares = np.bincount(labels, minlength=len(CLASSES)) / len(labels)
     return torch.tensor(1 - shares, dtype=torch.float32)
 

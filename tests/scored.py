@@ -1,0 +1,234 @@
+"""A finished study without pictures or networks: scores drawn at random, and the tables that notebooks make of them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from samples import SETTINGS, rows
+
+from dfxlib.data.manifest import COLUMNS, write_manifest
+from dfxlib.measure import compare as c
+from dfxlib.measure import scores as measured
+from dfxlib.measure import stats
+from dfxlib.measure.confidence import proper_scores, reliability_table, unsure_table
+from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
+from dfxlib.names import CLASSES
+from dfxlib.study import report
+from dfxlib.study.run_folder import DONE, vouch
+
+RESAMPLES = 10
+VARIANTS = {"linear": {"complete": {"head": "linear"}}, "three": {"task": "threeway", "train_on": "base+complete"}}
+ENSEMBLES = {"pair": ["linear", "three"]}
+CONDITIONS = ("raw", "blur_k3")
+UNREAD = {"threshold": 0.5, "false_alarm_5": 0.95}
+
+
+class Study:
+    """runs/NAME of a study; its seeds draw the same scores whatever other seeds it has."""
+
+    def __init__(self, root: Path, *, seeds: tuple[int, ...]):
+        self.root, self.seeds = root, seeds
+        self.images = planted_images()
+        (root / "manifest").mkdir(parents=True)
+        self.hash = write_manifest(self.images[COLUMNS], root / "manifest" / "manifest.csv")
+        self.fitted = self._plant_manifest()
+        own = {seed: self._plant_seed(seed) for seed in seeds}
+        self._plant_comparison({name: [own[seed][name] for seed in seeds] for name in own[seeds[0]]})
+        self._plant_report()
+
+    def scores(self, splits: list[str], *key: object, right: float, **how: object) -> pd.DataFrame:
+        """Scores of the images of some splits; `right` is by how much the logit of an image's nature is larger."""
+        images = pd.concat([self.images[self.images["split"] == split] for split in splits])
+        random = np.random.default_rng([sum(map(ord, str(key))), len(images)])
+        logits = random.normal(size=(len(images), 3)) + right * np.eye(3)[measured.class_index(images["nature"])]
+        return measured.score_table(images, logits, **{"temperature": 1.0, "backbone": "resnet18"} | how)
+
+    def finish(self, run: str, tables: dict, *, settings: dict, metrics: dict, notebook: str) -> None:
+        """What Run and execute leave beside scores."""
+        folder = self.root / run
+        (folder / "tables").mkdir(parents=True, exist_ok=True)
+        for name, table in tables.items():
+            table.to_csv(folder / "tables" / f"{name}.csv", index=False)
+        environment = {"device": "cpu", "threads": 2, "commit": "abc", "code": "c", "packages": {"torch": "2.15"}}
+        records = {"settings": settings | {"manifest_hash": self.hash}, "environment": environment}
+        records["metrics"] = {"manifest_hash": self.hash, "seconds": 3.0} | metrics
+        for name, content in records.items():
+            (folder / f"{name}.json").write_text(json.dumps(content, default=str))
+        vouch(folder, {"notebook": notebook, "code": f"code of {notebook}", "parameters": {}}, seconds=12.0)
+
+    def _plant_manifest(self) -> dict[str, pd.DataFrame]:
+        fitted = {
+            name: self.scores(["test", "unseen"], name, right=right, backbone="none", variant=name)
+            for name, right in {"bytes": 0.1, "spectrum": 1.0}.items()
+        }
+        measured.write_scores(pd.concat(fitted.values(), ignore_index=True), self.root / "manifest" / "scores.parquet")
+        found = [
+            measured.three_way_rows(measured.summarise(tested(table), UNREAD, resamples=RESAMPLES), method=name)
+            for name, table in fitted.items()
+        ]
+        tables = {"baselines": pd.concat(found), "counts": pd.DataFrame({"nature": ["real"], "all": [9]})}
+        settings = {"unseen": [], "resamples": RESAMPLES}
+        self.finish("manifest", tables, settings=settings, metrics={"images": 9}, notebook="00.ipynb")
+        return fitted
+
+    def _plant_seed(self, seed: int) -> dict[str, pd.DataFrame]:  # test scores by method
+        for nature in CLASSES:
+            self._plant_base(nature, seed)
+        own = {c.OURS: self._plant_model("complete", "", seed, right=1.2)}
+        for number, name in enumerate(VARIANTS):
+            own[name] = self._plant_model(f"variant/{name}", name, seed, right=1.0 + number / 10)
+        self._plant_robustness(seed)
+        self._plant_generalization(seed)
+        return own
+
+    def _plant_base(self, nature: str, seed: int) -> None:
+        task = self.images[self.images["split"] == "base_valid"].assign(is_main=lambda t: (t["nature"] == nature) * 1)
+        random = np.random.default_rng([seed, CLASSES.index(nature)])
+        logits = random.normal(size=(len(task), 2)).astype(np.float32) + np.eye(2)[task["is_main"]]
+        table = measured.base_scores(task, logits)
+        tables = {"valid_scores": table, "history": pd.DataFrame({"epoch": [0], "valid_loss": [0.5]})}
+        settings = SETTINGS | {"nature": nature, "seed": seed, "epochs": 3}
+        run, metrics = f"base/resnet18/{nature}/seed{seed}", measured.summarise_base(table)
+        self.finish(run, tables, settings=settings, metrics=metrics, notebook="10.ipynb")
+
+    def _plant_model(self, step: str, variant: str, seed: int, *, right: float) -> pd.DataFrame:
+        run = f"{step}/resnet18/seed{seed}"
+        how = {"seed": seed, "variant": variant or "deepfeaturex", "right": right}
+        splits = ["complete_select", "complete_calibrate", "test", *(["unseen"] if variant else [])]
+        raw = self.scores(splits, step, seed, **how)
+        rows = raw[raw["split"] == "complete_calibrate"]
+        calibration = measured.calibrate(rows[measured.LOGITS].to_numpy(), rows)
+        scores = measured.with_probabilities(raw, temperature=calibration["temperature"])
+        (self.root / run).mkdir(parents=True)
+        measured.write_scores(scores, self.root / run / "scores.parquet")
+        (self.root / run / "calibration.json").write_text(json.dumps(calibration))
+        test = tested(scores)
+        summary = measured.summarise(test, calibration, resamples=RESAMPLES)
+        row = measured.three_way_rows(summary, method="x").iloc[0]
+        metrics = {"test_balanced_accuracy": row["value"]}
+        if not variant:
+            pair = {c.OURS: [test], "spectrum": [tested(self.fitted["spectrum"])]}
+            _, found = c.compare(pair, resamples=RESAMPLES)
+            metrics["minus_spectrum"] = found[["value", "low", "high"]].iloc[0].tolist()
+        settings = SETTINGS | {"seed": seed, "variant": variant, "grid": [{"batch_size": 32}], "resamples": RESAMPLES}
+        tables = {"summary": summary, "confusion": measured.confusion(test).reset_index()}
+        self.finish(run, tables, settings=settings, metrics=metrics, notebook="20.ipynb")
+        return test
+
+    def _plant_robustness(self, seed: int) -> None:
+        calibration = read(self.root / f"complete/resnet18/seed{seed}/calibration.json")
+        how = {"temperature": calibration["temperature"], "seed": seed}
+        scores = {
+            name: self.scores(["test"], name, seed, right=1.2 - place, condition=name, **how)
+            for place, name in enumerate(CONDITIONS)
+        }
+        run = f"robustness/resnet18/seed{seed}"
+        (self.root / run).mkdir(parents=True)
+        measured.write_scores(pd.concat(scores.values(), ignore_index=True), self.root / run / "scores.parquet")
+        table = measured.robustness_table(scores, calibration, resamples=RESAMPLES)
+        settings = SETTINGS | {"seed": seed, "conditions": [{"condition": name} for name in CONDITIONS]}
+        settings |= {"resamples": RESAMPLES}
+        tables = {"robustness": table, "verdicts": measured.verdict_shares(scores)}
+        self.finish(run, tables, settings=settings, metrics={}, notebook="30.ipynb")
+
+    def _plant_generalization(self, seed: int) -> None:
+        calibration = read(self.root / f"complete/resnet18/seed{seed}/calibration.json")
+        how = {"calibration": calibration, "resamples": RESAMPLES}
+        scores = self.scores(
+            ["test", "unseen"], "g", seed, right=0.9, seed=seed, temperature=calibration["temperature"]
+        )
+        run = f"generalization/resnet18/seed{seed}"
+        (self.root / run).mkdir(parents=True)
+        measured.write_scores(scores, self.root / run / "scores.parquet")
+        means = {name: averages(table, **how) for name, table in {"ours": scores, **self.fitted}.items()}
+        seen = seen_against_unseen({f"{c.OURS} (resnet18)": means["ours"], "spectrum": means["spectrum"]})
+        sources = scores["path"].map(self.images.set_index("path")["source"])
+        tables = {
+            "by_architecture": by_architecture(scores, **how),
+            "averages": means["ours"],
+            "seen_unseen": seen,
+            "by_source": by_source(scores, sources, **how),
+            "confidence": proper_scores(scores, **how),
+            "reliability": reliability_table(scores, calibration),
+            "unsure": unsure_table(scores, **how),
+        }
+        recalls = seen.set_index(["method", "nature", "split"])["recall"]
+        metrics = {"recall": {" ".join(key): value for key, value in recalls.items()}}
+        settings = SETTINGS | {"seed": seed, "resamples": RESAMPLES}
+        self.finish(run, tables, settings=settings, metrics=metrics, notebook="40.ipynb")
+
+    def _plant_comparison(self, own: dict[str, list[pd.DataFrame]]) -> None:
+        for name, members in ENSEMBLES.items():
+            own[name] = [c.ensemble(list(each), name=name) for each in zip(*(own[member] for member in members))]
+        fitted = {name: [tested(table)] for name, table in self.fitted.items()}
+        methods, differences = c.compare(own | fitted, resamples=RESAMPLES)
+        methods["method"] = [name if name in fitted else f"{name} (resnet18)" for name in methods["method"]]
+        differences["backbone"], differences["holm_p"] = "resnet18", stats.holm(differences["mcnemar_p"].to_numpy())
+        answers = {"resnet18": c.answer(differences, c.rivals(VARIANTS, ENSEMBLES))}
+        settings = {"backbones": ["resnet18"], "seeds": list(self.seeds), "variants": VARIANTS}
+        settings |= {"ensembles": ENSEMBLES, "resamples": RESAMPLES}
+        metrics = {"seeds": len(self.seeds), "answers": answers}
+        tables = {"methods": methods, "differences": differences}
+        self.finish("baselines", tables, settings=settings, metrics=metrics, notebook="50.ipynb")
+
+    def _plant_report(self) -> None:
+        place = str(self.root)
+        runs, _ = report.collect_runs(place, backbones=["resnet18"], seeds=list(self.seeds), variants=list(VARIANTS))
+        robustness = report.gather_tables(place, runs, "robustness", "robustness")
+        found = report.gather_tables(place, runs, "generalization", "by_architecture")
+        seen = report.gather_tables(place, runs, "generalization", "seen_unseen")
+        tables = {
+            "main": report.compared(place, "methods"),
+            "difference": report.compared(place, "differences"),
+            "base_models": report.base_table(place, runs),
+            "robustness": robustness,
+            "robustness_seeds": report.over_seeds(robustness, ["condition", "metric"]),
+            "generalization": found,
+            "generalization_seeds": report.recalls_over_seeds(found),
+            "seen_unseen": seen,
+            "seen_unseen_seeds": report.over_seeds(seen, ["method", "nature", "split"], value="recall"),
+            "settings": report.settings_table(place, runs).reset_index(names="setting"),
+            "cost": report.cost_table(runs),
+            "runs": runs,
+        }
+        settings = {"runs": runs["run"].tolist(), "left_out": []}
+        self.finish("report", tables, settings=settings, metrics={"runs": len(runs)}, notebook="90.ipynb")
+
+
+def planted_images() -> pd.DataFrame:
+    """Manifest rows of scenes of two images: every part that is scored."""
+    parts = {"base_valid": 48, "complete_select": 24, "complete_calibrate": 48, "test": 72, "unseen": 24}
+    split = np.repeat(list(parts), list(parts.values()))
+    images = rows(len(split), per_group=2).assign(split=split, source="set_a")
+    images.loc[images["split"] == "unseen", "architecture"] += "_new"
+    images = images.assign(width=32, height=32, bytes=1000)
+    return images.assign(**{name: "" for name in COLUMNS if name not in images})
+
+
+def tested(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[scores["split"] == "test"].sort_values(["variant", "path"], ignore_index=True)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text())
+
+
+def rewrite(folder: Path, record: str, **changes: object) -> None:
+    """Change what a finished run says of itself, and vouch for it again."""
+    path = folder / f"{record}.json"
+    path.write_text(json.dumps(read(path) | changes))
+    _vouch_again(folder)
+
+
+def draw(folder: Path, *names: str) -> None:
+    """Give a finished run figures, and vouch for it again."""
+    (folder / "figures").mkdir(exist_ok=True)
+    for name in names:
+        (folder / "figures" / f"{name}.png").write_text("planted")
+    _vouch_again(folder)
+
+
+def _vouch_again(folder: Path) -> None:
+    done = read(folder / DONE)
+    vouch(folder, {name: done[name] for name in ("notebook", "code", "parameters")}, seconds=done["seconds"])

@@ -1,0 +1,242 @@
+"""Published numbers come out of the scores beside them, and a study is published in pieces."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scored import Study, draw, read, rewrite
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from dfxlib.__main__ import main
+from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
+from dfxlib.measure.scores import LOGITS, said_natures
+from dfxlib.names import CLASSES
+from dfxlib.study.recompute import by_step, check, recompute
+from tools import publish
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, ...], Path]:
+    """Runs of a study by its seeds: the whole, and its two pieces. Read only."""
+    root = tmp_path_factory.mktemp("runs")
+    return {seeds: Study(root / f"{len(seeds)}{seeds[0]}", seeds=seeds).root for seeds in ((0, 1), (0,), (1,))}
+
+
+@pytest.fixture(scope="module")
+def runs(planted: dict) -> Path:
+    return planted[0, 1]
+
+
+@pytest.fixture(scope="module")
+def whole(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of it, published at once. Read only."""
+    folder = tmp_path_factory.mktemp("results") / "s"
+    publish.publish(runs, folder, figures=False)
+    return folder
+
+
+@pytest.fixture()
+def results(whole: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(whole, tmp_path / "s")
+
+
+def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Path) -> None:
+    checked = check(whole)
+    assert checked.different == []
+    assert by_step(checked.others) == [
+        "base: history.csv, metrics.json manifest_hash, metrics.json seconds",
+        "manifest: counts.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json images",
+        "report: cost.csv, runs.csv, settings.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json runs",
+        "baselines: metrics.json manifest_hash, metrics.json seconds",
+        "complete: metrics.json manifest_hash, metrics.json seconds",
+        "generalization: metrics.json manifest_hash, metrics.json seconds",
+        "robustness: metrics.json manifest_hash, metrics.json seconds",
+        "variant: metrics.json manifest_hash, metrics.json seconds",
+    ]
+
+
+def test_what_comes_out_is_what_scikit_learn_finds_in_the_runs_own_scores(runs: Path, whole: Path) -> None:
+    found = recompute(whole)
+    run = "variant/linear/resnet18/seed1"
+    test = pd.read_parquet(runs / run / "scores.parquet").query("split == 'test'")
+    said = np.array(CLASSES)[test[LOGITS].to_numpy().argmax(axis=1)]
+    summary = found[f"{run}/tables/summary.csv"].set_index(["verdict", "metric"])["value"]
+    assert summary["three-way", "balanced accuracy"] == pytest.approx(balanced_accuracy_score(test["nature"], said))
+    area = roc_auc_score(test["nature"] != "real", 1 - test["p_real"])
+    assert summary["fake score", "AUC"] == pytest.approx(area)
+    valid = pd.read_csv(runs / "base" / "resnet18" / "real" / "seed1" / "tables" / "valid_scores.csv")
+    area = roc_auc_score(valid["is_main"], valid["p_main"])
+    assert found["base/resnet18/real/seed1/metrics.json"]["valid_auc"] == pytest.approx(area)
+
+
+#: A run, and the part of its images of which one is changed; a file whose numbers must then differ.
+CHANGED = {
+    ("manifest", "test"): "manifest/tables/baselines.csv",
+    ("base/resnet18/real/seed0", ""): "base/resnet18/real/seed0/metrics.json",
+    ("complete/resnet18/seed1", "test"): "baselines/tables/methods.csv",
+    ("complete/resnet18/seed0", "complete_calibrate"): "complete/resnet18/seed0/calibration.json",
+    ("variant/three/resnet18/seed1", "test"): "variant/three/resnet18/seed1/tables/summary.csv",
+    ("robustness/resnet18/seed0", "test"): "robustness/resnet18/seed0/tables/robustness.csv",
+    ("generalization/resnet18/seed1", "unseen"): "generalization/resnet18/seed1/tables/by_architecture.csv",
+}
+
+
+def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> None:
+    scores = read_published(results)
+    for run, split in CHANGED:
+        if run.startswith("base/"):
+            row = scores.index[scores["run"] == run][0]
+            scores.loc[row, "p_main"] = 1 - scores.loc[row, "p_main"]
+        else:
+            own = scores[(scores["run"] == run) & (scores["split"] == split)]
+            row = own.index[said_natures(own) == own["nature"]][0]  # a verdict that was right
+            scores.loc[row, LOGITS] = np.roll(scores.loc[row, LOGITS].to_numpy(), 1)
+    write_published(scores, results)
+    told = {sentence.partition(": ")[0] for sentence in check(results).different}
+    assert set(CHANGED.values()) <= told
+    assert not [name for name in told if "linear" in name or name.startswith("robustness/resnet18/seed1")]
+
+
+def test_the_command_names_a_number_that_does_not_come_out_and_fails(
+    results: Path, capsys: pytest.CaptureFixture
+) -> None:
+    summary, confusion = (f"complete/resnet18/seed0/tables/{name}.csv" for name in ("summary", "confusion"))
+    table = pd.read_csv(results / summary)
+    right = table.loc[0, "value"]
+    table.loc[0, "value"] += 3e-6
+    table.to_csv(results / summary, index=False)
+    pd.read_csv(results / confusion).drop(index=0).to_csv(results / confusion, index=False)
+    turned = results / "generalization" / "resnet18" / "seed0" / "tables" / "by_architecture.csv"
+    pd.read_csv(turned).iloc[::-1, ::-1].to_csv(turned, index=False)  # no number is another
+    path = results / "baselines" / "metrics.json"
+    path.write_text(json.dumps(read(path) | {"answers": {"resnet18": "yes."}}))
+    assert main(["recompute", str(results)]) == 1
+    *_, fewer, changed, answer, _ = capsys.readouterr().out.splitlines()
+    words = f"value of three-way, balanced accuracy is {right + 3e-6} and comes out as {right}"
+    assert changed == f"{results}/{summary}: {words}"
+    assert fewer.startswith(f"{results}/{confusion}: has 2 rows of nature, ") and "; 3 rows of nature, " in fewer
+    assert answer.startswith(f"{path}: answers is {{'resnet18': 'yes.'}} and comes out as ")
+
+
+WITHOUT = """
+import sys
+class Absent:
+    def find_spec(name, *_):
+        if name in ("torch", "sklearn", "matplotlib", "IPython", "papermill", "onnxruntime"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent)
+from dfxlib.__main__ import main
+sys.exit(main(["recompute", sys.argv[1]]))
+"""
+
+
+def test_the_command_needs_neither_torch_nor_what_draws_and_fits(whole: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT, str(whole)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "  base: history.csv, metrics.json manifest_hash" in done.stdout
+    *_, last = done.stdout.splitlines()
+    assert re.fullmatch(rf"(\d\d) of \1 files come out of {whole}/{SCORES} as they were published", last)
+
+
+def test_results_without_scores_say_what_to_do(results: Path, capsys: pytest.CaptureFixture) -> None:
+    (results / SCORES).unlink()
+    assert main(["recompute", str(results)]) == 2
+    assert f"{results} holds no {SCORES}; publish the study again" in capsys.readouterr().err
+
+
+def test_published_scores_are_one_small_table(runs: Path, whole: Path) -> None:
+    scores, tables = read_published(whole), [*runs.rglob("scores.parquet"), *runs.rglob("valid_scores.csv")]
+    rows = [len(pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)) for path in tables]
+    assert len(scores) == sum(rows)
+    assert (whole / SCORES).stat().st_size < 14 * len(scores) + 20_000, "bytes: three logits, and little else"
+    assert not list(whole.rglob("valid_scores.csv"))
+
+
+@pytest.mark.parametrize("path", ["/home/me/a.png", "D:/me/a.png", "data/../../me/a.png"])
+def test_a_path_that_shows_a_folder_of_a_machine_is_not_published(path: str) -> None:
+    table = pd.DataFrame({"path": ["real/a.png", path], "group": "g"})
+    with pytest.raises(ValueError, match=f"the scores of {path} show a folder of this machine; expected a name below"):
+        join_scores({"complete/resnet18/seed0": table}, pd.Series(dtype=str))
+
+
+def test_a_study_published_in_pieces_is_the_study_published_at_once(planted: dict, whole: Path, tmp_path: Path) -> None:
+    target = tmp_path / "s"
+    for seed in (1, 0):  # in any order
+        publish.publish(planted[seed,], target, figures=False)
+    names = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
+    assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == names
+    for name in names:
+        if name.suffix == ".csv":
+            pd.testing.assert_frame_equal(pd.read_csv(target / name), pd.read_csv(whole / name), obj=str(name))
+        elif name.suffix == ".json":
+            assert read(target / name) == read(whole / name), name
+    pd.testing.assert_frame_equal(read_published(target), read_published(whole))
+
+
+@pytest.fixture()
+def published(planted: dict, tmp_path: Path) -> Path:
+    """The first piece."""
+    publish.publish(planted[0,], tmp_path / "s", figures=False)
+    return tmp_path / "s"
+
+
+@pytest.fixture()
+def later(planted: dict, tmp_path: Path) -> Path:
+    """Runs of the second piece, to be changed."""
+    return shutil.copytree(planted[1,], tmp_path / "later")
+
+
+BASE = "base/resnet18/dm_generated"
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "reason"),
+    [
+        ("environment", {"code": "d"}, "code of dfxlib"),
+        ("environment", {"code": "unknown"}, "code of dfxlib"),
+        ("settings", {"epochs": 4}, f"setting of {BASE}"),
+        ("metrics", {"manifest_hash": "m"}, "manifest"),
+    ],
+)
+def test_runs_that_were_made_otherwise_take_the_place_of_what_was_published(
+    published: Path, later: Path, capsys: pytest.CaptureFixture, record: str, change: dict, reason: str
+) -> None:
+    rewrite(later / BASE / "seed1", record, **change)
+    publish.publish(later, published, figures=False)
+    said = f"{published} is replaced: {BASE}/seed0 had another {reason}, or one that is unknown\n"
+    assert capsys.readouterr().out == said
+    assert {Path(run).name for run in read_published(published)["run"]} == {"manifest", "seed1"}
+    assert read(published / "report" / "settings.json")["runs"][1] == f"{BASE}/seed1"
+
+
+def test_a_piece_without_one_of_the_methods_changes_nothing(published: Path, later: Path) -> None:
+    before = {path: path.read_bytes() for path in published.rglob("*") if path.is_file()}
+    left = [run for run in read(later / "report" / "settings.json")["runs"] if "three" not in run]
+    rewrite(later / "report", "settings", runs=left)
+    with pytest.raises(ValueError, match="has no scores of variant/three/resnet18/seed1, which its comparisons need"):
+        publish.publish(later, published, figures=False)
+    assert {path: path.read_bytes() for path in published.rglob("*") if path.is_file()} == before
+
+
+def test_figures_of_all_methods_are_drawn_again_and_those_of_a_seed_stay(
+    planted: dict, later: Path, tmp_path: Path
+) -> None:
+    first, target = shutil.copytree(planted[0,], tmp_path / "first"), tmp_path / "s"
+    for seed, piece in enumerate((first, later)):
+        draw(piece / "report", "main", f"robustness_resnet18_seed{seed}")
+        draw(piece / f"complete/resnet18/seed{seed}", "confusion")
+        publish.publish(piece, target)
+    drawn = {path.relative_to(target).as_posix() for path in target.rglob("*.png")}
+    assert drawn == {
+        "baselines/figures/differences_resnet18.png", "baselines/figures/methods.png",
+        "complete/resnet18/seed0/figures/confusion.png", "report/figures/difference_resnet18.png",
+        "report/figures/main.png", "report/figures/robustness_resnet18_seed0.png",
+    }  # fmt: skip
+    assert (target / "report" / "figures" / "main.png").read_bytes().startswith(b"\x89PNG"), "and no planted text"
