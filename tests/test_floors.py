@@ -34,7 +34,7 @@ LARGEST = {
     "training": 520,
     "measure": 1100,
     "plots": 640,
-    "study": 1120,
+    "study": 1340,
     "detect": 540,
 }
 
