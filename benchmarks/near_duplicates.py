@@ -56,7 +56,7 @@ def seconds_of_all_pairs(hashes: np.ndarray, rows: int) -> float:
 
 
 def measure(count: int, *, rows: int = ROWS) -> dict[str, float]:
-    """Seconds of both ways, the share of planted copies that are found, and the pictures that are joined wrongly."""
+    """Seconds of both ways, the share of planted copies found, and that of the other pictures left apart."""
     small, source = pictures(count)
     started = time.perf_counter()
     hashes = perceptual_hashes(small)
@@ -69,7 +69,8 @@ def measure(count: int, *, rows: int = ROWS) -> dict[str, float]:
     own = np.flatnonzero(source == np.arange(count))
     wrong = len(own) - len(np.unique(sets[own])) + int((sets[source < 0] >= 0).sum())
     plain = seconds_of_all_pairs(hashes, min(rows, count))
-    return {"hashing": hashing, "grouping": grouping, "plain": plain, "found": found.mean(), "wrong": wrong}
+    right = 1 - wrong / (count - len(copies))
+    return {"hashing": hashing, "grouping": grouping, "plain": plain, "found": found.mean(), "right": right}
 
 
 def main() -> int:
@@ -81,7 +82,7 @@ def main() -> int:
         f"seconds to group {count:,} pictures": (found["grouping"], "<=", 60 * max(1, count / PAPER)),
         "times faster than comparing all pairs of hashes": (found["plain"] / found["grouping"], ">=", 1.0),
         "share of planted copies found": (found["found"], ">=", 0.99),
-        "pictures joined that are no copies": (found["wrong"], "<=", 0),
+        "share of other pictures left apart": (found["right"], ">=", 1.0),
     }
     details = {name: round(float(value), 3) for name, value in found.items()}
     print(details)
