@@ -5,6 +5,7 @@ float64, so that every machine finds the same sets.
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -53,13 +54,12 @@ def copy_sets(thumbnails: np.ndarray) -> np.ndarray:  # [N, THUMBNAIL, THUMBNAIL
     detail = np.concatenate([_squared_detail(block) for block in _blocks(small)])
     known = np.flatnonzero(detail >= _PIXELS * LEAST_DETAIL**2)
     small, detail = small[known], detail[known]
-    sets, waiting, count = np.arange(len(known)), [np.empty((2, 0), dtype=np.int64)], 0
-    for pair in close_pairs(perceptual_hashes(small), distance=NEAR):
+    sets, waiting = np.arange(len(known)), np.empty((2, 0), dtype=np.int64)
+    for pair in close_pairs(perceptual_hashes(small), sets, distance=NEAR):
         pair = pair[:, sets[pair[0]] != sets[pair[1]]]
-        waiting.append(pair[:, _agree(small, detail, *pair)])
-        count += waiting[-1].shape[1]
-        if count > _BLOCK:  # what is joined already need not be compared: a crowd of copies stays cheap
-            sets, waiting, count = _join(sets, waiting), waiting[:1], 0
+        waiting = np.concatenate([waiting, pair[:, _agree(small, detail, *pair)]], axis=1)
+        if waiting.shape[1] > len(sets) // 50:
+            sets[:], waiting = _join(sets, waiting), waiting[:, :0]
     found = np.full(len(values), -1)
     found[known] = _join(sets, waiting)
     return found[row.ravel()]
@@ -73,32 +73,34 @@ def perceptual_hashes(thumbnails: np.ndarray) -> np.ndarray:  # [N, THUMBNAIL, T
     return np.packbits(signs, axis=1).view(">u8").ravel().astype(np.uint64)
 
 
-def close_pairs(
-    hashes: np.ndarray,  # [N] uint64
-    *,
-    distance: int,  # bits
-) -> Iterator[np.ndarray]:  # [2, P] positions; a pair may come once for each band
-    """All pairs that differ in at most `distance` bits, directly or mirrored, without comparing all pairs.
+def close_pairs(hashes: np.ndarray, sets: np.ndarray, *, distance: int) -> Iterator[np.ndarray]:  # [2, P] positions
+    """All pairs of different sets whose hashes differ in at most `distance` bits, directly or mirrored.
+
+    `hashes` [N] are uint64, `sets` [N] numbers of sets: the caller may join sets meanwhile, in this array. A pair may
+    come several times.
 
     Of distance + 1 bands of bits at least one agrees in such a pair (multi-index hashing, Norouzi
-    and others, CVPR 2012), so only neighbours in the order of some band are compared. A band and its
-    mirror image count as one.
+    and others, CVPR 2012), so only neighbours in the order of some band are compared, not all with all. A band
+    and its mirror image count as one. The nearest neighbours come first: a crowd of copies that the caller joins by
+    them is not compared in full.
     """
-    for band in range(distance + 1):
+    for most, band in product((1, len(hashes)), range(distance + 1)):
         # every (distance + 1)-th bit: neighbouring bits are neighbouring frequencies and depend on each other
         mask = np.uint64(sum(1 << bit for bit in range(band, 64, distance + 1)))
         key = np.minimum(hashes & mask, (hashes ^ MIRRORED) & mask)
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        live, step = np.arange(len(order)), 0  # places whose next `step` neighbours all agree in the band
-        while len(live):
-            step += 1
-            live = live[live + step < len(order)]
-            live = live[key[live] == key[live + step]]
-            first, second = order[live], order[live + step]
-            differ = hashes[first] ^ hashes[second]
-            near = np.minimum(np.bitwise_count(differ), np.bitwise_count(differ ^ MIRRORED)) <= distance
-            yield np.stack([first[near], second[near]])
+        order = np.lexsort((sets, key))
+        key, own, bits = key[order], sets[order], hashes[order]
+        ends = np.flatnonzero(np.append((key[1:] != key[:-1]) | (own[1:] != own[:-1]), True)) + 1
+        after = np.repeat(ends, np.diff(ends, prepend=0))  # [N] the first place behind those of the same set and band
+        live = np.arange(len(order))  # places whose neighbours so far all agree in the band
+        for step in range(most):
+            live = live[after[live] + step < len(order)]
+            live = live[key[live] == key[after[live] + step]]
+            if len(live) == 0:
+                break
+            differ = bits[live] ^ bits[after[live] + step]
+            near = live[np.minimum(np.bitwise_count(differ), np.bitwise_count(differ ^ MIRRORED)) <= distance]
+            yield np.stack([order[near], order[after[near] + step]])
 
 
 def _agree(small: np.ndarray, detail: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:  # [P] bool
@@ -113,13 +115,12 @@ def _agree(small: np.ndarray, detail: np.ndarray, first: np.ndarray, second: np.
 
 def _squared_detail(small: np.ndarray) -> np.ndarray:  # [N, 16, 16] -> [N], summed over the pixels
     grey = small.astype(np.float64)
-    rows, columns = grey.sum(axis=2), grey.sum(axis=1)
-    means = ((rows**2).sum(axis=1) + (columns**2).sum(axis=1)) / THUMBNAIL - rows.sum(axis=1) ** 2 / _PIXELS
-    return (grey**2).sum(axis=(1, 2)) - means
+    rows, columns = grey.mean(axis=2, keepdims=True), grey.mean(axis=1, keepdims=True)
+    return ((grey - rows - columns + rows.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
 
 
-def _join(sets: np.ndarray, pairs: list[np.ndarray]) -> np.ndarray:  # [N] -> [N]
-    first, second = sets[np.concatenate(pairs, axis=1)]
+def _join(sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:  # [N], [2, P] positions -> [N]
+    first, second = sets[pairs]
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(sets), len(sets)))
     return connected_components(graph, directed=False)[1][sets]
 
