@@ -18,7 +18,8 @@ from dfxlib.data.decode import THUMBNAIL
 #: diffusion models of 32 and 128 px: JPEG 75 and a resize to 75% followed by JPEG 90 change at most four.
 NEAR = 4
 
-#: Largest root mean square difference of near copies, as a share of their detail; the same changes made at most 0.16.
+#: Largest root mean square difference of near copies, as a share of their detail. The same changes made at most
+#: 0.17, and no two different ones of 4,438 such pictures came below 0.45 with hashes within 12 bits.
 TOLERANCE = 0.2
 
 #: Least detail of a picture that can be recognised, in grey levels: what is left of the small picture without the
