@@ -43,8 +43,9 @@ def plant(root: Path, images: int) -> None:
 
 def hashes(path: str) -> tuple[str, str, str]:
     data = Path(path).read_bytes()
-    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-    return sha256_bytes(data), sha256_bytes(repr(pixels.shape).encode() + pixels.tobytes()), perceptual_hash(pixels)
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    pixels = sha256_bytes(repr(image.size).encode() + image.tobytes())
+    return sha256_bytes(data), pixels, perceptual_hash(image.convert("L"))
 
 
 def bare_pool(root: Path, workers: int) -> int:

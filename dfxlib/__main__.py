@@ -112,7 +112,7 @@ def _manifest(options: argparse.Namespace) -> int:
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     _require_place("--out", options.out)
-    names = ("group_pattern", "split_seed", "unseen", "use_declared", "pixel_limit")
+    names = ("group_pattern", "near_duplicates", "split_seed", "unseen", "use_declared", "pixel_limit")
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
     manifest = m.build_manifest(options.root, required=(), sidecar=project_path(options.cache_root), **settings)
@@ -131,11 +131,15 @@ def _require_place(option: str, place: Path | None) -> None:
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
     """Print what is in a manifest, and what deserves a look."""
     from dfxlib.data import manifest as m
+    from dfxlib.measure.copies import large_groups, largest_groups
 
     print(m.count_images(manifest).to_string())
     duplicates, disputed, problems = m.merged_groups(manifest), m.disputed_groups(manifest), m.problem_kinds(manifest)
     if len(duplicates):
         print(f"{len(duplicates)} sets of equal pictures, first {duplicates['paths'].iloc[0]}")
+    largest = largest_groups(manifest, count=3)
+    if len(largest):
+        print(f"the largest groups:\n{largest.to_string(index=False)}", *large_groups(manifest), sep="\n")
     if len(disputed):
         first = disputed.iloc[0]
         print(f"{len(disputed)} groups span declared splits, first {first['declared']}: {first['paths']}")
@@ -284,6 +288,8 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
         "--column", nargs=2, action="append", default=[], metavar=("COLUMN", "HEADER"), help="of a table"
     )
     parser.add_argument("--group-pattern", default="", help="regular expression; equal matches in paths share a group")
+    near = "near copies share a group (re-encoded, slightly resized or mirrored pictures)"
+    parser.add_argument("--near-duplicates", action=argparse.BooleanOptionalAction, default=True, help=near)
     parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")
     parser.add_argument("--unseen", action="append", default=[], help="architecture that no training may see")
     parser.add_argument("--use-declared", action="store_true", help="let the data set's own splits decide")

@@ -5,14 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from samples import noise, plant_tree, rows
 
 from dfxlib.data.descriptions import expected_counts
 from dfxlib.data.manifest import build_manifest
 from dfxlib.measure import audit
+from dfxlib.measure.copies import read_thumbnails
 
 INVENTORY = Path(__file__).parents[1] / "data_manifests" / "deepfeaturex_inventory.csv"
 
@@ -21,11 +20,15 @@ def facts(count: int = 600, **columns: object) -> pd.DataFrame:
     """Manifest rows of unequal pictures, one a group, all natures in every part."""
     table = rows(count)
     splits = np.resize(["base_train", "base_train", "complete_train", "complete_select", "test"], count)
-    hashes = np.random.default_rng(0).integers(0, 2**63, count)
-    plain = {"split": splits, "phash": [f"{value:016x}" for value in hashes], "pixel_sha256": table["sha256"],
+    plain = {"split": splits, "pixel_sha256": table["sha256"],
              "format": "PNG", "mode": "RGB", "width": 256, "height": 256, "jpeg_quality": np.nan,
              "jpeg_subsampling": "", "bytes": 90_000, "container": "", "row": ""}  # fmt: skip
     return table.assign(**(plain | columns))
+
+
+def grains(count: int) -> np.ndarray:  # [count, 16, 16] uint8
+    """Small pictures that are unlike each other."""
+    return np.random.default_rng(0).integers(0, 256, (count, 16, 16), dtype=np.uint8)
 
 
 class TestInventory:
@@ -76,27 +79,6 @@ class TestFiles:
         assert real["bits_per_pixel"] == pytest.approx((8 * 90_000 / only["width"] / 256).median())
 
 
-class TestClosePairs:
-    @given(
-        st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=30, unique=True),
-        st.lists(st.tuples(st.integers(0, 29), st.sets(st.integers(0, 63), min_size=1, max_size=7)), max_size=20),
-        st.integers(0, 6),
-    )
-    def test_they_are_those_that_comparing_all_with_all_finds(self, values: list, flips: list, distance: int) -> None:
-        relatives = {values[place % len(values)] ^ sum(1 << bit for bit in bits) for place, bits in flips}
-        hashes = np.array(sorted(set(values) | relatives), dtype=np.uint64)
-        apart = np.bitwise_count(hashes[:, None] ^ hashes[None, :])
-        expected = np.argwhere(np.triu(apart <= distance, 1))
-        found = np.stack(audit.close_pairs(hashes, distance=distance), axis=1)
-        assert found.tolist() == expected.tolist()
-
-    def test_crowds_that_share_a_band_are_compared_too(self) -> None:
-        hashes = np.arange(300, dtype=np.uint64)  # only the lowest nine bits differ
-        first, second = audit.close_pairs(hashes, distance=1)
-        assert len(first) == sum(1 for a in range(300) for bit in range(9) if a < (a ^ 1 << bit) < 300)
-        assert (np.bitwise_count(hashes[first] ^ hashes[second]) == 1).all()
-
-
 class TestDuplicates:
     def test_planted_copies_are_found_inside_and_across_natures(self, tmp_path: Path) -> None:
         root = plant_tree(tmp_path / "images")
@@ -107,42 +89,39 @@ class TestDuplicates:
             "dm_generated/dm_0/001.png", "real/real_0/twin.bmp",  # the worst first: two natures
             "dm_generated/dm_0/000.png", "dm_generated/dm_1/copy.png",
         ]  # fmt: skip
-        assert found["cluster"].tolist() == [0, 0, 1, 1] and (found["distance"] == 0).all()
+        assert found["cluster"].tolist() == [0, 0, 1, 1]
         counts = audit.count_clusters({"equal pixels": found}).iloc[0].to_dict()
         assert counts == {"kind": "equal pixels", "sets": 2, "images": 4, "across_architectures": 2,
                           "across_natures": 1, "trained_and_tested": 0}  # fmt: skip
 
-    def test_a_recompressed_copy_is_near_and_noise_is_not(self, tmp_path: Path) -> None:
+    def test_a_recompressed_copy_is_near_and_a_copy_with_equal_pixels_is_none(self, tmp_path: Path) -> None:
         root = plant_tree(tmp_path / "images", images=20)
         source = root / "real" / "real_0" / "004.png"
         Image.open(source).save(root / "gan_generated" / "gan_0" / "copy.jpg", quality=80)
-        found = audit.near_duplicates(build_manifest(root, workers=1))
+        noise(0).save(root / "real" / "real_1" / "twin.bmp")  # of dm_generated/dm_0/000.png
+        manifest = build_manifest(root, workers=1)
+        found = audit.near_duplicates(manifest, read_thumbnails(manifest, root, workers=1))
         assert found["path"].tolist() == ["gan_generated/gan_0/copy.jpg", "real/real_0/004.png"]
-        assert found["distance"].max() <= audit.NEAR
+        assert found["group"].nunique() == 1
 
     def test_sets_across_training_and_test_come_first_and_are_counted(self) -> None:
-        table = facts(30)
-        table.loc[[0, 1], "phash"] = "ffffffffffffffff"  # both in base_train
-        table.loc[[5, 24], "phash"] = ["0123456789abcdef", "0123456789abcdee"]  # base_train and test
-        found = audit.near_duplicates(table)
+        table, thumbnails = facts(30), grains(30)
+        thumbnails[1], thumbnails[24] = thumbnails[0], thumbnails[5]
+        found = audit.near_duplicates(table, thumbnails)  # of a manifest without grouping
         assert found["cluster"].tolist() == [0, 0, 1, 1]
-        assert sorted(found["path"][:2]) == sorted(table["path"][[5, 24]]) and found["distance"].max() == 1
+        assert sorted(found["path"][:2]) == sorted(table["path"][[5, 24]])  # base_train and test
         counts = audit.count_clusters({"near": found}).iloc[0]
         assert (counts["sets"], counts["trained_and_tested"]) == (2, 1)
 
-    def test_images_of_one_group_are_no_near_duplicates(self) -> None:
-        table = facts(9, phash="00000000000000ff", group=["a"] * 9)
-        assert len(audit.near_duplicates(table)) == 0
-        assert len(audit.near_duplicates(table.assign(group=["a"] * 8 + ["b"]))) == 9
-
     def test_excluded_images_make_no_leak(self) -> None:
-        table = facts(2, phash="00000000000000ff", split=["excluded", "test"])
-        assert audit.count_clusters({"near": audit.near_duplicates(table)})["trained_and_tested"].tolist() == [0]
+        table, thumbnails = facts(2, split=["excluded", "test"]), np.repeat(grains(1), 2, axis=0)
+        near = audit.near_duplicates(table, thumbnails)
+        assert len(near) == 2 and audit.count_clusters({"near": near})["trained_and_tested"].tolist() == [0]
 
-    def test_damaged_files_are_no_duplicates_and_nothing_found_is_an_empty_table(self) -> None:
+    def test_nothing_found_is_an_empty_table(self) -> None:
         table = facts(6)
-        table.loc[[0, 1], ["phash", "pixel_sha256", "problem"]] = ["", "", "empty file"]
-        for found in (audit.equal_pictures(table), audit.near_duplicates(table)):
+        table.loc[[0, 1], ["pixel_sha256", "problem"]] = ["", "empty file"]
+        for found in (audit.equal_pictures(table), audit.near_duplicates(table, np.zeros((6, 16, 16), np.uint8))):
             assert len(found) == 0
             assert audit.count_clusters({"none": found})[["sets", "images"]].iloc[0].tolist() == [0, 0]
 

@@ -129,6 +129,13 @@ def test_medians_of_numpy_are_kept_as_figures(tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "some.json").read_text())["figures"]["seconds"]["held"] is False
 
 
+def test_planted_copies_are_grouped_and_timed_beside_all_pairs() -> None:
+    import near_duplicates as benchmark
+
+    found = benchmark.measure(1000, rows=10)
+    assert found["found"] == found["right"] == 1 and min(found["plain"], found["grouping"]) > 0
+
+
 @pytest.mark.parametrize("train", [False, True])
 def test_a_step_with_kept_memory_is_timed(train: bool) -> None:
     import freed_memory as benchmark

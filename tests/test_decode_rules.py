@@ -85,6 +85,14 @@ FACTS = {
         bytes=154,
         problem="",
         conversion="exif orientation 6",
+        thumbnail=(
+            "8d8d8d7d6a57443132485f758b9e9e9e8d8d8d7d6a57443132485f758b9e9e9e7777776b5e5143363645566574828282"
+            "5e5e5e585049423b3b434b535b626262454545444342414040404141424242426060605a544e48413e3f414243444444"
+            "91919183736251403b40454a4f545454c2c2c2ac91765a3f37404a535c646464bebebea78c71553a323e4a55606b6b6b"
+            "858585766453412f2d3945515d6868684c4c4c453d352c242734404e5a6565652b2b2b2a292826252b384553606b6b6b"
+            "44444443424241404653606e7b8686865c5c5c5c5c5c5b5c626f7c8995a0a0a072727272737373747a8794a1adb8b8b8"
+            "72727272737373747a8794a1adb8b8b8"
+        ),
     ),
     "baseline.jpg": ImageFacts(  # of flat blocks, the signs in a perceptual hash are those of rounding errors
         sha256="e049dca66c31c93b9cf491cacf031e0885078d6142168c42e0a37168115bd46f",
@@ -98,6 +106,7 @@ FACTS = {
         bytes=291,
         problem="",
         conversion="",
+        thumbnail=("b6" * 8 + "4d" * 8) * 16,
     ),
 }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from samples import noise, plant_tree
 
 from dfxlib.data import manifest as m
@@ -164,15 +165,36 @@ def test_equal_pixels_are_merged_into_one_group_and_split(own_tree: Path) -> Non
     assert merged["images"].tolist() == [2] and merged["paths"].iloc[0] == " | ".join(pair.index)
 
 
+def test_near_copies_are_in_one_group_and_split_unless_they_are_told_apart(own_tree: Path) -> None:
+    paths = [f"real/real_0/{number:03d}.png" for number in range(4)]
+    for path in paths:
+        image = Image.open(own_tree / path)
+        image.save((own_tree / path).with_suffix(".jpg"), quality=95)
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(own_tree / path.replace(".png", "_mirrored.png"))
+    table = build(own_tree).set_index("path")
+    real = table[table["nature"] == "real"]
+    stem = real.index.str.extract(r"(\d{3})[^/]*$", expand=False)
+    assert real["group"].groupby(stem).nunique().tolist() == [1] * 4 and real["group"].nunique() == 4
+    assert table.groupby("group")["split"].nunique().max() == 1
+    apart = build(own_tree, near_duplicates=False).set_index("path")
+    assert apart["group"].tolist() == apart.index.tolist()
+
+
+def test_where_nothing_is_near_the_setting_changes_no_manifest(tree: Path) -> None:
+    pd.testing.assert_frame_equal(build(tree, near_duplicates=False), build(tree))
+
+
 def test_duplicates_join_whole_groups_of_a_pattern() -> None:
     paths = ["a/scene1.png", "b/scene1.png", "a/scene2.png", "b/scene2.png", "a/scene3.png"]
-    table = pd.DataFrame({"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"], "pair": "", "problem": ""})
+    table = pd.DataFrame(
+        {"path": paths, "pixel_sha256": ["p", "q", "q", "r", "s"], "pair": "", "near": "", "problem": ""}
+    )
     names = m.name_groups(table, group_pattern=r"scene\d+")
     assert m.merge_groups(names, table).tolist() == ["scene1"] * 4 + ["scene3"]
 
 
 def test_damaged_files_are_not_duplicates_of_each_other() -> None:
-    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""], "pair": ""})
+    table = pd.DataFrame({"path": ["a", "b"], "pixel_sha256": ["", ""], "pair": "", "near": ""})
     assert m.merge_groups(table["path"], table).tolist() == ["a", "b"]
 
 
@@ -242,8 +264,10 @@ def test_holding_out_all_of_a_nature_is_refused(tree: Path) -> None:
 
 def test_a_pair_is_one_group_with_the_duplicates_of_both() -> None:
     paths = ["fake/a.png", "fake/b.png", "real/a.png", "real/copy.png", "real/z.png"]
-    table = pd.DataFrame({"path": paths, "pixel_sha256": list("pqrrs"), "pair": ["a", "", "a", "", ""]})
+    table = pd.DataFrame({"path": paths, "pixel_sha256": list("pqrrs"), "pair": ["a", "", "a", "", ""], "near": ""})
     assert m.merge_groups(table["path"], table).tolist() == [paths[0], paths[1], paths[0], paths[0], paths[4]]
+    table["near"] = ["", "3", "", "", "3"]
+    assert m.merge_groups(table["path"], table).tolist() == [paths[0], paths[1], paths[0], paths[0], paths[1]]
 
 
 def test_groups_across_declared_splits_are_named() -> None:

@@ -109,6 +109,7 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"pixel_limit": 0}, "study key pixel_limit is 0; expected a whole number of at least 1"),
         ({"strict": "yes"}, "study key strict is 'yes'; expected true or false"),
         ({"use_declared": 1}, "study key use_declared is 1; expected true or false"),
+        ({"near_duplicates": "yes"}, "study key near_duplicates is 'yes'; expected true or false"),
         ({"columns": "a"}, "study key columns is 'a'; expected names as manifest column: header"),
         ({"base": 10}, "study key base is 10; expected names with values, among epochs, batch_size"),
         ({"study": 202411}, r"study key study holds 202411, which was read as a int and .*: study='\"NAME\"'\)"),
@@ -291,6 +292,7 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     [
         ({"split_seed": 1}, {"manifest"}),
         ({"use_declared": True}, {"manifest"}),
+        ({"near_duplicates": False}, {"manifest"}),
         ({"image_size": 128}, {"base", "three_way"}),
         ({"main_share": 0.9}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),

@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from samples import noise, plant_tree
 
 from dfxlib.data import sidecar
 from dfxlib.data.manifest import build_manifest
+from dfxlib.system.files import write_vouched
 
 
 class Counter:
@@ -105,6 +107,15 @@ def test_another_decoder_reads_everything(root: Path, counter: Counter, monkeypa
     build(root)
     monkeypatch.setattr(sidecar, "DECODER", "another")
     assert len(built_again(root, counter)) == 12
+
+
+def test_a_sidecar_from_before_a_fact_was_kept_is_read_anew(root: Path, counter: Counter) -> None:
+    table = build(root)
+    path = sidecar.sidecar_path(root.parent / "cache", root)
+    older = pq.read_table(path).drop_columns("thumbnail")
+    write_vouched(path, lambda partial: pq.write_table(older, partial))
+    assert len(built_again(root, counter)) == 12
+    pd.testing.assert_frame_equal(build(root), table)
 
 
 def test_another_pixel_limit_reads_everything(root: Path, counter: Counter) -> None:

@@ -54,6 +54,9 @@ _TEXT_LIMIT = 2**26  # bytes of one text inside a PNG, and of all; generators wr
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
 RULES = 3
 
+#: Side of the grey picture by which near copies are recognised, in pixels.
+THUMBNAIL = 16
+
 _JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 
 #: What pixels and facts depend on besides the file; what another decoder left is made anew.
@@ -100,6 +103,7 @@ class ImageFacts(NamedTuple):
     bytes: int = 0
     problem: str = ""
     conversion: str = ""
+    thumbnail: str = ""  # THUMBNAIL x THUMBNAIL grey levels, row by row, two hexadecimal digits each; in no manifest
 
 
 def image_files(rows: "pd.DataFrame", root: Path) -> list[ImageFile]:
@@ -156,13 +160,14 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
         image, bits = _open_strictly(data, pixel_limit=pixel_limit)
-        pixels = np.asarray(_to_rgb(image, bits=bits))
+        upright = _to_rgb(image, bits=bits)
         quality, subsampling = _jpeg_settings(image)
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
+    grey = upright.convert("L")
     facts = facts._replace(
-        pixel_sha256=_pixel_sha256(pixels),
-        phash=perceptual_hash(pixels),
+        pixel_sha256=_pixel_sha256(np.asarray(upright)),
+        phash=perceptual_hash(grey),
         format=image.format or "",
         mode=image.mode,
         width=image.width,
@@ -171,16 +176,22 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         jpeg_subsampling=subsampling,
         problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
         conversion=_conversion(image, bits=bits),
+        thumbnail=_thumbnail(grey),
     )
     return facts._asdict()
 
 
-def perceptual_hash(pixels: np.ndarray) -> str:  # [H, W, 3] uint8 -> 16 hexadecimal digits
+def perceptual_hash(grey: Image.Image) -> str:  # mode L -> 16 hexadecimal digits
     """64-bit DCT hash: signs of the low frequencies of the grey picture against their median."""
-    grey = Image.fromarray(pixels).convert("L").resize((32, 32), Image.Resampling.BOX)
-    low = dctn(np.asarray(grey, dtype=np.float64), norm="ortho")[:8, :8].ravel()
+    small = grey.resize((32, 32), Image.Resampling.BOX)
+    low = dctn(np.asarray(small, dtype=np.float64), norm="ortho")[:8, :8].ravel()
     bits = low > np.median(low)
     return np.packbits(bits).tobytes().hex()
+
+
+def _thumbnail(grey: Image.Image) -> str:
+    # Triangles instead of boxes: of small pictures, boxes catch another number of pixels after a slight resize.
+    return grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0).tobytes().hex()
 
 
 def _read_bytes(file: ImageFile) -> bytes:

@@ -12,6 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from dfxlib.data.decode import PIXEL_LIMIT, file_sha256, image_files
+from dfxlib.data.duplicates import copy_sets, stack_thumbnails
 from dfxlib.data.layouts import list_images
 from dfxlib.data.sidecar import read_facts
 from dfxlib.data.splits import assign_splits, require_architectures
@@ -43,6 +44,7 @@ def build_manifest(
     layout: str = "folders",
     columns: dict[str, str] | None = None,  # of a table: manifest column -> the table's header
     group_pattern: str = "",  # regular expression; images with the same match share a group
+    near_duplicates: bool = True,  # near copies share a group
     split_seed: int = 0,
     unseen: tuple[str, ...] = (),  # architectures kept out of all training
     use_declared: bool = False,  # splits follow what the data set declares
@@ -67,6 +69,8 @@ def build_manifest(
     manifest["problem"] = rows["problem"].where(rows["problem"] != "", facts["problem"])
     manifest.loc[contradicted(manifest), "problem"] = "its pixels stand under another nature as well"
     _require_natures(manifest, required, root)
+    near = copy_sets(stack_thumbnails(manifest["thumbnail"])) if near_duplicates else np.full(len(manifest), -1)
+    manifest["near"] = np.where(near >= 0, near.astype(str), "")
     manifest["group"] = merge_groups(names, manifest)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen, use_declared=use_declared)
     trained = set(manifest.loc[~manifest["split"].isin(["unseen", "excluded"]), "nature"])
@@ -97,15 +101,15 @@ def name_groups(rows: pd.DataFrame, *, group_pattern: str = "") -> pd.Series:
 
 
 def merge_groups(names: pd.Series, manifest: pd.DataFrame) -> pd.Series:
-    """`names` with groups merged (the smallest name stays) that share pixels or a pair.
+    """`names` with groups merged (the smallest name stays) that share pixels, a pair or a set of near copies.
 
     A duplicate then never stands in two splits, nor does a fake part from the picture that it
     was made from. Damaged files have no pixels and link to nobody.
     """
-    # A graph: its nodes are the names in order, then every picture and every pair; a row links its name to its own.
+    # A graph: its nodes are the names in order, then every picture, pair and set; a row links its name to its own.
     by_name, ordered = pd.factorize(names, sort=True)
     starts, ends, nodes = [by_name], [by_name], len(ordered)
-    for link in (manifest["pixel_sha256"], manifest["pair"]):
+    for link in (manifest["pixel_sha256"], manifest["pair"], manifest["near"]):
         linked = (link != "").to_numpy()
         codes, found = pd.factorize(link[linked])
         starts.append(by_name[linked])

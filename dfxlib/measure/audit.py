@@ -5,16 +5,12 @@ Everything takes the manifest (and features of it) and returns a table; `plots.d
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from dfxlib.data.duplicates import copy_sets
 from dfxlib.data.splits import unit_hash
 from dfxlib.measure import stats
 from dfxlib.measure.baselines import fit_baseline
 from dfxlib.names import TRAINED_SPLITS
-
-#: Bits of the 64 in which the perceptual hashes of two near duplicates may differ.
-NEAR = 4
 
 #: What each shortcut classifier knows, as a sentence names it.
 SHORTCUTS = {
@@ -73,58 +69,16 @@ def equal_pictures(manifest: pd.DataFrame) -> pd.DataFrame:  # columns as in _cl
 
 def near_duplicates(
     manifest: pd.DataFrame,
-    *,
-    distance: int = NEAR,  # bits of the perceptual hash
+    thumbnails: np.ndarray,  # [N, THUMBNAIL, THUMBNAIL] uint8, row i of the manifest
 ) -> pd.DataFrame:  # columns as in _clusters
-    """Clusters of images whose perceptual hashes nearly agree although their groups differ.
+    """Sets of near copies (see `data.duplicates`) whose pixels are not all equal.
 
-    Single linkage: a chain of near duplicates is one cluster. Images of one group (copies,
-    pairs, scenes) are known to belong together and make no cluster by themselves. What is found
-    is a hint to look at, not a proof: plain pictures share a hash by chance.
+    They share a group, unless near_duplicates was false when the manifest was built.
     """
-    usable = manifest[manifest["problem"] == ""]
-    hashes, row_hash = np.unique(parse_hashes(usable["phash"]), return_inverse=True)
-    first, second = close_pairs(hashes, distance=distance)
-    links = coo_array((np.ones(len(first)), (first, second)), shape=(len(hashes), len(hashes)))
-    cluster = connected_components(links, directed=False)[1][row_hash]
-    group = pd.factorize(usable["group"])[0]
-    groups = pd.DataFrame({"cluster": cluster, "group": group}).drop_duplicates()["cluster"].value_counts()
-    several = np.isin(cluster, groups.index[groups > 1])
-    return _clusters(usable[several], cluster[several])
-
-
-def parse_hashes(phashes: pd.Series) -> np.ndarray:  # [N] of 16 hexadecimal digits -> [N] uint64
-    """Perceptual hashes of a manifest as numbers of 64 bits."""
-    return np.frombuffer(bytes.fromhex("".join(phashes)), dtype=">u8").astype(np.uint64)
-
-
-def close_pairs(
-    hashes: np.ndarray,  # [N] uint64, all different
-    *,
-    distance: int,  # bits
-) -> tuple[np.ndarray, np.ndarray]:  # positions of the first and of the second of each pair
-    """All pairs that differ in at most `distance` bits, without comparing all pairs.
-
-    Of distance + 1 bands of bits at least one agrees in such a pair (multi-index hashing, Norouzi
-    and others, CVPR 2012), so only neighbours in the order of some band are compared.
-    """
-    pairs = [np.empty((2, 0), dtype=np.int64)]
-    for band in range(distance + 1):
-        # every (distance + 1)-th bit: neighbouring bits are neighbouring frequencies and depend on each other
-        mask = np.uint64(sum(1 << bit for bit in range(band, 64, distance + 1)))
-        key = hashes & mask
-        order = np.argsort(key, kind="stable")
-        key = key[order]
-        live, step = np.arange(len(order)), 0  # places whose next `step` neighbours all agree in the band
-        while len(live):
-            step += 1
-            live = live[live + step < len(order)]
-            live = live[key[live] == key[live + step]]
-            first, second = order[live], order[live + step]
-            near = np.bitwise_count(hashes[first] ^ hashes[second]) <= distance
-            pairs.append(np.sort([first[near], second[near]], axis=0))
-    first, second = np.unique(np.concatenate(pairs, axis=1), axis=1)
-    return first, second
+    known = manifest.assign(cluster=copy_sets(thumbnails))
+    known = known[known["cluster"] >= 0]
+    several = known.groupby("cluster")["pixel_sha256"].transform("nunique") > 1
+    return _clusters(known[several], known["cluster"][several].to_numpy())
 
 
 def count_clusters(clusters: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -194,20 +148,14 @@ def shortcut_table(
 
 
 def _clusters(rows: pd.DataFrame, cluster: np.ndarray) -> pd.DataFrame:
-    """Rows with their cluster, numbered from the worst: trained and tested on, several natures, many images.
-
-    `distance` counts the bits in which a hash differs from that of the cluster's first image.
-    """
-    columns = ["nature", "architecture", "split", "group", "path", "container", "row", "phash"]
+    """Rows with their cluster, numbered from the worst: trained and tested on, several natures, many images."""
+    columns = ["nature", "architecture", "split", "group", "path", "container", "row"]
     table = rows[columns].assign(cluster=cluster, part=_part(rows["split"])).sort_values(["cluster", "path"])
     sets = table.groupby("cluster")
     worst = (sets[["part", "nature"]].nunique() > 1).assign(images=sets.size(), path=sets["path"].first())
     worst = worst.sort_values(["part", "nature", "images", "path"], ascending=[False, False, False, True])
     table["cluster"] = table["cluster"].map({old: new for new, old in enumerate(worst.index)})
-    table = table.sort_values(["cluster", "path"], ignore_index=True)
-    first = table.groupby("cluster")["phash"].transform("first")
-    table["distance"] = np.bitwise_count(parse_hashes(table["phash"]) ^ parse_hashes(first))
-    return table[["cluster", "distance", *columns[:-1]]]
+    return table.sort_values(["cluster", "path"], ignore_index=True)[["cluster", *columns]]
 
 
 def _part(split: pd.Series) -> pd.Series:

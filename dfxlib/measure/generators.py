@@ -96,21 +96,20 @@ def seen_against_unseen(means: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return recall.drop(columns="metric").rename(columns=lambda name: name.replace("value", "recall"))
 
 
-def further_rows(manifest: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+def further_rows(manifest: pd.DataFrame, own: pd.DataFrame, seen: pd.Series) -> pd.DataFrame:
     """Rows of another manifest on which a study's models can be tested, whatever that manifest's splits say.
 
-    Images whose pixels a training part of the study (manifest `own`) holds are left out. Fakes
+    Images that training has `seen` (see measure.copies) are left out. Fakes
     of an architecture that was trained on, by nature and name, and all real images become
     `test`, other fakes `unseen`. Raises ValueError where nothing remains.
     """
     trained = own[own["split"].isin(TRAINED_SPLITS)]
-    known = manifest["pixel_sha256"].isin(set(trained["pixel_sha256"]))
-    rows = manifest[(manifest["problem"] == "") & ~known]
+    rows = manifest[(manifest["problem"] == "") & (seen == "")]
     if rows.empty:
         raise ValueError(f"none of {len(manifest)} images is usable and new to the model; give another manifest_path")
     names = set(zip(trained["nature"], trained["architecture"]))
-    seen = [nature == "real" or (nature, name) in names for nature, name in zip(rows["nature"], rows["architecture"])]
-    return rows.assign(split=np.where(seen, "test", "unseen"))
+    known = [nature == "real" or (nature, name) in names for nature, name in zip(rows["nature"], rows["architecture"])]
+    return rows.assign(split=np.where(known, "test", "unseen"))
 
 
 def by_source(scores: pd.DataFrame, sources: pd.Series, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:

@@ -29,7 +29,7 @@ STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weigh
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-_DATA += ("pixel_limit", "strict", "audit_images")
+_DATA += ("near_duplicates", "pixel_limit", "strict", "audit_images")
 _MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
@@ -132,7 +132,7 @@ def _check_kinds(study: dict) -> None:
             raise ValueError(f"study key {key} is {study[key]!r}; expected a whole number of at least {least}")
     if study["gpus_per_job"] > 1:
         raise ValueError(f"study key gpus_per_job is {study['gpus_per_job']}; expected 0 or 1, no notebook uses more")
-    for key in ("use_declared", "strict", "deterministic"):
+    for key in ("near_duplicates", "use_declared", "strict", "deterministic"):
         if type(study[key]) is not bool:
             raise ValueError(f"study key {key} is {study[key]!r}; expected true or false")
     mappings = {
