@@ -8,6 +8,7 @@ linear reading has learned nothing that it does not know (protocol.md, experimen
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -190,13 +191,19 @@ def fit_baseline(
     """
     natures = np.asarray(natures).astype(str)
     _require_groups(natures, groups, folds=folds)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    splits = _folds(tuple(natures.tolist()), tuple(np.asarray(groups).tolist()), folds=folds, seed=seed)
     with warnings.catch_warnings():
         # A fit that starts at its optimum, as of metadata that never vary, finds no step that improves it.
         warnings.filterwarnings("ignore", message="Line search of Newton solver", category=ConvergenceWarning)
-        found = [_held_out(features, natures, *fold) for fold in splitter.split(natures, natures, groups)]
+        found = [_held_out(features, natures, *fold) for fold in splits]
         best = REGULARISATION[int(np.mean(found, axis=0).argmax())]  # the first of equal ones
         return make_pipeline(_columns(), _classifier().set_params(C=best)).fit(features, natures)
+
+
+@lru_cache(maxsize=4)  # baselines of the same images share their folds, which take as long as a small fit
+def _folds(natures: tuple[str, ...], groups: tuple, *, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(natures, natures, groups))
 
 
 def _held_out(features: pd.DataFrame, natures: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> list[float]:
