@@ -23,6 +23,9 @@ SPLITS: tuple[str, ...] = (
 #: Splits from which a study learns anything at all.
 TRAINED_SPLITS = ("base_train", "base_valid", "complete_train", "complete_select", "complete_calibrate")
 
+#: Splits on which weights are fitted; the other trained splits stop, choose and calibrate.
+FITTED_SPLITS = ("base_train", "complete_train")
+
 #: Splits on which a model that tells the three natures apart is scored, whatever it was trained on.
 SCORED_SPLITS = ("complete_select", "complete_calibrate", "test", "unseen")
 

@@ -172,4 +172,24 @@ class TestShortcuts:
         assert audit.shortcut_table({"bytes": features}, table, resamples=50)["value"].tolist() == [1]
 
     def test_every_shortcut_has_words(self) -> None:
-        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "processing", "scalars"}
+        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "processing", "scalars", "all shortcuts"}
+
+    def test_shortcuts_together_find_what_none_of_them_knows_alone(self) -> None:
+        table, rng = facts(), np.random.default_rng(0)
+        common = rng.normal(size=len(table)) * 5  # both numbers move with it, only their difference tells
+        apart = np.where(table["nature"] == "real", 1.0, -1.0)
+        parts = {
+            "bytes": pd.DataFrame({"bytes": common + apart}, index=table.index),
+            "scalars": pd.DataFrame({"noise": common - apart}, index=table.index),
+        }
+        parts["all shortcuts"] = pd.concat(parts.values(), axis=1)
+        found = audit.shortcut_table(parts, table, resamples=50).set_index("method")
+        assert found.loc["all shortcuts", "value"] == 1 and found.loc[["bytes", "scalars"], "value"].max() < 0.8
+        assert found.loc["all shortcuts", "sentence"].startswith("Knowing only these four together separates real from")
+
+    def test_images_that_choose_and_calibrate_teach_nothing(self) -> None:
+        table = facts()
+        value = np.where(table["nature"] == "real", 1.0, 2.0)
+        value[table["split"].isin(["base_valid", "complete_select"])] *= -100
+        features = pd.DataFrame({"x": value}, index=table.index)
+        assert audit.real_or_fake(features, table, resamples=50)[0] == 1

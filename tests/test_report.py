@@ -181,12 +181,14 @@ def test_cost_and_versions_are_told_by_step_and_package(study: Path) -> None:
 def test_the_conclusion_repeats_numbers_of_the_tables_and_the_answer() -> None:
     row = {"backbone": "resnet18", "method": "spectrum", "value": -0.05, "low": -0.08, "high": 0.01, "seeds": 2}
     row |= {"seed_low": -0.2, "seed_high": 0.1, "decision": "not decided: fewer than five seeds"}
-    (said,) = r.conclusion(methods(0.7), pd.DataFrame([row]), {"resnet18": "not decided. Minus three: x."})
+    other = row | {"method": "co-occurrences", "value": 0.1}
+    answers = {"resnet18": "not decided. Minus three: x."}
+    (said,) = r.conclusion(methods(0.7), pd.DataFrame([other, row]), answers, mark="spectrum")
     assert said == (
         "DeepFeatureX Net (resnet18) has a three-way balanced accuracy of 0.700 on 90 images (over images 0.600 to "
-        "0.800; standard deviation over 2 seeds 0.020); minus the spectrum -0.050 (images -0.080 to +0.010; seeds "
-        "-0.200 to +0.100), not decided: fewer than five seeds; whether the three-block idea helps: not decided. "
-        "Minus three: x."
+        "0.800; standard deviation over 2 seeds 0.020); minus the mark to pass (spectrum, the best linear reading on "
+        "complete_select) -0.050 (images -0.080 to +0.010; seeds -0.200 to +0.100), not decided: fewer than five seeds"
+        "; whether the three-block idea helps: not decided. Minus three: x."
     )
 
 

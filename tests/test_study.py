@@ -18,6 +18,7 @@ from samples import noise
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.data.manifest import read_manifest
+from dfxlib.measure.baselines import READINGS
 from dfxlib.names import CLASSES
 from dfxlib.study.recompute import check
 from dfxlib.study.run_folder import verify
@@ -121,6 +122,17 @@ def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
     spectrum = baselines[(baselines["variant"] == "spectrum") & (baselines["split"] == "test")]
     said = np.array(CLASSES)[spectrum[["p_dm", "p_gan", "p_real"]].to_numpy().argmax(1)]
     assert main["spectrum"] == pytest.approx(balanced_accuracy_score(spectrum["nature"], said))
+
+
+def test_every_notebook_means_the_same_mark_and_the_report_names_all_candidates(smoke: Path) -> None:
+    tables = [pd.read_csv(smoke / step / "tables" / "mark.csv") for step in ("manifest", "baselines", "report")]
+    named = [table["method"].tolist() for table in tables]
+    assert named[0] == named[1] == named[2] and set(named[0]) == set(READINGS)
+    for step in ("baselines", "complete/resnet18/seed0"):
+        assert json.loads((smoke / step / "metrics.json").read_text())["mark"] == named[0][0]
+    seen = pd.read_csv(smoke / "generalization" / "resnet18" / "seed0" / "tables" / "seen_unseen.csv")
+    assert set(seen["method"]) == {"DeepFeatureX Net (resnet18)", named[0][0]}
+    assert set(seen["split"]) == {"test", "unseen"}, "and nothing that chose or calibrated"
 
 
 def test_no_scene_stands_in_two_splits_and_no_unseen_architecture_in_training(smoke: Path) -> None:

@@ -12,9 +12,14 @@ HIGH_PASS = (
 BLOCK = 32  # pixels, side of the blocks whose spectra are averaged
 
 
+def high_pass(plane: np.ndarray) -> np.ndarray:  # [H, W] float64, both ways
+    """What the high-pass leaves of one channel, in its units: noise, traces and fine texture."""
+    return convolve(plane, HIGH_PASS, mode="mirror")
+
+
 def luma_residual(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [H, W] float64
-    """What the high-pass leaves of the luma, in grey levels: noise, traces and fine texture."""
-    return convolve(pixels.astype(np.float64) @ [0.299, 0.587, 0.114], HIGH_PASS, mode="mirror")
+    """The high-pass residual of the luma, in grey levels."""
+    return high_pass(pixels.astype(np.float64) @ [0.299, 0.587, 0.114])
 
 
 def residual_spectrum(pixels: np.ndarray) -> np.ndarray:  # [H, W, 3] uint8 -> [32 * 32] float

@@ -10,7 +10,7 @@ from dfxlib.data.duplicates import copy_sets
 from dfxlib.data.splits import unit_hash
 from dfxlib.measure import stats
 from dfxlib.measure.baselines import fit_baseline
-from dfxlib.names import TRAINED_SPLITS
+from dfxlib.names import FITTED_SPLITS, TRAINED_SPLITS
 
 #: What each shortcut classifier knows, as a sentence names it.
 SHORTCUTS = {
@@ -18,6 +18,7 @@ SHORTCUTS = {
     "bytes": "the size of the file",
     "processing": "the marks of JPEG blocks and resampling",
     "scalars": "mean colour, sharpness, noise and blockiness",
+    "all shortcuts": "these four together",
 }
 
 
@@ -118,9 +119,9 @@ def real_or_fake(
     *,
     resamples: int = 2000,
 ) -> tuple[float, float, float]:  # balanced accuracy with its interval
-    """A shortcut classifier of its own for real against fake: fitted on trained splits, read on test."""
+    """A shortcut classifier of its own for real against fake: fitted on FITTED_SPLITS, read on test."""
     side = np.where(rows["nature"] == "real", "real", "fake")
-    trained, tested = rows["split"].isin(TRAINED_SPLITS).to_numpy(), (rows["split"] == "test").to_numpy()
+    trained, tested = rows["split"].isin(FITTED_SPLITS).to_numpy(), (rows["split"] == "test").to_numpy()
     groups = rows["group"].to_numpy()
     said = fit_baseline(features[trained], side[trained], groups=groups[trained]).predict(features[tested])
     is_fake, says_fake = side[tested] == "fake", said == "fake"

@@ -1,24 +1,30 @@
-"""What can be told without any deep model: metadata, file bytes, four scalars, a radial spectrum.
+"""What can be told without any deep model: metadata, file bytes, scalars, a radial spectrum, co-occurrences.
 
 Each function turns one image (or one manifest) into features, and `fit_baseline` fits the same
-logistic regression on any of them. A deep model that does not beat these has learned nothing that
-they do not know (protocol.md, experiment 4).
+logistic regression on any of them, alone or side by side. A deep model that does not beat the best
+linear reading has learned nothing that it does not know (protocol.md, experiment 4).
 """
 
 from __future__ import annotations
+
+import warnings
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy.fft import dctn
 from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from dfxlib.measure.scores import score_table
-from dfxlib.names import TRAINED_SPLITS
+from dfxlib.data.residual import high_pass
+from dfxlib.measure.scores import score_table, summarise, three_way_rows
+from dfxlib.names import FITTED_SPLITS, SCORED_SPLITS
 
 SPECTRUM_BINS = 32
 
@@ -29,7 +35,21 @@ YCBCR = np.array([[0.299, 0.587, 0.114],
 
 REGULARISATION = (0.003, 0.03, 0.3, 3.0, 30.0)  # C of the logistic regression, small = strong
 
-SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "blockiness")
+CATEGORIES = 100  # values of one column of metadata that are told apart, such as sizes
+
+SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "wavelet_hh_shape",
+                "blockiness")  # fmt: skip
+
+TRUNCATION = 2  # grey levels; residuals beyond it count as it, as in the rich models
+
+#: Linear readings of traces, by the tables of numbers that each joins. The best of them on complete_select is the mark
+#: that a deep model has to pass. A further candidate, such as frozen features of a network, is a line here.
+READINGS = {
+    "co-occurrences": ("co-occurrences",),
+    "spectrum": ("spectrum",),
+    "spectrum+scalars": ("spectrum", "scalars"),
+    "spectrum+scalars+co-occurrences": ("spectrum", "scalars", "co-occurrences"),
+}
 
 
 def radial_spectrum(
@@ -60,12 +80,13 @@ def radial_spectrum(
 
 def scalar_features(
     pixels: np.ndarray,  # [H, W, 3] uint8
-) -> np.ndarray:  # [6] float64, in the order of SCALAR_NAMES
-    """Four crude quantities that a fair data set must not give away.
+) -> np.ndarray:  # [7] float64, in the order of SCALAR_NAMES
+    """Five crude quantities that a fair data set must not give away.
 
     Mean colour (R, G, B in grey levels), log energy of the luma's 4-neighbour Laplacian, log of
-    the noise level by the median of the Haar wavelet's diagonal band (Donoho), and 8 x 8
-    blockiness (log ratio of steps across block borders to steps elsewhere).
+    the noise level by the median of the Haar wavelet's diagonal band (Donoho), log ratio of that
+    level to the band's root mean square (0 of Gaussian noise, below 0 where few coefficients hold
+    most of the energy), and 8 x 8 blockiness (log ratio of steps across block borders to steps elsewhere).
     """
     _require_rgb(pixels, least=16)
     luma = pixels.astype(np.float64) @ YCBCR[0]  # [H, W]
@@ -79,9 +100,43 @@ def scalar_features(
             *pixels.reshape(-1, 3).mean(axis=0),
             np.log(np.mean(laplacian**2) + 1e-2),
             np.log(noise + 0.1),
+            np.log((noise + 0.1) / (np.sqrt(np.mean(diagonal**2)) + 0.1)),
             _blockiness(luma),
         ]
     )
+
+
+def co_occurrences(
+    pixels: np.ndarray,  # [H, W, 3] uint8
+) -> np.ndarray:  # [117] float64: 39 shares of Y, then of Cb, then of Cr
+    """How often three neighbours in a row or column of the high-pass residual have which values.
+
+    The residual of each channel is rounded to grey levels and truncated to -2..2. Triples that
+    mirroring or a change of sign turn into each other count as one, which leaves 39 of 125; rows
+    and columns are counted together. In the manner of SPAM (Pevny, Bas and Fridrich, IEEE TIFS
+    2010) and of the rich models (Fridrich and Kodovsky, IEEE TIFS 2012; for colour Goljan,
+    Fridrich and Cogranne, WIFS 2014). Raises ValueError under 16 pixels a side.
+    """
+    _require_rgb(pixels, least=16)
+    shares = []
+    for plane in np.moveaxis(pixels.astype(np.float64) @ YCBCR.T, 2, 0):
+        # Residuals of grey pictures lie exactly between two levels; the last bit of a sum must not choose.
+        level = np.rint(np.round(high_pass(plane), 6)).clip(-TRUNCATION, TRUNCATION).astype(np.int16) + TRUNCATION
+        rows = 25 * level[:, :-2] + 5 * level[:, 1:-1] + level[:, 2:]
+        columns = 25 * level[:-2] + 5 * level[1:-1] + level[2:]
+        counts = np.bincount(rows.ravel(), minlength=125) + np.bincount(columns.ravel(), minlength=125)
+        shares.append(np.bincount(_SAME_TRIPLE, weights=counts) / counts.sum())
+    return np.concatenate(shares)
+
+
+def _same_triples() -> np.ndarray:  # [125] int: which of 39 sets each triple of five values is in
+    triples = np.indices((5, 5, 5)).reshape(3, -1)
+    turned = [triples, triples[::-1], 4 - triples, 4 - triples[::-1]]
+    codes = [np.ravel_multi_index(tuple(turn), (5, 5, 5)) for turn in turned]
+    return np.unique(np.min(codes, axis=0), return_inverse=True)[1]
+
+
+_SAME_TRIPLE = _same_triples()
 
 
 def metadata_features(
@@ -90,7 +145,7 @@ def metadata_features(
     """What is known of an image without looking at a pixel; input of `fit_baseline`.
 
     Categories stay text here: the fitted pipeline one-hot encodes them, so that train and test
-    agree and a size or format that training never saw is simply "none of those". The exact size
+    agree and a size or format that training never saw is one of the rare ones. The exact size
     is a category too, because sizes name sources (CelebA 178 x 218, GDWCT 216 x 216).
     """
     numbers = manifest[["width", "height", "jpeg_quality"]].apply(pd.to_numeric, errors="coerce")
@@ -136,31 +191,47 @@ def fit_baseline(
     """
     natures = np.asarray(natures).astype(str)
     _require_groups(natures, groups, folds=folds)
-    search = GridSearchCV(
-        _pipeline(),
-        {"logisticregression__C": list(REGULARISATION)},
-        scoring="balanced_accuracy",
-        cv=StratifiedGroupKFold(folds, shuffle=True, random_state=seed),
-    )
-    return search.fit(features, natures, groups=groups).best_estimator_
+    splits = _folds(tuple(natures.tolist()), tuple(np.asarray(groups).tolist()), folds=folds, seed=seed)
+    with warnings.catch_warnings():
+        # A fit that starts at its optimum, as of metadata that never vary, finds no step that improves it.
+        warnings.filterwarnings("ignore", message="Line search of Newton solver", category=ConvergenceWarning)
+        found = [_held_out(features, natures, *fold) for fold in splits]
+        best = REGULARISATION[int(np.mean(found, axis=0).argmax())]  # the first of equal ones
+        return make_pipeline(_columns(), _classifier().set_params(C=best)).fit(features, natures)
 
 
-def _pipeline() -> Pipeline:
-    """The unfitted pipeline for a table of numbers, categories or both."""
-    # newton-cholesky would be quicker on a plain regression; lbfgs keeps one softmax for all three
-    classifier = LogisticRegression(class_weight="balanced", max_iter=400, tol=1e-3)
+@lru_cache(maxsize=4)  # baselines of the same images share their folds, which take as long as a small fit
+def _folds(natures: tuple[str, ...], groups: tuple, *, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    return list(splitter.split(natures, natures, groups))
+
+
+def _held_out(features: pd.DataFrame, natures: np.ndarray, train: np.ndarray, held_out: np.ndarray) -> list[float]:
+    """Balanced accuracy on the held-out rows for each C; a fit starts from the one before, which changes no optimum."""
+    columns, classifier = _columns(), _classifier().set_params(warm_start=True)
+    inputs, others = columns.fit_transform(features.iloc[train]), columns.transform(features.iloc[held_out])
+    said = [classifier.set_params(C=c).fit(inputs, natures[train]).predict(others) for c in REGULARISATION]
+    return [balanced_accuracy_score(natures[held_out], verdict) for verdict in said]
+
+
+def _classifier() -> LogisticRegression:
+    """One softmax for all natures, to its optimum: a few Newton steps, where lbfgs takes hundreds of its own."""
+    return LogisticRegression(class_weight="balanced", solver="newton-cholesky")
+
+
+def _columns() -> ColumnTransformer:
+    """Any table as standardised numbers; of many categories the rarest count as one."""
     numbers = make_pipeline(
         SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
         StandardScaler(),
     )
-    categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    columns = ColumnTransformer(
+    categories = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=CATEGORIES, sparse_output=False)
+    return ColumnTransformer(
         [
             ("numbers", numbers, make_column_selector(dtype_include="number")),
             ("categories", categories, make_column_selector(dtype_exclude="number")),
         ]
     )
-    return make_pipeline(columns, classifier)
 
 
 def _blockiness(luma: np.ndarray) -> float:
@@ -198,12 +269,41 @@ def baseline_scores(
     *,
     variant: str,
     seed: int = 0,
-) -> pd.DataFrame:  # scores of the rows in test and unseen
-    """A non-deep baseline, fitted on the images that the three-block model sees (base + complete)."""
-    fitted_on = rows["split"].isin(TRAINED_SPLITS).to_numpy()
-    scored = rows["split"].isin(["test", "unseen"]).to_numpy()
+) -> pd.DataFrame:  # scores of the rows in SCORED_SPLITS
+    """A non-deep baseline, fitted on base_train and complete_train alone, so that complete_select can choose."""
+    fitted_on = rows["split"].isin(FITTED_SPLITS).to_numpy()
+    scored = rows["split"].isin(SCORED_SPLITS).to_numpy()
     train = rows[fitted_on]
     natures, groups = train["nature"].to_numpy(), train["group"].to_numpy()
     baseline = fit_baseline(features[fitted_on], natures, groups=groups, seed=seed)
     logits = baseline.predict_log_proba(features[scored])
     return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)
+
+
+def linear_readings(measured: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The tables of READINGS whose parts were all measured, on the images that have all parts."""
+    known = {name: parts for name, parts in READINGS.items() if set(parts) <= set(measured)}
+    return {name: pd.concat([measured[part] for part in parts], axis=1, join="inner") for name, parts in known.items()}
+
+
+def three_way_accuracy(tables: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
+    """One row a baseline: three-way balanced accuracy of its scores at argmax, with its interval."""
+    unread = {"threshold": 0.5, "false_alarm_5": 0.95}  # of the summary, only the row without thresholds is kept
+    summaries = {name: summarise(table, unread, resamples=resamples) for name, table in tables.items()}
+    return pd.concat([three_way_rows(found, method=name) for name, found in summaries.items()], ignore_index=True)
+
+
+def mark_candidates(scores: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFrame:  # method, value, low, high
+    """Linear readings, the best on complete_select first: that one is the mark to pass.
+
+    They are compared by three-way balanced accuracy on the images of that part that all of them scored; of equal
+    ones the earlier in READINGS comes first. The test part has no say. Raises ValueError where none was scored.
+    """
+    select = scores[(scores["split"] == "complete_select") & scores["variant"].isin(READINGS)]
+    if select.empty:
+        raise ValueError("no linear reading has scores of complete_select; run 00_prepare_dataset again")
+    methods = select.groupby("path")["variant"].transform("nunique")
+    common = select[methods == select["variant"].nunique()]
+    tables = {name: common[common["variant"] == name] for name in READINGS if name in set(select["variant"])}
+    found = three_way_accuracy(tables, resamples=resamples)
+    return found.sort_values("value", ascending=False, kind="stable", ignore_index=True)

@@ -145,7 +145,7 @@ def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> p
 
 
 def compared(run_root: str, table: str) -> pd.DataFrame:
-    """A table of notebook 50: `methods`, or `differences`."""
+    """A table of notebook 50: `methods`, `differences` or `mark`."""
     path = project_path(run_root) / "baselines" / "tables" / f"{table}.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run 50_baselines_and_ablations first")
@@ -166,8 +166,8 @@ def recalls_over_seeds(generalization: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str]) -> list[str]:
-    """What came out, one sentence a backbone, every number from a table; `answers` are those of notebook 50."""
+def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str], *, mark: str) -> list[str]:
+    """What came out, one sentence a backbone, numbers from the tables; `answers` and `mark` are from notebook 50."""
     sentences = []
     for backbone, sentence in answers.items():
         ours = methods.set_index("method").to_dict("index")[f"{OURS} ({backbone})"]
@@ -178,8 +178,8 @@ def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[s
             f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
             f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread})"
         ]
-        mark = differences[(differences["backbone"] == backbone) & (differences["method"] == "spectrum")]
-        parts += [f"minus the spectrum {describe(row)}" for row in mark.to_dict("records")]  # where it was compared
+        own = differences[(differences["backbone"] == backbone) & (differences["method"] == mark)].iloc[0]
+        parts.append(f"minus the mark to pass ({mark}, the best linear reading on complete_select) {describe(own)}")
         parts.append(f"whether the three-block idea helps: {sentence}")
         sentences.append("; ".join(parts))
     return sentences
