@@ -63,6 +63,11 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def with_limit(opened: Opened, limit: float) -> Opened:
+    """The same model, to which features are near (limit 1e9) or far (1e-9) from those of its training."""
+    return opened._replace(reference=opened.reference | {"limit": np.float32(limit)})
+
+
 def planted(root: Path, count: int) -> list[ImageFile]:
     root.mkdir()
     files = []
@@ -82,7 +87,7 @@ def table_of(path: Path) -> pd.DataFrame:
 
 def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, tmp_path: Path) -> None:
     noise(1, width=50, height=40).save(tmp_path / "a.png")
-    (row,) = detect(opened, [ImageFile(tmp_path / "a.png")], workers=1)
+    (row,) = detect(with_limit(opened, 1e9), [ImageFile(tmp_path / "a.png")], workers=1)
     picture = Image.open(tmp_path / "a.png")
     versions = [picture, jpeg(picture, quality=75, subsampling="4:2:0"), picture.resize((25, 20), Image.Resampling.BOX)]
     made = np.stack([to_square(image, image_size=32, resize_mode="crop") for image in versions])
@@ -119,8 +124,7 @@ def test_a_picture_unlike_the_training_data_is_unsure_with_the_reason_whatever_i
     opened: Opened, tmp_path: Path, limit: float, size: tuple[int, int]
 ) -> None:
     noise(1, width=size[0], height=size[1]).save(tmp_path / "a.png")
-    known = opened.reference | {"limit": np.float32(limit)}
-    (row,) = detect(opened._replace(reference=known), [ImageFile(tmp_path / "a.png")], workers=1)
+    (row,) = detect(with_limit(opened, limit), [ImageFile(tmp_path / "a.png")], workers=1)
     reasons = [reason for reason in row["unlike"].split("; ") if reason]
     assert [reason.split(" ")[0] for reason in reasons] == ["31"] * (size[0] < 32) + ["features"] * (limit < 1)
     assert (row["verdict"] == "unsure") == bool(reasons) == (row["holds"] == "")
@@ -180,7 +184,7 @@ def test_pictures_of_every_kind_get_a_verdict(opened: Opened, tmp_path: Path) ->
     noise(3).save(odd)
     wide.save(tmp_path / "wide.png")
     files = [ImageFile(path) for path in (tmp_path / "dot.png", tmp_path / "webp.jpg", odd, tmp_path / "wide.png")]
-    dot, webp, named, too_wide = detect(opened, files, workers=1)
+    dot, webp, named, too_wide = detect(with_limit(opened, 1e9), files, workers=1)
     assert dot["verdict"] == "unsure" and "1 x 1 pixels, smaller than the model's input of 32" in dot["unlike"]
     assert webp["format"] == "WEBP" and webp["remark"] == "WEBP, training had PNG" and webp["verdict"] != "unsure"
     assert named["verdict"] and named["path"].endswith("\\xff.png")

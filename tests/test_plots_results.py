@@ -98,7 +98,8 @@ def test_the_trade_of_the_band_shows_both_promises_and_fills_the_frozen_one() ->
     frozen = measured.calibrate(logits, table)
     trade = confidence.trade_table(logits, table, table, frozen, resamples=20)
     figure = plots.plot_trade(trade)
-    assert [axis.get_title() for axis in figure.axes] == ["share decided", "real called fake", "fake called real"]
+    titles = ["decided, of all images", "called fake, of real images", "called real, of fakes"]
+    assert [axis.get_title() for axis in figure.axes] == titles
     assert all(promise in texts(figure) for promise in trade["promise"].unique())
     for axis, metric in zip(figure.axes, ("decided", "real called fake", "fake called real")):
         own = trade[trade["metric"] == metric]

@@ -133,9 +133,9 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
 def plot_trade(table: pd.DataFrame) -> Figure:
     """What promises of the band cost; from `confidence.trade_table`. A filled mark is the band that the model has."""
     panels = {
-        "decided": "share decided",
-        "real called fake": "real called fake",
-        "fake called real": "fake called real",
+        "decided": "decided, of all images",
+        "real called fake": "called fake, of real images",
+        "fake called real": "called real, of fakes",
     }
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
     for axis, (metric, label) in zip(axes, panels.items()):
@@ -149,7 +149,7 @@ def plot_trade(table: pd.DataFrame) -> Figure:
             faces = [colour if frozen else "white" for frozen in own["frozen"]]
             axis.scatter(own["promised"], own["value"], color=faces, edgecolors=colour, zorder=3)
         axis.set(title=label, xlabel="mistakes promised at most", ylim=(0, None))
-    axes[0].set_ylabel("of the test images (95% interval)")
+    axes[0].set_ylabel("share in the test part (95% interval)")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
     sns.despine(figure)
     return figure
