@@ -172,7 +172,7 @@ def test_a_calibration_keeps_what_it_says_with_a_temperature_of_its_own(groups: 
     random, promises, alarms, misses = np.random.default_rng(0), [], [], []
     others, table = drawn(random, 10_000, spread)
     is_fake = (table["nature"] != "real").to_numpy()
-    for _ in range(400):
+    for _ in range(200):
         frozen = e.calibrate(*drawn(random, groups, spread))
         p_fake = 1 - probabilities(others, temperature=frozen["temperature"])[:, 2]
         promises.append(frozen["unsure_promise"] == b.MOSTLY)
@@ -183,4 +183,4 @@ def test_a_calibration_keeps_what_it_says_with_a_temperature_of_its_own(groups: 
     for risks in np.array([alarms, misses]):
         assert np.mean(risks) <= 0.05 + 0.003
         broken = np.mean(stronger & (risks > 0.05))
-        assert broken <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 400)
+        assert broken <= 0.1 + 2 * np.sqrt(0.1 * 0.9 / 200)
