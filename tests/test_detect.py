@@ -27,7 +27,7 @@ from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
 from dfxlib.detect.export import Opened, export_model, open_model
-from dfxlib.detect.verdicts import COLUMNS, detect, find_images, save_rows, verdict
+from dfxlib.detect.verdicts import COLUMNS, describe, detect, find_images, save_rows, verdict
 from dfxlib.names import CLASSES
 from dfxlib.system.files import BATCH_VARIABLE, write_vouched
 from dfxlib.training.fit import to_input
@@ -63,6 +63,11 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+def with_limit(opened: Opened, limit: float) -> Opened:
+    """The same model, to which features are near (limit 1e9) or far (1e-9) from those of its training."""
+    return opened._replace(reference=opened.reference | {"limit": np.float32(limit)})
+
+
 def planted(root: Path, count: int) -> list[ImageFile]:
     root.mkdir()
     files = []
@@ -82,7 +87,7 @@ def table_of(path: Path) -> pd.DataFrame:
 
 def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, tmp_path: Path) -> None:
     noise(1, width=50, height=40).save(tmp_path / "a.png")
-    (row,) = detect(opened, [ImageFile(tmp_path / "a.png")], workers=1)
+    (row,) = detect(with_limit(opened, 1e9), [ImageFile(tmp_path / "a.png")], workers=1)
     picture = Image.open(tmp_path / "a.png")
     versions = [picture, jpeg(picture, quality=75, subsampling="4:2:0"), picture.resize((25, 20), Image.Resampling.BOX)]
     made = np.stack([to_square(image, image_size=32, resize_mode="crop") for image in versions])
@@ -94,7 +99,7 @@ def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, 
     assert (row["p_fake_low"], row["p_fake_high"]) == pytest.approx((p_fake.min(), p_fake.max()), abs=1e-5)
     assert row["holds"] == ("yes" if len(set(p_fake >= CALIBRATION["threshold"])) == 1 else "no")
     assert row["likeliest"] == CLASSES[p[0].argmax()] and (row["width"], row["height"]) == (50, 40)
-    assert "50 x 40 pixels, training had sides of 32" in row["unlike"]
+    assert "50 x 40 pixels, training had sides of 32" in row["remark"] and row["unlike"] == ""
 
 
 @pytest.mark.parametrize(
@@ -111,6 +116,25 @@ def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, 
 )
 def test_the_verdict_is_that_of_the_frozen_threshold_or_of_the_band(p_fake: float, band: dict, expected: str) -> None:
     assert verdict(p_fake, CALIBRATION | band) == expected
+
+
+@pytest.mark.parametrize("size", [(31, 40), (32, 40)])
+@pytest.mark.parametrize("limit", [1e9, 1e-9])
+def test_a_picture_unlike_the_training_data_is_unsure_with_the_reason_whatever_its_score(
+    opened: Opened, tmp_path: Path, limit: float, size: tuple[int, int]
+) -> None:
+    noise(1, width=size[0], height=size[1]).save(tmp_path / "a.png")
+    (row,) = detect(with_limit(opened, limit), [ImageFile(tmp_path / "a.png")], workers=1)
+    reasons = [reason for reason in row["unlike"].split("; ") if reason]
+    assert [reason.split(" ")[0] for reason in reasons] == ["31"] * (size[0] < 32) + ["features"] * (limit < 1)
+    assert (row["verdict"] == "unsure") == bool(reasons) == (row["holds"] == "")
+    assert row["p_fake_low"] <= row["p_fake"] <= row["p_fake_high"], "scores are told all the same"
+    assert row["remark"] == f"{size[0]} x 40 pixels, training had sides of 32"
+    line = describe(row)
+    assert f"; remark: {row['remark']}" in line
+    assert ("under delivery" in line) == (not reasons) and line.endswith(
+        f"unlike the training data: {row['unlike']}" * bool(reasons)
+    )
 
 
 def test_batch_1_and_batch_256_give_the_same_scores(opened: Opened, tmp_path: Path) -> None:
@@ -160,9 +184,9 @@ def test_pictures_of_every_kind_get_a_verdict(opened: Opened, tmp_path: Path) ->
     noise(3).save(odd)
     wide.save(tmp_path / "wide.png")
     files = [ImageFile(path) for path in (tmp_path / "dot.png", tmp_path / "webp.jpg", odd, tmp_path / "wide.png")]
-    dot, webp, named, too_wide = detect(opened, files, workers=1)
-    assert dot["verdict"] and "1 x 1 pixels" in dot["unlike"]
-    assert webp["format"] == "WEBP" and "WEBP, training had PNG" in webp["unlike"]
+    dot, webp, named, too_wide = detect(with_limit(opened, 1e9), files, workers=1)
+    assert dot["verdict"] == "unsure" and "1 x 1 pixels, smaller than the model's input of 32" in dot["unlike"]
+    assert webp["format"] == "WEBP" and webp["remark"] == "WEBP, training had PNG" and webp["verdict"] != "unsure"
     assert named["verdict"] and named["path"].endswith("\\xff.png")
     assert too_wide["problem"].startswith("cannot be delivered: ")
     assert next(detect(opened, files[3:], delivery=False, workers=1))["verdict"]
@@ -335,9 +359,9 @@ class TestMistakes:
         data[-5] ^= 1
         (copy / "model.safetensors").write_bytes(data)
         assert "is damaged: model.safetensors does not match its checksum" in self.told(capsys, copy, folder)
-        older = (copy / "model.json").read_text().replace('"format": 1', '"format": 0')
+        older = (copy / "model.json").read_text().replace('"format": 2', '"format": 0')
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
-        assert "has format 0; this dfxlib reads format 1; export the run again" in self.told(capsys, copy, folder)
+        assert "has format 0; this dfxlib reads format 2; export the run again" in self.told(capsys, copy, folder)
 
     def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
         assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)

@@ -14,7 +14,15 @@ from sklearn.decomposition import PCA
 from dfxlib.__main__ import main
 from dfxlib.data.residual import BLOCK
 from dfxlib.detect.export import FORMAT, export_model, open_model
-from dfxlib.detect.unlike import describe_training, distances, load_reference, save_reference, unlike_training
+from dfxlib.detect.unlike import (
+    describe_training,
+    distances,
+    load_reference,
+    remarks,
+    save_reference,
+    unlike_training,
+)
+from dfxlib.measure.band import MOSTLY, ON_AVERAGE
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import vouch
@@ -108,12 +116,47 @@ def test_the_card_is_for_people_to_add_to_and_to_leave_away(copy: Path) -> None:
     assert open_model(copy).calibration
 
 
-@pytest.mark.parametrize(("number", "cure"), [(FORMAT - 1, "export the run again"), (FORMAT + 1, "update dfxlib")])
+@pytest.mark.parametrize(("number", "cure"), [(0, "export the run again"), (FORMAT + 1, "update dfxlib")])
 def test_another_version_of_the_format_is_refused(copy: Path, number: int, cure: str) -> None:
     stated = json.loads((copy / "model.json").read_text()) | {"format": number}
     write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
     with pytest.raises(ValueError, match=f"has format {number}; this dfxlib reads format {FORMAT}; {cure}"):
         open_model(copy)
+
+
+def with_band(folder: Path, name: str, band: dict) -> Path:
+    """A run or a model, whose calibration is given a band."""
+    stated = json.loads((folder / name).read_text())
+    stated.get("calibration", stated).update(band)
+    write_vouched(folder / name, lambda path: path.write_text(json.dumps(stated)))
+    return folder
+
+
+BAND = {"unsure_low": 0.2, "unsure_high": 0.7, "unsure_error": 0.05}
+
+
+def test_a_model_of_the_older_format_is_completed_in_a_sentence(copy: Path, capsys: pytest.CaptureFixture) -> None:
+    stated = json.loads((copy / "model.json").read_text()) | {"format": 1}
+    (copy / "model.json").write_text(json.dumps(stated))
+    opened = open_model(with_band(copy, "model.json", BAND))
+    assert opened.calibration["unsure_promise"] == ON_AVERAGE
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert f"model folder {copy} is of an earlier dfxlib: its band promises {ON_AVERAGE}, and temperature" in sentence
+
+
+def test_an_exported_model_says_which_of_the_two_promises_its_band_keeps(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "complete" / "resnet18" / "seed0")
+    for promise, band in {MOSTLY: BAND | {"unsure_promise": MOSTLY}, ON_AVERAGE: BAND}.items():
+        (run / "calibration.json").write_text((trained_run / "calibration.json").read_text())
+        folder = export_model(with_band(run, "calibration.json", band), tmp_path / "model")
+        assert ("is of an earlier dfxlib" in capsys.readouterr().err) == (promise == ON_AVERAGE)
+        assert open_model(folder).calibration["unsure_promise"] == promise and capsys.readouterr().err == ""
+        card = (folder / "MODEL_CARD.md").read_text()
+        assert (
+            f"promises 5% of real images called fake and 5% of fakes called real at most, each {promise}, for" in card
+        )
 
 
 @pytest.mark.parametrize("text", ["{}", '{"format": null}', '{"format": "new"}', "[]", "no JSON"])
@@ -174,17 +217,37 @@ class TestNovelty:
         ("changes", "words"),
         [
             ({}, []),
-            ({"kind": "WEBP"}, ["WEBP, training had JPEG and PNG"]),
-            ({"kind": ""}, []),
-            ({"height": 41}, ["40 x 41 pixels, training had sides of 30 to 40"]),
-            ({"width": 29}, ["29 x 40 pixels, training had sides of 30 to 40"]),
+            ({"width": 29}, []),
+            ({"height": 4000}, []),
+            ({"width": 27}, ["27 x 40 pixels, smaller than the model's input of 28"]),
             ({"distance": 2.5}, ["features 2.50 times as far from training as 99% of held-out images"]),
         ],
     )
     def test_it_says_in_what_a_picture_is_unlike_the_training_data(self, changes: dict, words: list[str]) -> None:
+        known = {"sides": np.array([30, 40])}
+        assert (
+            unlike_training(known, **{"image_size": 28, "width": 40, "height": 40, "distance": 0.9} | changes) == words
+        )
+
+    def test_a_size_that_training_had_is_like_it_however_large_the_input(self) -> None:
+        """Small pictures that are enlarged, as CIFAR's are for a backbone with ImageNet weights."""
+        known, facts = {"sides": np.array([32, 32])}, {"image_size": 224, "distance": 0.9, "height": 32}
+        assert unlike_training(known, width=32, **facts) == []
+        assert unlike_training(known, width=31, **facts) != []
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({}, []),
+            ({"kind": "WEBP"}, ["WEBP, training had JPEG and PNG"]),
+            ({"kind": ""}, []),
+            ({"height": 41}, ["40 x 41 pixels, training had sides of 30 to 40"]),
+            ({"width": 29}, ["29 x 40 pixels, training had sides of 30 to 40"]),
+        ],
+    )
+    def test_another_format_or_size_is_a_remark(self, changes: dict, words: list[str]) -> None:
         known = {"formats": np.array(["JPEG", "PNG"]), "sides": np.array([30, 40])}
-        facts = {"kind": "PNG", "width": 40, "height": 40, "distance": 0.9} | changes
-        assert unlike_training(known, **facts) == words
+        assert remarks(known, **{"kind": "PNG", "width": 40, "height": 40} | changes) == words
 
 
 def table() -> pd.DataFrame:

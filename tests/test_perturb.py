@@ -11,7 +11,7 @@ from PIL import Image, features
 from samples import noise
 
 from dfxlib.data.decode import ImageFile, inspect_file
-from dfxlib.data.perturb import CONDITIONS, describe, jpeg, keep, require_conditions
+from dfxlib.data.perturb import CONDITIONS, describe, jpeg, keep, require_conditions, side_scale
 from dfxlib.data.squares import to_square
 from dfxlib.names import RESIZE_MODES
 
@@ -30,6 +30,7 @@ def test_a_condition_is_pure_keeps_the_mode_and_says_its_size(condition: str) ->
     image = noise(0, width=33, height=21)
     version = CONDITIONS[condition](image)
     assert (version.size, version.mode) == (RESIZED.get(condition, (33, 21)), "RGB")
+    assert version.size == tuple(round(side * side_scale(condition)) for side in (33, 21))
     assert image.tobytes() == noise(0, width=33, height=21).tobytes()
     assert CONDITIONS[condition](image.copy()).tobytes() == version.tobytes()
 

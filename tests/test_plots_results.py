@@ -92,6 +92,22 @@ def test_reliability_is_drawn_before_and_after_for_every_split() -> None:
     assert "no image of the three classes" in texts(plots.plot_reliability(nobody))
 
 
+def test_the_trade_of_the_band_shows_both_promises_and_fills_the_frozen_one() -> None:
+    table = scores().query("split == 'test'")
+    logits = table[measured.LOGITS].to_numpy()
+    frozen = measured.calibrate(logits, table)
+    trade = confidence.trade_table(logits, table, table, frozen, resamples=20)
+    figure = plots.plot_trade(trade)
+    titles = ["decided, of all images", "called fake, of real images", "called real, of fakes"]
+    assert [axis.get_title() for axis in figure.axes] == titles
+    assert all(promise in texts(figure) for promise in trade["promise"].unique())
+    for axis, metric in zip(figure.axes, ("decided", "real called fake", "fake called real")):
+        own = trade[trade["metric"] == metric]
+        marks = [mark for drawn in axis.collections if len(drawn.get_offsets()) == 6 for mark in drawn.get_facecolors()]
+        assert len(marks) == len(own) == 12
+        assert sum(tuple(mark[:3]) != (1, 1, 1) for mark in marks) == own["frozen"].sum() == 1
+
+
 @pytest.mark.parametrize("width", [4, 100])  # fewer and more features than images
 def test_a_feature_map_places_every_scored_image_and_marks_architectures(width: int) -> None:
     table = rows(60)

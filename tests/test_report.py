@@ -261,16 +261,16 @@ def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.Capt
 
 def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_path: Path) -> None:
     publish.publish(study, tmp_path / "s")
+    wrong = [f"wrong among called fake{how}" for how in ("", " at one half")]
     risk = {
-        "metric": ["decided", "wrong among the decided", "real called fake", "fake called real"],
-        "value": [0.4, 0.03, 0.01, 0.02],
+        "metric": ["decided", "real called fake", "fake called real", *wrong],
+        "value": [0.4, 0.01, 0.02, 0.03, 0.04],
     }
     risk |= {"value_low": 0.0, "value_high": 0.5, "images": 90}
+    promised = {"promised": [None, 0.05, 0.05, None, None], "promise": "with probability 0.9"}
     tables = tmp_path / "s" / "generalization" / "resnet18" / "seed0" / "tables"
     tables.mkdir(parents=True)
-    pd.DataFrame(risk | {"split": "test", "promised": [None, None, 0.05, 0.05]}).to_csv(
-        tables / "unsure.csv", index=False
-    )
+    pd.DataFrame(risk | {"split": "test"} | promised).to_csv(tables / "unsure.csv", index=False)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results:s -->\nold\n<!-- /results -->\nafter\n<!-- /results -->\n")
     assert publish.update_readme(readme, tmp_path / "s")
@@ -278,8 +278,8 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |" in text
     assert "| spectrum | 0.500 (0.400 to 0.600) | 90 |" in text and "old" not in text
     assert "| real | 0.9 | 0.900 (0.800 to 0.950) | 90 + 10 |" in text
-    risks = " | ".join(f"{share} (0.0% to 50.0%)" for share in ("40.0%", "3.0%", "1.0%", "2.0%"))
-    assert f"| test (90) | {risks} | 5% |" in text
+    decided, real, fake, here, half = (f"{share}.0% (0.0% to 50.0%)" for share in (40, 1, 2, 3, 4))
+    assert f"| test (90) | {decided} | {real} | {fake} | {here}; {half} | 5% with probability 0.9 |" in text
     assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
         "<!-- /results -->\nafter\n<!-- /results -->\n"
     )

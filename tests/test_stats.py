@@ -360,59 +360,6 @@ def test_holm_rejects_what_stepping_down_by_hand_rejects(p_values: list) -> None
     assert {i for i, p in enumerate(stats.holm(p_values)) if p <= 0.05} == rejected
 
 
-def judged(random: np.random.Generator, clusters: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scores, labels and groups: clusters of one to four images, each cluster with a shift of its own."""
-    groups = np.repeat(np.arange(clusters), random.integers(1, 5, size=clusters))
-    positive = random.random(len(groups)) < 0.5
-    return random.normal(size=clusters)[groups] + random.normal(size=len(groups)) + 2 * positive, positive, groups
-
-
-def share_by_cluster(wrong: np.ndarray, groups: np.ndarray) -> float:
-    """Mean over clusters of the share of their images that are wrong."""
-    return float(np.mean([wrong[groups == group].mean() for group in np.unique(groups)]))
-
-
-@pytest.mark.statistics
-@pytest.mark.parametrize("error", [0.05, 0.2])
-def test_the_band_keeps_both_risks_in_new_clusters(error: float) -> None:
-    random, alarms, misses = np.random.default_rng(0), [], []
-    score, positive, _ = judged(random, 20_000)  # many others, drawn alike
-    for _ in range(300):
-        low, high = stats.abstain_band(*judged(random, 100), error=error)
-        assert low <= high
-        alarms.append((score >= high)[~positive].mean())
-        misses.append((score < low)[positive].mean())
-    for risks in (alarms, misses):
-        assert error / 2 < np.mean(risks) <= error + 0.01
-
-
-def test_no_narrower_band_would_keep_the_promise() -> None:
-    score, positive, groups = judged(np.random.default_rng(3), 60)
-    low, high = stats.abstain_band(score, positive, groups, error=0.1)
-    n = len(np.unique(groups[~positive]))
-    for cut, kept in ((high, True), (score[~positive][score[~positive] < high].max(), False)):
-        expected = (n * share_by_cluster(score[~positive] >= cut, groups[~positive]) + 1) / (n + 1)
-        assert (expected <= 0.1) == kept
-    n = len(np.unique(groups[positive]))
-    for cut, kept in ((low, True), (np.nextafter(score[positive][score[positive] >= low].min(), np.inf), False)):
-        expected = (n * share_by_cluster(score[positive] < cut, groups[positive]) + 1) / (n + 1)
-        assert (expected <= 0.1) == kept
-
-
-def test_too_few_clusters_promise_nothing_and_decide_nothing() -> None:
-    scenes = {"single": np.arange(36), "copied": np.arange(180) // 5}  # 18 scenes of each: 1 / (18 + 1) > 5%
-    for groups in scenes.values():
-        score, positive = groups + 0.5, groups % 2 == 0
-        low, high = stats.abstain_band(score, positive, groups)
-        assert not (score < low).any() and not (score + 1e9 >= high).any()
-
-
-def test_what_separates_leaves_no_band() -> None:
-    positive = np.arange(200) % 2 == 0
-    low, high = stats.abstain_band(np.where(positive, 2.0, 1.0) + np.arange(200) / 1000, positive, np.arange(200))
-    assert low == high and 1.19 < low <= 2
-
-
 def test_the_reliability_curve_is_scikit_learns() -> None:
     random = np.random.default_rng(0)
     confidence = np.r_[random.random(500), 0, 1, 1 / 3]

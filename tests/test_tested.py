@@ -1,14 +1,21 @@
 """Which model notebooks 30 and 40 test, and where results of that belong."""
 
+import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
-from samples import SETTINGS
+import torch
+from samples import SETTINGS, squares
 from trained import BACKBONE
 
 from dfxlib.detect.export import export_model, model_name
-from dfxlib.detect.tested import open_tested
+from dfxlib.detect.tested import open_tested, unlike_images
+from dfxlib.detect.unlike import distances
+from dfxlib.measure.band import ON_AVERAGE
+from dfxlib.training.fit import to_input
 
 OWN = SETTINGS["manifest_hash"]
 HOW = {"backbone": BACKBONE, "seed": 0, "manifest_hash": OWN}
@@ -47,3 +54,30 @@ def test_an_exported_model_keeps_its_settings_and_says_what_its_test_cannot_prom
     assert tested.parts == ("exported", model_name(folder), "generalization")
     assert (tested.settings["backbone"], tested.settings["seed"]) == (BACKBONE, 0), "its own, whatever was asked for"
     assert ("was not trained on this study's manifest" in capsys.readouterr().out) == said
+
+
+def test_a_run_of_before_promises_were_named_is_completed_in_a_sentence(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copied = shutil.copytree(trained_run, tmp_path / "complete" / trained_run.parent.name / "seed0")
+    older = {"temperature": 1.0, "threshold": 0.5, "unsure_low": 0.2, "unsure_high": 0.7, "unsure_error": 0.05}
+    (copied / "calibration.json").write_text(json.dumps(older))
+    tested = open_tested(str(tmp_path), "robustness", model_path="", **HOW)
+    assert tested.calibration == older | {"unsure_promise": ON_AVERAGE}
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert "seed0 is of an earlier dfxlib: its band promises on average over calibrations" in sentence
+
+
+def test_it_counts_the_images_that_detection_would_leave_unsure(trained_run: Path) -> None:
+    """More than are held in memory at once, and of any size: those with far features, and those below the input."""
+    tested = open_tested(root(trained_run), "robustness", model_path="", **HOW)
+    with torch.no_grad():
+        near = tested.model.features(to_input(squares(20), torch.device("cpu"))).numpy()
+    features = np.concatenate([near] * 60 + [near + 100])
+    table = pd.DataFrame({"width": 33, "height": np.where(np.arange(len(features)) < 7, 31, 40)})
+    caught = unlike_images(tested, features, table, scale=1)
+    far = distances(features, tested.reference) > 1
+    assert far[-20:].all() and not far[:-20].all()
+    assert (caught == (far | (table["height"] == 31))).all()
+    assert unlike_images(tested, features, table, scale=0.5).all(), "half of 33 pixels are fewer than the input's 32"
+    assert np.isnan(unlike_images(tested._replace(reference=None), features, table, scale=1)).all()

@@ -115,6 +115,12 @@ CONDITIONS |= {"crop_80": partial(crop, percent=80)}
 #: What a messenger and a web site do to a picture on its way.
 CONDITIONS["delivery"] = partial(chain, steps=("scale_50", "jpeg420_q55", "webp_q75", "jpeg420_q80"))
 
+
+def side_scale(condition: str) -> float:
+    """By how much a condition scales the sides of a picture, to within the rounding of pixels."""
+    return CONDITIONS[condition](Image.new("RGB", (100, 100))).width / 100
+
+
 #: What a function does beyond its parameters, for the record.
 _FACTS = {
     "jpeg": {"encoder": f"libjpeg-turbo {features.version('libjpeg_turbo')}, Pillow {PIL.__version__}"},

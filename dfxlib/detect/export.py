@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.detect.unlike import load_reference
+from dfxlib.measure.band import complete_calibration, promise
 from dfxlib.measure.scores import markdown, never_said
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
@@ -26,7 +27,9 @@ from dfxlib.system.files import (
 )
 
 #: Version of the folder's format. Others are refused, never guessed at.
-FORMAT = 1
+FORMAT = 2
+
+_READABLE = (1, FORMAT)  # 1: its band does not say what it promises
 
 WEIGHTS, DESCRIPTION, REFERENCE, CARD = "model.safetensors", "model.json", "reference.npz", "MODEL_CARD.md"
 
@@ -42,7 +45,7 @@ class Opened(NamedTuple):
 
     model: DeepFeatureXNet  # in evaluation mode
     settings: dict  # those of MODEL_SETTINGS, and the hashes of the base models
-    calibration: dict  # temperature, threshold, false_alarm_5; unsure_low and unsure_high where there is a band
+    calibration: dict  # temperature, threshold, false_alarm_5; unsure_low, unsure_high and the rest where it has a band
     reference: dict[str, np.ndarray] | None  # of `unlike`; None: nothing is known of the training data
 
 
@@ -92,11 +95,12 @@ def _open_folder(folder: Path) -> Opened:
         version, digests = int(stated["format"]), stated.get("files", {})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {_CURE}") from error
-    require_format(version, (FORMAT,), what=f"model folder {folder}", anew="export the run again")
+    require_format(version, _READABLE, what=f"model folder {folder}", anew="export the run again")
     for name in (WEIGHTS, REFERENCE):
         _require(folder, name, digests.get(name, ""))
     model, settings = load_complete_model(folder / WEIGHTS)
-    return Opened(model, settings, stated["calibration"], load_reference(folder / REFERENCE))
+    calibration = complete_calibration(stated["calibration"], what=f"model folder {folder}")
+    return Opened(model, settings, calibration, load_reference(folder / REFERENCE))
 
 
 def _require(folder: Path, name: str, digest: str | None = None) -> None:
@@ -117,18 +121,19 @@ def export_model(run: Path, folder: Path) -> Path:
     _require_run(run)
     require_own(folder, DESCRIPTION)
     _, settings = load_complete_model(run / WEIGHTS)
+    calibration = complete_calibration(_read(run / "calibration.json"), what=f"run {run}")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name in (WEIGHTS, REFERENCE):
         shutil.copy(run / name, partial / name)
-    write_text_atomic(partial / CARD, model_card(run, settings))
+    write_text_atomic(partial / CARD, model_card(run, settings, calibration))
     stated = {
         "format": FORMAT,
         "backbone": settings["backbone"],
         "input": {name: settings[name] for name in _INPUT},
         "classes": settings["classes"],
-        "calibration": _read(run / "calibration.json"),
+        "calibration": calibration,
         "manifest_hash": settings["manifest_hash"],
         "made": _read(run / "environment.json"),
         "metrics": json.loads(pd.read_csv(run / "tables" / "summary.csv").to_json(orient="records")),
@@ -147,9 +152,9 @@ def _require_run(run: Path) -> None:
         raise ValueError(f"run {run}: {problems[0]}; run 20_train_complete_model again")
 
 
-def model_card(run: Path, settings: dict) -> str:  # Markdown
+def model_card(run: Path, settings: dict, calibration: dict) -> str:  # Markdown
     """What the model is, what it was trained on, what was measured, and what was not; text in model_card.md."""
-    made, calibration = _read(run / "environment.json"), _read(run / "calibration.json")
+    made, cuts = _read(run / "environment.json"), calibration.items()
     bounded = ["value", "low", "high"]
     recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     # Other runs of the same study, backbone and seed.
@@ -161,7 +166,8 @@ def model_card(run: Path, settings: dict) -> str:  # Markdown
         versions=", ".join(f"{name} {made['packages'][name]}" for name in ("torch", "torchvision", "pillow")),
         natures=", ".join(settings["classes"]),
         never=never_said(calibration) or "none",
-        calibration=", ".join(f"{name} {value:.4g}" for name, value in calibration.items()),
+        promise=promise(calibration),
+        calibration=", ".join(f"{name} {value:.4g}" for name, value in cuts if name != "unsure_promise"),
         test=_table(run / "tables" / "summary.csv", ["verdict", "metric", *bounded, "images"]),
         architectures=_table(study / "generalization" / place / "by_architecture.csv", recall),
         robustness=_table(study / "robustness" / place / "robustness.csv", ["condition", "metric", *bounded]),

@@ -2,7 +2,12 @@
 
 from typing import NamedTuple
 
-from dfxlib.detect.export import model_name, open_model
+import numpy as np
+import pandas as pd
+
+from dfxlib.detect.export import REFERENCE, model_name, open_model
+from dfxlib.detect.unlike import distances, least_side, load_reference
+from dfxlib.measure.band import complete_calibration
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.saved import load_complete_model, require_same_manifest
 from dfxlib.study.runs import read_json, run_folder
@@ -15,6 +20,7 @@ class Tested(NamedTuple):
     model: DeepFeatureXNet  # in evaluation mode, on the CPU
     settings: dict  # of the model, its own backbone and seed among them
     calibration: dict
+    reference: dict[str, np.ndarray] | None  # of `unlike`; None: nothing is known of the training data
     parts: tuple[str, ...]  # of the run's folder below run_root
 
 
@@ -37,7 +43,8 @@ def open_tested(
         model, settings = load_complete_model(folder / "model.safetensors")
         calibration = read_json(folder / "calibration.json", needs="20_train_complete_model")
         require_same_manifest(settings, manifest_hash)
-        return Tested(model, settings, calibration, (step, backbone, f"seed{seed}"))
+        calibration, known = complete_calibration(calibration, what=f"run {folder}"), load_reference(folder / REFERENCE)
+        return Tested(model, settings, calibration, known, (step, backbone, f"seed{seed}"))
     path = project_path(model_path)
     opened = open_model(path, backbone=backbone)
     if opened.settings["manifest_hash"] != manifest_hash:
@@ -45,4 +52,19 @@ def open_tested(
             "This model was not trained on this study's manifest: images of the test part may have trained it,",
             "and `unseen` says what this study held out, not what the model has seen.",
         )
-    return Tested(opened.model, opened.settings, opened.calibration, ("exported", model_name(path), step))
+    return Tested(*opened, ("exported", model_name(path), step))
+
+
+def unlike_images(
+    tested: Tested, features: np.ndarray, rows: pd.DataFrame, *, scale: float
+) -> np.ndarray:  # [N] 1 or 0; NaN where nothing is known of the training data
+    """Which images `detect` would leave unsure as unlike the training data; tests report the band without that rule.
+
+    `features` [N, 3, D] are those of the manifest's `rows`, after something that scaled their sides by `scale`.
+    """
+    if tested.reference is None:
+        return np.full(len(rows), np.nan)
+    parts = np.array_split(features, 1 + len(features) // 1000)  # as float64 they take twice the space
+    far = np.concatenate([distances(part, tested.reference) for part in parts]) > 1
+    sides = np.round(scale * rows[["width", "height"]].min(axis=1).to_numpy())
+    return (far | (sides < least_side(tested.reference, tested.settings["image_size"]))).astype(float)

@@ -86,15 +86,28 @@ def distances(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
     return np.sqrt(squared) / known["limit"]
 
 
+def least_side(known: dict[str, np.ndarray], image_size: int) -> int:
+    """Pixels; a picture with a smaller side is filled up or enlarged to be model input, as none was in training."""
+    return min(image_size, int(known["sides"][0]))
+
+
 def unlike_training(
-    known: dict[str, np.ndarray],
-    *,
-    kind: str,  # format of the file; empty: unknown
-    width: int,  # pixels
-    height: int,
-    distance: float,  # from `distances`
-) -> list[str]:  # in words; empty: like the training data in all three
-    """In what a picture is unlike the training data: format, size, features."""
+    known: dict[str, np.ndarray], *, image_size: int, width: int, height: int, distance: float
+) -> list[str]:  # in words; empty: like the training data in both
+    """In what a picture is so unlike the training data that no verdict can rest on it: size [pixels] and features.
+
+    `image_size` is the side of the model's input, `distance` comes from `distances`.
+    """
+    found = []
+    if min(width, height) < least_side(known, image_size):
+        found.append(f"{width} x {height} pixels, smaller than the model's input of {image_size}")
+    if distance > 1:
+        found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")
+    return found
+
+
+def remarks(known: dict[str, np.ndarray], *, kind: str, width: int, height: int) -> list[str]:  # in words
+    """What training did not have, and a verdict may bear: a format (`kind`; empty: unknown), a size [pixels]."""
     smallest, largest = known["sides"]
     found = []
     if kind and kind not in known["formats"]:
@@ -102,6 +115,4 @@ def unlike_training(
     if min(width, height) < smallest or max(width, height) > largest:
         span = str(smallest) if smallest == largest else f"{smallest} to {largest}"
         found.append(f"{width} x {height} pixels, training had sides of {span}")
-    if distance > 1:
-        found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")
     return found

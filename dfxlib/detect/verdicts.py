@@ -24,7 +24,7 @@ from dfxlib.data.squares import Picture, read_picture
 from dfxlib.data.tables import read_table
 from dfxlib.data.trees import IMAGE_SUFFIXES, walk
 from dfxlib.detect.export import Opened
-from dfxlib.detect.unlike import distances, unlike_training
+from dfxlib.detect.unlike import distances, remarks, unlike_training
 from dfxlib.measure.scores import unsure_band
 from dfxlib.models.networks import CPU
 from dfxlib.names import CLASSES
@@ -32,24 +32,9 @@ from dfxlib.system.files import atomic
 from dfxlib.system.parallel import map_processes
 from dfxlib.training.fit import memory_advice, to_input
 
-COLUMNS = (
-    "path",
-    "verdict",
-    "likeliest",
-    "p_dm",
-    "p_gan",
-    "p_real",
-    "p_fake",
-    "p_fake_low",
-    "p_fake_high",
-    "holds",
-    "distance",
-    "unlike",
-    "format",
-    "width",
-    "height",
-    "problem",
-)
+COLUMNS: tuple[str, ...]
+COLUMNS = ("path", "verdict", "likeliest", "p_dm", "p_gan", "p_real", "p_fake", "p_fake_low", "p_fake_high", "holds")
+COLUMNS += ("distance", "unlike", "remark", "format", "width", "height", "problem")
 
 #: What a picture goes through on its way over the web, one at a time; the verdict should survive it.
 DELIVERY = (CONDITIONS["jpeg420_q75"], CONDITIONS["scale_50"])
@@ -123,8 +108,9 @@ def detect(
 
     Probabilities are calibrated, `verdict` is one of `verdict`, `likeliest` one of the three natures.
     `p_fake_low` and `p_fake_high` bound the fake score with and without delivery, and `holds`
-    says whether all verdicts agree. `distance` above 1 and `unlike` warn of a picture that is
-    unlike the training data.
+    says whether all verdicts agree. A picture that is unlike the training data in what `unlike`
+    names, its features (`distance` above 1) or a size below the model's input, is `unsure`, whatever
+    its score, and has no verdict that could hold. `remark`: another format or size than in training.
     """
     for name, count in {"batch_size": batch_size, "workers": workers}.items():
         if count is not None and count < 1:
@@ -189,9 +175,12 @@ def _row(opened: Opened, picture: Picture, p: np.ndarray, distance: float) -> di
         row["p_fake_low"], row["p_fake_high"] = float(p_fake.min()), float(p_fake.max())
         row["holds"] = "yes" if len(set(verdicts)) == 1 else "no"
     if opened.reference:
-        width, height = picture.width, picture.height
-        found = unlike_training(opened.reference, kind=picture.format, width=width, height=height, distance=distance)
+        known, size = opened.reference, {"width": picture.width, "height": picture.height}
+        found = unlike_training(known, image_size=opened.settings["image_size"], distance=distance, **size)
         row["distance"], row["unlike"] = float(distance), "; ".join(found)
+        row["remark"] = "; ".join(remarks(known, kind=picture.format, **size))
+        if found:
+            row["verdict"], row["holds"] = "unsure", ""
     return row
 
 
@@ -217,6 +206,8 @@ def describe(row: dict) -> str:
     if row["holds"]:
         change = "holds" if row["holds"] == "yes" else "does not hold"
         line += f"; {change} under delivery ({row['p_fake_low']:.2f} to {row['p_fake_high']:.2f})"
+    if row["remark"]:
+        line += f"; remark: {row['remark']}"
     if row["unlike"]:
         line += f"; unlike the training data: {row['unlike']}"
     return line

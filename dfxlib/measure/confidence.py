@@ -1,11 +1,14 @@
-"""Whether stated confidence can be believed: before and after temperature, and with the band of "unsure"."""
+"""Whether stated confidence can be believed: before and after temperature, and what the band of "unsure" gave."""
 
 import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.scores import LOGITS, class_index, named, never_said
+from dfxlib.measure.band import PROMISES, UNSURE_ERROR, abstain_band
+from dfxlib.measure.scores import LOGITS, class_index, held_out_fake_scores, named, never_said
 from dfxlib.names import CLASSES
+
+_ERRORS = (0.01, 0.02, UNSURE_ERROR, 0.1, 0.15, 0.2)  # that bands could promise, beside the one that they do
 
 
 def proper_scores(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
@@ -53,35 +56,87 @@ def reliability_table(scores: pd.DataFrame, calibration: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["split", "temperature", "confidence", "accuracy", "images"])
 
 
-def unsure_table(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
-    """What the frozen band of "unsure" gives, by split: coverage, and the errors that were promised to be few.
+def unsure_table(
+    scores: pd.DataFrame,
+    calibration: dict,
+    unlike: np.ndarray,  # [N] 1: `detect` would call the picture unlike the training data; 0: not; NaN: unknown
+    *,
+    by: str = "split",  # column of the scores; `condition` of perturbed images
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """What the frozen band of "unsure" gives, by split or condition, and what it promised.
 
     Fake from `unsure_high` on, real below `unsure_low`. `real called fake` and `fake called real`
-    are shares of all real images and of all fakes: the two that the band promises. All are
-    undefined for a model without a band, and errors of a verdict that is never said: zero of them
-    would look like a promise kept. `never said` names it.
+    are shares of all real images and of all fakes: the two risks that the band promises, whatever
+    the prevalence. `wrong among called fake` (real) is the share of mistakes among the images that
+    are called so, a quantity of its own which nothing promises: it depends on the `prevalence` of
+    fakes, here and where half of all images are fakes. `unlike the training data` are images that
+    `detect` would leave unsure for that reason; the other rows are without that rule.
+
+    All are undefined for a model without a band, and mistakes of a verdict that is never said:
+    zero of them would look like a promise kept. `never said` names it.
     """
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     p_fake, is_fake = scores["p_fake"].to_numpy(), (scores["nature"] != "real").to_numpy()
-    has_band = "unsure_low" in calibration
-    never = never_said(calibration)
-    fake = p_fake >= calibration.get("unsure_high", np.inf)
-    real = p_fake < calibration.get("unsure_low", -np.inf)
-    decided, wrong = fake | real, (fake & ~is_fake) | (real & is_fake)
-    rows = []
-    for split in pd.unique(scores["split"]):
-        here = (scores["split"] == split).to_numpy() & has_band
-        measures = {
-            "decided": (decided, here),
-            "wrong among the decided": (wrong, here & decided & (not never)),
-            "real called fake": (fake, here & ~is_fake & ("fake" not in never)),
-            "fake called real": (real, here & is_fake & ("real" not in never)),
-        }
-        for metric, (hit, among) in measures.items():
-            promised = calibration.get("unsure_error", np.nan) if "called" in metric else np.nan
-            value = named("value", stats.rate_interval(hit, among, draws))
-            rows.append({"split": split, "metric": metric, **value, "promised": promised, "images": int(among.sum())})
-    return pd.DataFrame(rows).assign(**{"never said": never})
+    called = {
+        "fake": p_fake >= calibration.get("unsure_high", np.inf),
+        "real": p_fake < calibration.get("unsure_low", -np.inf),
+    }
+    promised = {"promised": calibration.get("unsure_error", np.nan), "promise": calibration.get("unsure_promise", "")}
+    never, rows = never_said(calibration), []
+    for place in pd.unique(scores[by]):
+        here = (scores[by] == place).to_numpy()
+        banded = here & ("unsure_low" in calibration)
+        rows.append({by: place, "metric": "decided"} | _share(called["fake"] | called["real"], banded, draws))
+        prevalence = float(is_fake[here].mean())
+        for said, truth, wrong in (("fake", "real", ~is_fake), ("real", "fake", is_fake)):
+            among = banded & wrong & (said not in never)
+            rows.append({by: place, "metric": f"{truth} called {said}"} | _share(called[said], among, draws) | promised)
+            for how, found in _wrong_among(called[said], wrong, banded, prevalence, draws).items():
+                rows.append({by: place, "metric": f"wrong among called {said}{how}"} | found)
+        known = here & np.isfinite(unlike)
+        rows.append({by: place, "metric": "unlike the training data"} | _share(np.nan_to_num(unlike), known, draws))
+    order = [by, "metric", "prevalence", "value", "value_low", "value_high", "promised", "promise", "images"]
+    return pd.DataFrame(rows).reindex(columns=order).fillna({"promise": ""}).assign(**{"never said": never})
+
+
+def _share(hit: np.ndarray, among: np.ndarray, draws: stats.Resamples) -> dict:
+    return named("value", stats.rate_interval(hit, among, draws)) | {"images": int(among.sum())}
+
+
+def _wrong_among(
+    called: np.ndarray, wrong: np.ndarray, here: np.ndarray, prevalence: float, draws: stats.Resamples
+) -> dict[str, dict]:
+    """Share of mistakes among what is `called` so, at the `prevalence` of fakes `here` and at one half.
+
+    `wrong` [N] marks the class of which the verdict is a mistake.
+    """
+    both = called & here & (0 < prevalence < 1)  # without one of the classes there is no mistake, or nothing else
+    mistakes, hits = (stats.rate(called, here & side, draws) for side in (wrong, ~wrong))  # [R + 1] each, of its class
+    half = np.divide(mistakes, mistakes + hits, out=np.full_like(hits, np.nan), where=mistakes + hits > 0)
+    even = named("value", stats.interval(half, clusters=stats.clusters_of([both], draws)))
+    own = {"prevalence": prevalence} | _share(wrong, both, draws)
+    return {"": own, " at one half": own | {"prevalence": 0.5} | even}
+
+
+def trade_table(
+    logits: np.ndarray, rows: pd.DataFrame, scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000
+) -> pd.DataFrame:
+    """What promises cost: `unsure_table` of the test part's `scores` for several errors, under both promises.
+
+    The bands come from complete_calibrate alone, from its logits [n, 3] and manifest rows; the one that the model
+    travels with is `frozen`.
+    """
+    held_out = held_out_fake_scores(logits, rows)
+    is_fake, groups = (rows["nature"] != "real").to_numpy(), rows["group"].to_numpy()
+    unknown, tables = np.full(len(scores), np.nan), []
+    for promise, confidence in PROMISES.items():
+        for error in _ERRORS:
+            low, high = abstain_band(held_out, is_fake, groups, error=error, confidence=confidence)
+            band = {"unsure_low": low, "unsure_high": high, "unsure_error": error, "unsure_promise": promise}
+            found = unsure_table(scores, band, unknown, resamples=resamples).assign(promised=error, promise=promise)
+            tables.append(found.assign(frozen=error == UNSURE_ERROR and promise == calibration["unsure_promise"]))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _readings(scores: pd.DataFrame, calibration: dict) -> list[tuple[str, str, np.ndarray, np.ndarray]]:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dfxlib.measure import stats
+from dfxlib.measure.band import UNSURE_ERROR, frozen_band
 from dfxlib.names import CLASSES
 from dfxlib.system.files import require_format, write_atomic
 
@@ -32,8 +33,7 @@ _FORMAT_KEY = b"dfxlib_scores_format"
 #: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
 VERDICTS = ("argmax", "threshold", "false_alarm_5")
 
-#: Share of mistakes on either side that the band of "unsure" promises for images like those of complete_calibrate.
-UNSURE_ERROR = 0.05
+_FOLDS = 5  # of groups, by which the band's scores are cross-fitted
 
 
 def class_index(natures: pd.Series) -> np.ndarray:  # [N] int: position in CLASSES
@@ -89,15 +89,16 @@ def calibrate(logits: np.ndarray, rows: pd.DataFrame) -> dict:
     """Temperature, thresholds and the band of "unsure" from complete_calibrate; frozen from here on.
 
     `unsure_low` and `unsure_high` bound p_fake so that at most `unsure_error` of the real images
-    are called fake and of the fakes real, in expectation and for images like these.
+    are called fake and of the fakes real, for images like these and each as `unsure_promise` says:
+    on average over calibrations, or with a probability. Raises ValueError where a side is absent.
     """
     is_fake = (rows["nature"] != "real").to_numpy()
     if is_fake.all() or not is_fake.any():
         absent = "real" if is_fake.any() else "generated"
         raise ValueError(f"complete_calibrate holds no {absent} image; add images to the data set")
     temperature = stats.fit_temperature(logits, class_index(rows["nature"]))
-    p_fake = 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
-    low, high = stats.abstain_band(p_fake, is_fake, rows["group"].to_numpy(), error=UNSURE_ERROR)
+    p_fake = _fake_scores(logits, temperature)
+    low, high, promise = frozen_band(held_out_fake_scores(logits, rows), is_fake, rows["group"].to_numpy())
     return {
         "temperature": temperature,
         "threshold": stats.best_threshold(p_fake, is_fake),
@@ -105,7 +106,27 @@ def calibrate(logits: np.ndarray, rows: pd.DataFrame) -> dict:
         "unsure_low": max(low, 0.0),  # no probability lies below
         "unsure_high": min(high, float(np.nextafter(1, 2))),  # nor reaches this
         "unsure_error": UNSURE_ERROR,
+        "unsure_promise": promise,
     }
+
+
+def _fake_scores(logits: np.ndarray, temperature: float) -> np.ndarray:  # [N, 3] -> [N]
+    return 1 - stats.probabilities(logits, temperature=temperature)[:, CLASSES.index("real")]
+
+
+def held_out_fake_scores(logits: np.ndarray, rows: pd.DataFrame) -> np.ndarray:  # [N, 3], manifest rows -> [N] p_fake
+    """Fake scores of the calibration images, each at the temperature that other groups give (cross-fitting).
+
+    A band must meet images that its temperature has not seen, as it will. Folds are drawn over sorted groups.
+    """
+    groups, labels = np.unique(rows["group"].to_numpy(), return_inverse=True)[1], class_index(rows["nature"])
+    fold = np.random.default_rng(0).permutation(groups.max() + 1)[groups] % _FOLDS
+    p_fake = np.empty(len(rows))
+    for number in np.unique(fold):
+        own = fold == number
+        others = own if own.all() else ~own  # a single group promises nothing, whatever its temperature
+        p_fake[own] = _fake_scores(logits[own], stats.fit_temperature(logits[others], labels[others]))
+    return p_fake
 
 
 def said_natures(scores: pd.DataFrame) -> np.ndarray:  # [N] str, argmax of the three

@@ -245,41 +245,6 @@ def false_alarm_threshold(score: np.ndarray, positive: np.ndarray, *, rate: floa
     return float(candidates[alarms <= rate].min())
 
 
-def abstain_band(
-    score: np.ndarray,  # [N]
-    positive: np.ndarray,  # [N] bool
-    groups: np.ndarray,  # [N] duplicates, pairs, scenes
-    *,
-    error: float = 0.05,
-) -> tuple[float, float]:  # low, high
-    """Negative below `low`, positive from `high` on, undecided between them.
-
-    Conformal risk control (Angelopoulos et al., ICLR 2024) for each side by itself: of the
-    negatives of a new cluster an expected share of at most `error` is called positive, and of
-    its positives at most `error` negative, whatever the prevalence. It holds for clusters that
-    are exchangeable with these; no unseen generator is. With fewer than 1 / error - 1 clusters
-    a side is never decided. Where both promises leave no band, `low` equals `high`.
-    """
-    high = _risk_cut(score[~positive], groups[~positive], error)
-    low = -_risk_cut(-score[positive], groups[positive], error)
-    if high <= low:  # any cut between them keeps both promises
-        cut = float(np.clip(best_threshold(score, positive), high, low))
-        return cut, cut
-    return float(np.nextafter(low, np.inf)), float(high)
-
-
-def _risk_cut(score: np.ndarray, groups: np.ndarray, error: float) -> float:
-    """Smallest cut that an expected share of at most `error` of a new cluster reaches."""
-    _, cluster = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(cluster)
-    allowed = error * (len(sizes) + 1) - 1  # clusters' worth of mistakes among these
-    if allowed < 0:
-        return np.inf
-    order = np.argsort(-score)
-    too_many = np.cumsum(1 / sizes[cluster[order]]) > allowed + 1e-9
-    return np.nextafter(score[order][np.argmax(too_many)], np.inf)
-
-
 def reliability(
     confidence: np.ndarray,  # [N] probability of what was said
     right: np.ndarray,  # [N] bool

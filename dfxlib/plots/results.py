@@ -130,6 +130,31 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     return figure
 
 
+def plot_trade(table: pd.DataFrame) -> Figure:
+    """What promises of the band cost; from `confidence.trade_table`. A filled mark is the band that the model has."""
+    panels = {
+        "decided": "decided, of all images",
+        "real called fake": "called fake, of real images",
+        "fake called real": "called real, of fakes",
+    }
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3.6), layout="constrained")
+    for axis, (metric, label) in zip(axes, panels.items()):
+        if metric != "decided":
+            axis.plot(
+                [0, table["promised"].max()], [0, table["promised"].max()], color="grey", linestyle=":", linewidth=1
+            )
+        for (promise, own), colour in zip(table[table["metric"] == metric].groupby("promise"), ("#D55E00", "#000000")):
+            size = [(own["value"] - own[end]).abs() for end in ("value_low", "value_high")]
+            axis.errorbar(own["promised"], own["value"], yerr=size, color=colour, linewidth=1, label=promise)
+            faces = [colour if frozen else "white" for frozen in own["frozen"]]
+            axis.scatter(own["promised"], own["value"], color=faces, edgecolors=colour, zorder=3)
+        axis.set(title=label, xlabel="mistakes promised at most", ylim=(0, None))
+    axes[0].set_ylabel("share in the test part (95% interval)")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
 def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     """Features [N, ...] on their first two principal components: a panel a nature, a mark an architecture."""
     flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
