@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 from dfxlib.data.splits import unit_hash
 from dfxlib.measure import stats
 from dfxlib.measure.baselines import fit_baseline
+from dfxlib.measure.intervals import interval
 from dfxlib.names import TRAINED_SPLITS
 
 #: Bits of the 64 in which the perceptual hashes of two near duplicates may differ.
@@ -173,7 +174,7 @@ def real_or_fake(
     draws = stats.resample_clusters(groups[tested], resamples=resamples)
     sides = [(says_fake, is_fake), (~says_fake, ~is_fake)]
     both = np.stack([stats.rate(hit, among, draws) for hit, among in sides])
-    return stats.interval(both, clusters=stats.clusters_of([is_fake, ~is_fake], draws))
+    return interval(both, clusters=stats.clusters_of([is_fake, ~is_fake], draws))
 
 
 def shortcut_table(

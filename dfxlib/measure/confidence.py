@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
+from dfxlib.measure.intervals import loss_interval
 from dfxlib.measure.scores import LOGITS, class_index, named, never_said
 from dfxlib.names import CLASSES
 
@@ -21,7 +22,7 @@ def proper_scores(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2
         for split in pd.unique(scores["split"]):
             among = (truth >= 0) & (scores["split"] == split).to_numpy()
             losses = {"log loss": _log_losses(p, truth), "Brier score": _brier_scores(p, truth)}
-            found = {metric: stats.loss_interval(stats.rate(loss, among, draws)) for metric, loss in losses.items()}
+            found = {metric: loss_interval(stats.rate(loss, among, draws)) for metric, loss in losses.items()}
             ece = stats.calibration_error(p[among].max(axis=1), p[among].argmax(axis=1) == truth[among])
             found["ECE"] = (ece, np.nan, np.nan)
             facts = {"split": split, "task": task, "temperature": temperature, "images": int(among.sum())}
