@@ -23,7 +23,8 @@ study: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
 
-# How often intervals and promises hold in simulated data: slow, and changed by work on measure/stats.py alone.
+# How often intervals and promises hold in simulated data: slow, and changed by work on stats.py, intervals.py and
+# compare.py of dfxlib/measure alone.
 test-statistics: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m statistics
 

@@ -18,6 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from dfxlib.measure import stats
 from dfxlib.measure.generators import by_architecture
+from dfxlib.measure.intervals import area_interval
 from dfxlib.measure.scores import score_table
 from dfxlib.names import CLASSES
 
@@ -54,7 +55,7 @@ def auc_coverage(clusters: int, simulations: int) -> float:
         if simulation % 50 == 0:
             draws = stats.resample_clusters(np.arange(2 * clusters) // 2, seed=simulation)
         score = random.normal(size=2 * clusters) + positive
-        _, low, high = stats.interval(stats.auc(score, positive, everything, draws), clusters=clusters)
+        _, low, high = area_interval(stats.auc(score, positive, everything, draws), clusters=clusters)
         covered += low <= truth <= high
     return covered / simulations
 

@@ -151,9 +151,11 @@ def test_seen_and_unseen_stand_side_by_side_for_every_method() -> None:
 
 
 @pytest.mark.parametrize("value", [0.1, np.nan])
-def test_differences_show_both_intervals_or_say_that_nothing_is_defined(value: float, recwarn) -> None:
+def test_differences_show_three_intervals_or_say_that_nothing_is_defined(value: float, recwarn) -> None:
     ends = {"low": value - 0.05, "high": value + 0.05, "seed_low": value - 0.1, "seed_high": value + 0.1}
+    ends |= {"both_low": value - 0.2, "both_high": value + 0.3}
     figure = plots.plot_differences(pd.DataFrame([{"method": "spectrum", "value": value} | ends]))
     drawn = [tuple(segment[:, 0]) for lines in figure.axes[0].collections for segment in lines.get_segments()]
-    assert drawn == ([] if np.isnan(value) else [pytest.approx((0.05, 0.15)), pytest.approx((0, 0.2))])
+    expected = [] if np.isnan(value) else [(0.05, 0.15), (0, 0.2), (-0.1, 0.4)]
+    assert drawn == [pytest.approx(each) for each in expected]
     assert ("undefined" in texts(figure)) == np.isnan(value) and not recwarn.list

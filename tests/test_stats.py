@@ -1,13 +1,11 @@
-"""Statistics: against scikit-learn and scipy, against planted values, and by simulated coverage."""
-
-from collections.abc import Callable
+"""Statistics: against scikit-learn and scipy, and against planted values."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import log_softmax
-from scipy.stats import binomtest, t
+from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -117,159 +115,7 @@ def test_what_the_data_cannot_define_is_nan() -> None:
     nobody = np.zeros(4, dtype=bool)
     assert np.isnan(stats.rate(everything(4), nobody, draws)).all()
     assert np.isnan(stats.auc(np.arange(4.0), nobody, nobody, draws)).all()
-    assert np.isnan(stats.interval(np.array([np.nan, 0.5, 0.6]), clusters=3)).all()
-    assert np.isnan(stats.interval(np.array([[0.5, 0.4, 0.6], [np.nan] * 3]), clusters=np.array([3, 0]))).all()
     assert np.isnan(stats.rate_interval(everything(4), nobody, draws)).all()
-
-
-def test_a_loss_has_the_middle_95_percent_and_without_spread_no_interval() -> None:
-    values = np.r_[0.7, np.linspace(0, 1, 1001), np.nan]
-    assert stats.loss_interval(values) == pytest.approx((0.7, 0.025, 0.975))
-    value, low, high = stats.loss_interval(np.full(9, 2.5))
-    assert value == 2.5 and np.isnan([low, high]).all()
-
-
-@pytest.mark.parametrize("share", [0.05, 0.4, 0.9])
-def test_a_rate_of_independent_images_has_wilsons_interval(share: float) -> None:
-    draws = stats.resample_clusters(np.arange(2000), resamples=4000)
-    hit = np.arange(2000) < 2000 * share
-    wilson = binomtest(int(hit.sum()), 2000).proportion_ci(0.95, "wilson")
-    assert stats.rate_interval(hit, everything(2000), draws) == pytest.approx((share, *wilson), abs=0.001)
-
-
-@pytest.mark.parametrize("count", [2, 10, 64])
-def test_all_or_none_of_n_is_at_least_n_over_n_plus_students_quantile_squared(count: int) -> None:
-    draws, square = stats.resample_clusters(np.arange(count), resamples=20), t.ppf(0.975, count - 1) ** 2
-    low = count / (count + square)
-    assert stats.rate_interval(everything(count), everything(count), draws) == pytest.approx((1, low, 1))
-    assert stats.rate_interval(~everything(count), everything(count), draws) == pytest.approx((0, 0, 1 - low))
-
-
-def test_one_cluster_knows_next_to_nothing() -> None:
-    draws = stats.resample_clusters(np.zeros(60), resamples=20)
-    value, low, high = stats.rate_interval(np.arange(60) < 40, everything(60), draws)
-    assert value == pytest.approx(2 / 3) and low < 0.01 and high > 0.99
-
-
-def test_an_area_of_one_positive_is_not_made_sure_by_many_negatives() -> None:
-    positive, score = np.arange(300) == 0, np.r_[250, np.arange(1, 300)].astype(float)
-    area = stats.auc(score, positive, everything(300), stats.resample_clusters(np.arange(300), resamples=200))
-    value, low, high = stats.interval(area, clusters=1)
-    assert value == pytest.approx(250 / 299, abs=0.01) and low < 0.01 and high > 0.99
-
-
-def test_the_bound_counts_clusters_and_not_images() -> None:
-    draws = stats.resample_clusters(np.arange(64) // 8, resamples=20)
-    low = stats.rate_interval(everything(64), everything(64), draws)[1]
-    assert low == pytest.approx(8 / (8 + t.ppf(0.975, 7) ** 2))
-
-
-def test_perfect_separation_of_few_is_not_certainty() -> None:
-    positive = np.arange(60) < 4
-    draws = stats.resample_clusters(np.arange(60))
-    area = stats.auc(positive.astype(float), positive, everything(60), draws)
-    clusters = stats.clusters_of([positive, ~positive], draws)
-    assert clusters.tolist() == [4, 56]
-    assert stats.interval(area, clusters=clusters.min()) == pytest.approx((1, 4 / (4 + t.ppf(0.975, 3) ** 2), 1))
-
-
-@given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 12)), min_size=1, max_size=4), st.booleans())
-def test_an_interval_holds_its_estimate_and_stays_in_range(parts: list, difference: bool) -> None:
-    sizes = [size for size, _ in parts]
-    which, hit = np.repeat(np.arange(len(parts)), sizes), np.concatenate([np.arange(n) < hits for n, hits in parts])
-    draws = stats.resample_clusters(np.arange(len(which)), resamples=20)
-    rates = np.stack([stats.rate(hit, which == number, draws) for number in range(len(parts))])
-    weights = np.where(np.arange(len(parts)) % 2, -1, 1) / len(parts) if difference else None
-    value, low, high = stats.interval(rates, clusters=np.array(sizes), weights=weights)
-    bottom, top = (weights.clip(max=0).sum(), weights.clip(min=0).sum()) if difference else (0, 1)
-    assert bottom <= low <= value + 1e-12 and value - 1e-12 <= high <= top
-
-
-def test_what_differs_nowhere_differs_by_nothing() -> None:
-    draws = stats.resample_clusters(np.arange(50), resamples=50)
-    rates = np.stack([stats.rate(np.arange(50) < hits, everything(50), draws) for hits in (30, 30)])
-    assert stats.interval(rates, clusters=np.array([50, 50]), weights=np.array([1, -1])) == pytest.approx((0, 0, 0))
-
-
-def test_duplicated_images_widen_the_interval() -> None:
-    hit = np.repeat(np.random.default_rng(0).random(40) < 0.6, 5)  # 40 scenes, five copies each
-    naive = stats.rate_interval(hit, everything(200), stats.resample_clusters(np.arange(200)))
-    honest = stats.rate_interval(hit, everything(200), stats.resample_clusters(np.arange(200) // 5))
-    assert naive[0] == honest[0]
-    assert (honest[2] - honest[1]) / (naive[2] - naive[1]) == pytest.approx(np.sqrt(5), rel=0.15)
-
-
-SIMULATIONS = 2000
-MARGIN = 0.015
-
-
-def scenes(random: np.random.Generator, clusters: int, *, size: int = 4) -> np.ndarray:  # [clusters, size] bool
-    """Images that a model gets right: each scene has its own difficulty; the mean is 0.6."""
-    return random.random((clusters, size)) < random.beta(6, 4, size=clusters)[:, None]
-
-
-def coverage(clusters: int, measure: Callable, truth: float) -> float:
-    """How often the interval holds the truth; fifty simulations share their resamples, to save time."""
-    random, groups, covered = np.random.default_rng(clusters), np.arange(4 * clusters) // 4, 0
-    for simulation in range(SIMULATIONS):
-        if simulation % 50 == 0:
-            draws = stats.resample_clusters(groups, seed=simulation)
-        _, low, high = measure(random, clusters, draws)
-        covered += low <= truth <= high
-    return covered / SIMULATIONS
-
-
-def a_rate(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple[float, float, float]:
-    return stats.rate_interval(scenes(random, clusters).ravel(), everything(4 * clusters), draws)
-
-
-def a_balanced_accuracy(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple:
-    """Pairs of a real and a generated image of one scene, some of them twice."""
-    hit, real = scenes(random, clusters).ravel(), np.arange(4 * clusters) % 2 == 0
-    both = np.stack([stats.rate(hit, among, draws) for among in (real, ~real)])
-    return stats.interval(both, clusters=np.array([clusters, clusters]))
-
-
-def a_paired_difference(random: np.random.Generator, clusters: int, draws: stats.Resamples) -> tuple:
-    """Theirs fails on a tenth of what ours gets right."""
-    ours = scenes(random, clusters).ravel()
-    theirs = ours & (random.random(len(ours)) < 0.9)
-    values = np.stack([stats.rate(hit, everything(len(ours)), draws) for hit in (ours, theirs)])
-    return stats.interval(values, clusters=np.array([clusters, clusters]), weights=np.array([1, -1]))
-
-
-@pytest.mark.statistics
-@pytest.mark.parametrize("measure, truth", [(a_rate, 0.6), (a_balanced_accuracy, 0.6), (a_paired_difference, 0.06)])
-def test_intervals_of_200_clusters_cover_the_truth_in_95_percent(measure: Callable, truth: float) -> None:
-    assert coverage(200, measure, truth) == pytest.approx(0.95, abs=MARGIN)
-
-
-@pytest.mark.statistics
-@pytest.mark.parametrize("clusters, documented", [(5, 0.94), (20, 0.96)])
-def test_intervals_of_few_clusters_cover_as_documented(clusters: int, documented: float) -> None:
-    assert coverage(clusters, a_rate, 0.6) == pytest.approx(documented, abs=MARGIN)
-
-
-@pytest.mark.statistics
-@pytest.mark.parametrize(
-    "sizes, recalls, documented",
-    [
-        ((67, 67, 66), (0.95, 0.95, 0.95), 0.96),  # near the end of the scale
-        ((200, 200, 20), (0.95, 0.95, 0.95), 0.96),  # the smallest class may show no spread at all
-        ((30, 30, 30, 1), (0.9, 0.9, 0.9, 0.3), 1.0),  # an architecture of one image
-        ((10,) * 20, (0.95,) * 20, 0.97),  # many small architectures
-    ],
-)
-def test_intervals_of_means_over_unequal_classes_cover_as_documented(sizes: tuple, recalls: tuple, documented: float):
-    random, which, covered = np.random.default_rng(0), np.repeat(np.arange(len(sizes)), sizes), 0
-    for simulation in range(SIMULATIONS):
-        if simulation % 50 == 0:
-            draws = stats.resample_clusters(np.arange(len(which)), resamples=500, seed=simulation)
-        hit = random.random(len(which)) < np.array(recalls)[which]
-        rates = np.stack([stats.rate(hit, which == number, draws) for number in range(len(sizes))])
-        _, low, high = stats.interval(rates, clusters=np.array(sizes))
-        covered += low <= np.mean(recalls) <= high
-    assert covered / SIMULATIONS == pytest.approx(documented, abs=MARGIN)
 
 
 @pytest.mark.parametrize("planted", [0.5, 1.0, 3.0])
@@ -328,7 +174,6 @@ def test_a_threshold_separates_what_can_be_separated() -> None:
     assert 0.2 < stats.false_alarm_threshold(score, positive, rate=0.0) <= 0.8
 
 
-@pytest.mark.statistics
 def test_mcnemar_is_the_binomial_test_of_the_images_that_one_model_alone_gets_right() -> None:
     ours, theirs = np.array([1] * 9 + [0] * 2 + [1] * 30 + [0] * 7), np.array([0] * 9 + [1] * 2 + [1] * 30 + [0] * 7)
     assert stats.mcnemar(ours == 1, theirs == 1) == pytest.approx(binomtest(9, 11, 0.5).pvalue)
@@ -336,6 +181,7 @@ def test_mcnemar_is_the_binomial_test_of_the_images_that_one_model_alone_gets_ri
     assert stats.mcnemar(ours == 1, ours == 1) == 1 == stats.mcnemar(everything(0), everything(0))
 
 
+@pytest.mark.statistics
 def test_mcnemar_cries_wolf_in_at_most_five_percent() -> None:
     rng, wolves = np.random.default_rng(0), 0
     for _ in range(2000):  # two models of equal skill that agree on most images

@@ -10,6 +10,7 @@ from dfxlib.data.duplicates import copy_sets
 from dfxlib.data.splits import unit_hash
 from dfxlib.measure import stats
 from dfxlib.measure.baselines import fit_baseline
+from dfxlib.measure.intervals import interval
 from dfxlib.names import FITTED_SPLITS, TRAINED_SPLITS
 
 #: What each shortcut classifier knows, as a sentence names it.
@@ -128,7 +129,7 @@ def real_or_fake(
     draws = stats.resample_clusters(groups[tested], resamples=resamples)
     sides = [(says_fake, is_fake), (~says_fake, ~is_fake)]
     both = np.stack([stats.rate(hit, among, draws) for hit, among in sides])
-    return stats.interval(both, clusters=stats.clusters_of([is_fake, ~is_fake], draws))
+    return interval(both, clusters=stats.clusters_of([is_fake, ~is_fake], draws))
 
 
 def shortcut_table(

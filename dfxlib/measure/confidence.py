@@ -5,6 +5,7 @@ import pandas as pd
 
 from dfxlib.measure import stats
 from dfxlib.measure.band import PROMISES, UNSURE_ERROR, abstain_band
+from dfxlib.measure.intervals import interval, loss_interval
 from dfxlib.measure.scores import LOGITS, class_index, held_out_fake_scores, named, never_said
 from dfxlib.names import CLASSES
 
@@ -24,7 +25,7 @@ def proper_scores(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2
         for split in pd.unique(scores["split"]):
             among = (truth >= 0) & (scores["split"] == split).to_numpy()
             losses = {"log loss": _log_losses(p, truth), "Brier score": _brier_scores(p, truth)}
-            found = {metric: stats.loss_interval(stats.rate(loss, among, draws)) for metric, loss in losses.items()}
+            found = {metric: loss_interval(stats.rate(loss, among, draws)) for metric, loss in losses.items()}
             ece = stats.calibration_error(p[among].max(axis=1), p[among].argmax(axis=1) == truth[among])
             found["ECE"] = (ece, np.nan, np.nan)
             facts = {"split": split, "task": task, "temperature": temperature, "images": int(among.sum())}
@@ -114,7 +115,7 @@ def _wrong_among(
     both = called & here & (0 < prevalence < 1)  # without one of the classes there is no mistake, or nothing else
     mistakes, hits = (stats.rate(called, here & side, draws) for side in (wrong, ~wrong))  # [R + 1] each, of its class
     half = np.divide(mistakes, mistakes + hits, out=np.full_like(hits, np.nan), where=mistakes + hits > 0)
-    even = named("value", stats.interval(half, clusters=stats.clusters_of([both], draws)))
+    even = named("value", interval(half, clusters=stats.clusters_of([both], draws)))
     own = {"prevalence": prevalence} | _share(wrong, both, draws)
     return {"": own, " at one half": own | {"prevalence": 0.5} | even}
 

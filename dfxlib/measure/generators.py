@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
+from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.measure.scores import SHORT, named, said_natures, says_fake, summarise
 from dfxlib.names import CLASSES, NATURES, TRAINED_SPLITS
 
@@ -39,8 +40,7 @@ def by_architecture(scores: pd.DataFrame, calibration: dict, *, resamples: int =
         (clusters,) = stats.clusters_of([here], draws)
         row = {"nature": nature, "architecture": name, "split": split, "images": int(here.sum()), "clusters": clusters}
         for metric, drawn in values.items():
-            behind = min(clusters, real_clusters) if metric in RANKED else clusters
-            row |= named(metric, stats.interval(drawn, clusters=behind))
+            row |= named(metric, _interval(metric, drawn, clusters, real_clusters))
         if nature != "real":
             row["prevalence"] = here.sum() / (here | reals).sum()
         row |= {f"said_{short}": float((said[here] == n).mean()) for n, short in SHORT.items()}
@@ -75,11 +75,11 @@ def averages(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000) 
             for metric in own[0].values:
                 if metric == "ap":
                     continue
-                behind = clusters.clip(max=real_clusters) if metric in RANKED else clusters
-                means[metric] = stats.interval(np.stack([entry.values[metric] for entry in own]), clusters=behind)
+                drawn = np.stack([entry.values[metric] for entry in own])
+                means[metric] = _interval(metric, drawn, clusters, real_clusters)
             if nature == "generated" and sources:
                 sides = [*own, *sources]
-                means["balanced_accuracy"] = stats.interval(
+                means["balanced_accuracy"] = interval(
                     np.stack([entry.values["binary_recall"] for entry in sides]),
                     clusters=stats.clusters_of([entry.here for entry in sides], draws),
                     weights=np.repeat([0.5 / len(own), 0.5 / len(sources)], [len(own), len(sources)]),
@@ -132,6 +132,13 @@ def shared_reals(scores: pd.DataFrame) -> np.ndarray:  # [N] bool
     real = (scores["nature"] == "real").to_numpy()
     tested = real & (scores["split"] == "test").to_numpy()
     return tested if tested.any() else real
+
+
+def _interval(metric: str, values: np.ndarray, clusters: np.ndarray, real_clusters: int) -> tuple[float, float, float]:
+    """Of a recall, or of a ranking against the shared reals, which is no surer than the smaller side."""
+    if metric in RANKED:
+        return area_interval(values, clusters=np.minimum(clusters, real_clusters))
+    return interval(values, clusters=clusters)
 
 
 def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -> list[Architecture]:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 
 from dfxlib.measure import stats
 from dfxlib.measure.band import UNSURE_ERROR, frozen_band
+from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.names import CLASSES
 from dfxlib.system.files import require_format, write_atomic
 
@@ -176,19 +177,19 @@ def summarise(scores: pd.DataFrame, calibration: dict, *, resamples: int = 2000)
     three = stats.clusters_of([nature == n for n in CLASSES], draws)
     two = stats.clusters_of([is_fake, ~is_fake], draws)
     intervals = {
-        ("three-way", "balanced accuracy"): stats.interval(recalls(scores, draws), clusters=three),
-        ("three-way", "macro F1"): stats.interval(_macro_f1(said, nature, known, draws), clusters=three.min()),
+        ("three-way", "balanced accuracy"): interval(recalls(scores, draws), clusters=three),
+        ("three-way", "macro F1"): area_interval(_macro_f1(said, nature, known, draws), clusters=three.min()),
     }
     for n in CLASSES:
         intervals[("three-way", f"{n} recall")] = stats.rate_interval(said == n, nature == n, draws)
     for verdict in VERDICTS:
         fake = says_fake(scores, verdict, calibration)
         both = np.stack([stats.rate(fake, is_fake, draws), stats.rate(~fake, ~is_fake, draws)])
-        intervals[(verdict, "balanced accuracy")] = stats.interval(both, clusters=two)
-        intervals[(verdict, "fake recall")] = stats.interval(both[0], clusters=two[0])
-        intervals[(verdict, "real recall")] = stats.interval(both[1], clusters=two[1])
+        intervals[(verdict, "balanced accuracy")] = interval(both, clusters=two)
+        intervals[(verdict, "fake recall")] = interval(both[0], clusters=two[0])
+        intervals[(verdict, "real recall")] = interval(both[1], clusters=two[1])
     areas = stats.auc(scores["p_fake"].to_numpy(), is_fake, everything, draws)
-    intervals[("fake score", "AUC")] = stats.interval(areas, clusters=two.min())
+    intervals[("fake score", "AUC")] = area_interval(areas, clusters=two.min())
     table = pd.DataFrame(intervals, index=["value", "low", "high"]).T
     table.index.names = ["verdict", "metric"]
     return table.reset_index().assign(images=len(scores), clusters=draws.counts.shape[1])
@@ -213,7 +214,7 @@ def summarise_base(scores: pd.DataFrame, *, resamples: int = 2000) -> dict:
     areas = stats.auc(scores["p_main"].to_numpy(), is_main, np.ones(len(scores), dtype=bool), draws)
     sizes = {"main_images": int(is_main.sum()), "other_images": int((~is_main).sum())}
     clusters = stats.clusters_of([is_main, ~is_main], draws).min()
-    return named("valid_auc", stats.interval(areas, clusters=clusters)) | sizes
+    return named("valid_auc", area_interval(areas, clusters=clusters)) | sizes
 
 
 def robustness_table(scores: dict[str, pd.DataFrame], calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:

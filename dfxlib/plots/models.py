@@ -113,12 +113,13 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
 
 
 def plot_differences(table: pd.DataFrame) -> Figure:
-    """Paired differences with both intervals, images black and seeds coloured; from `compare.compare`."""
+    """Paired differences with three intervals, images black, seeds and both coloured; from `compare.compare`."""
     table = table.dropna(subset="value")  # undefined ones stand in the table, with the reason
     figure, axis = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.6), layout="constrained")
     for shift, low, high, colour, label in (
-        (-0.12, "low", "high", "#000000", "95% interval over images"),
-        (0.12, "seed_low", "seed_high", "#D55E00", "95% interval over seeds"),
+        (-0.18, "low", "high", "#000000", "95% interval over images"),
+        (0, "seed_low", "seed_high", "#D55E00", "over seeds"),
+        (0.18, "both_low", "both_high", "#0072B2", "over both"),
     ):
         defined = table[low].notna()  # one seed knows no spread
         if defined.any():
@@ -131,7 +132,7 @@ def plot_differences(table: pd.DataFrame) -> Figure:
     if table.empty:
         axis.text(0, -0.5, " undefined", va="center", fontsize=8)
     else:
-        figure.legend(loc="outside upper center", ncols=2, frameon=False)
+        figure.legend(loc="outside upper center", ncols=3, frameon=False)
     sns.despine(figure)
     return figure
 
