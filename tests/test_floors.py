@@ -29,10 +29,10 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
     "system": 420,
-    "data": 1760,
+    "data": 1840,
     "models": 620,
     "training": 520,
-    "measure": 1100,
+    "measure": 1320,
     "plots": 640,
     "study": 1340,
     "detect": 540,
