@@ -5,10 +5,12 @@ import json
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dfxlib.measure.baselines import metadata_features
 from dfxlib.names import CLASSES
@@ -141,3 +143,18 @@ def test_a_step_with_kept_memory_is_timed(train: bool) -> None:
     import freed_memory as benchmark
 
     assert benchmark.seconds_of_a_step("resnet18", 32, 2, train, steps=1) > 0
+
+
+def test_the_time_of_a_study_is_told_by_section_and_adds_up(tmp_path: Path) -> None:
+    import study_time as benchmark
+
+    for seed, training in enumerate((10.0, 20.0)):
+        run = tmp_path / "base" / f"seed{seed}"
+        run.mkdir(parents=True)
+        cells = [new_code_cell("import torch"), new_markdown_cell("## Training\nText."), new_code_cell("fit()")]
+        for cell, duration in zip(cells[::2], (2.0, training)):
+            cell.metadata.papermill = {"duration": duration}
+        nbformat.write(new_notebook(cells=cells), run / "notebook.ipynb")
+        (run / ".done").write_text(json.dumps({"notebook": "10_train_base_model.ipynb", "seconds": training + 5}))
+    costs = benchmark.mean_costs(tmp_path)
+    assert costs == {("10_train_base_model", "Start"): 5.0, ("10_train_base_model", "Training"): 15.0}
