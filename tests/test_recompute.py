@@ -112,7 +112,9 @@ def test_of_what_the_band_gave_only_the_row_that_comes_from_features_is_not_comp
             name = f"{step}/resnet18/seed{seed}/tables/unsure.csv"
             table = pd.read_csv(results / name)
             own = table["metric"] == metric
-            assert own.sum() == 2 and table.loc[own, "value"].between(0.01, 0.99).all(), "one a split or condition"
+            assert own.sum() == 2 and table.loc[own, "value"].max() > 0.01, (
+                "one a split or condition, and not all empty"
+            )
             table.assign(value=table["value"].where(~own, 0.123)).to_csv(results / name, index=False)
             changed.setdefault(metric, []).append(name)
     assert [sentence.partition(":")[0] for sentence in check(results).different] == changed["decided"]
