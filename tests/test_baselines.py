@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dfxlib.data.residual import HIGH_PASS
 from dfxlib.measure import baselines
+from dfxlib.measure.mark import READINGS, linear_readings, mark_candidates, three_way_accuracy
 from dfxlib.measure.scores import said_natures, score_table
 from dfxlib.names import SPLITS
 
@@ -236,7 +237,7 @@ def test_a_baseline_is_fitted_on_two_splits_and_scores_what_chooses_calibrates_a
 def test_readings_join_what_was_measured_on_the_images_that_have_it() -> None:
     scalars = pd.DataFrame({"noise": [1.0, 2.0, 3.0]}, index=[4, 5, 6])
     spectrum = pd.DataFrame({"dct_0": [7.0, 8.0]}, index=[6, 5])
-    found = baselines.linear_readings({"scalars": scalars, "spectrum": spectrum})
+    found = linear_readings({"scalars": scalars, "spectrum": spectrum})
     assert set(found) == {"spectrum", "spectrum+scalars"}, "scalars alone are no reading of traces"
     assert found["spectrum+scalars"].loc[5].to_dict() == {"dct_0": 8, "noise": 2}
     assert sorted(found["spectrum+scalars"].index) == [5, 6]
@@ -256,28 +257,28 @@ class TestMark:
     def test_the_best_on_complete_select_comes_first_whatever_the_test_part_says(self) -> None:
         wrong = {"spectrum": (6, 0), "co-occurrences": (3, 30), "scalars": (0, 0)}  # the last is no reading of traces
         tables = [reading(name, wrong={"complete_select": s, "test": t}) for name, (s, t) in wrong.items()]
-        found = baselines.mark_candidates(pd.concat(tables), resamples=50)
+        found = mark_candidates(pd.concat(tables), resamples=50)
         assert found["method"].tolist() == ["co-occurrences", "spectrum"]
         assert found["value"].tolist() == pytest.approx([57 / 60, 54 / 60]) and set(found["images"]) == {60}
         assert (found["low"] < found["value"]).all() and (found["value"] < found["high"]).all()
 
     def test_of_equals_the_one_with_fewer_numbers_comes_first(self) -> None:
-        names = list(baselines.READINGS)
+        names = list(READINGS)
         tables = [reading(name, wrong={"complete_select": 6}) for name in reversed(names)]
-        assert baselines.mark_candidates(pd.concat(tables), resamples=50)["method"].tolist() == names
+        assert mark_candidates(pd.concat(tables), resamples=50)["method"].tolist() == names
 
     def test_candidates_are_compared_on_the_images_that_all_of_them_scored(self) -> None:
         some = reading("co-occurrences", wrong={"complete_select": 12})[12:]  # without the images that it gets wrong
         every = reading("spectrum", wrong={"complete_select": 12})
-        found = baselines.mark_candidates(pd.concat([every, some]), resamples=50)
+        found = mark_candidates(pd.concat([every, some]), resamples=50)
         assert found["value"].tolist() == [1, 1] and found["images"].tolist() == [48, 48]
 
     def test_scores_without_complete_select_say_what_to_do(self) -> None:
         with pytest.raises(ValueError, match="no linear reading has scores of complete_select; run 00_prepare"):
-            baselines.mark_candidates(reading("spectrum", wrong={"test": 0}))
+            mark_candidates(reading("spectrum", wrong={"test": 0}))
 
     def test_accuracy_is_balanced_over_the_natures(self) -> None:
         scores = reading("spectrum", wrong={"test": 7})[:50]
-        found = baselines.three_way_accuracy({"spectrum": scores}, resamples=50).iloc[0]
+        found = three_way_accuracy({"spectrum": scores}, resamples=50).iloc[0]
         expected = balanced_accuracy_score(scores["nature"], said_natures(scores))
         assert found["method"] == "spectrum" and found["value"] == pytest.approx(expected)

@@ -14,6 +14,7 @@ from scored import Study, draw, read, rewrite
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.__main__ import main
+from dfxlib.measure.confidence import UNLIKE
 from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
 from dfxlib.measure.scores import LOGITS, said_natures
 from dfxlib.names import CLASSES
@@ -53,10 +54,10 @@ def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Pa
         "base: history.csv, metrics.json manifest_hash, metrics.json seconds",
         "manifest: counts.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json images",
         "report: cost.csv, runs.csv, settings.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json runs",
+        "generalization: unsure.csv unlike the training data, metrics.json manifest_hash, metrics.json seconds",
+        "robustness: unsure.csv unlike the training data, metrics.json manifest_hash, metrics.json seconds",
         "baselines: metrics.json manifest_hash, metrics.json seconds",
-        "complete: metrics.json manifest_hash, metrics.json seconds",
-        "generalization: metrics.json manifest_hash, metrics.json seconds",
-        "robustness: metrics.json manifest_hash, metrics.json seconds",
+        "complete: metrics.json manifest_hash, metrics.json seconds, metrics.json chosen_cell",
         "variant: metrics.json manifest_hash, metrics.json seconds",
     ]
 
@@ -78,6 +79,7 @@ def test_what_comes_out_is_what_scikit_learn_finds_in_the_runs_own_scores(runs: 
 #: A run, and the part of its images of which one is changed; a file whose numbers must then differ.
 CHANGED = {
     ("manifest", "test"): "manifest/tables/baselines.csv",
+    ("manifest", "complete_select"): "manifest/tables/mark.csv",
     ("base/resnet18/real/seed0", ""): "base/resnet18/real/seed0/metrics.json",
     ("complete/resnet18/seed1", "test"): "baselines/tables/methods.csv",
     ("complete/resnet18/seed0", "complete_calibrate"): "complete/resnet18/seed0/calibration.json",
@@ -101,6 +103,21 @@ def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> No
     told = {sentence.partition(": ")[0] for sentence in check(results).different}
     assert set(CHANGED.values()) <= told
     assert not [name for name in told if "linear" in name or name.startswith("robustness/resnet18/seed1")]
+
+
+def test_of_what_the_band_gave_only_the_row_that_comes_from_features_is_not_compared(results: Path) -> None:
+    changed = {}
+    for step in ("generalization", "robustness"):
+        for seed, metric in enumerate((UNLIKE, "decided")):
+            name = f"{step}/resnet18/seed{seed}/tables/unsure.csv"
+            table = pd.read_csv(results / name)
+            own = table["metric"] == metric
+            assert own.sum() == 2 and table.loc[own, "value"].max() > 0.01, (
+                "one a split or condition, and not all empty"
+            )
+            table.assign(value=table["value"].where(~own, 0.123)).to_csv(results / name, index=False)
+            changed.setdefault(metric, []).append(name)
+    assert [sentence.partition(":")[0] for sentence in check(results).different] == changed["decided"]
 
 
 def test_the_command_names_a_number_that_does_not_come_out_and_fails(

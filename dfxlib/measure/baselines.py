@@ -23,7 +23,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from dfxlib.data.residual import high_pass
-from dfxlib.measure.scores import score_table, summarise, three_way_rows
+from dfxlib.measure.scores import score_table
 from dfxlib.names import FITTED_SPLITS, SCORED_SPLITS
 
 SPECTRUM_BINS = 32
@@ -41,15 +41,6 @@ SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wave
                 "blockiness")  # fmt: skip
 
 TRUNCATION = 2  # grey levels; residuals beyond it count as it, as in the rich models
-
-#: Linear readings of traces, by the tables of numbers that each joins. The best of them on complete_select is the mark
-#: that a deep model has to pass. A further candidate, such as frozen features of a network, is a line here.
-READINGS = {
-    "co-occurrences": ("co-occurrences",),
-    "spectrum": ("spectrum",),
-    "spectrum+scalars": ("spectrum", "scalars"),
-    "spectrum+scalars+co-occurrences": ("spectrum", "scalars", "co-occurrences"),
-}
 
 
 def radial_spectrum(
@@ -278,32 +269,3 @@ def baseline_scores(
     baseline = fit_baseline(features[fitted_on], natures, groups=groups, seed=seed)
     logits = baseline.predict_log_proba(features[scored])
     return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)
-
-
-def linear_readings(measured: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The tables of READINGS whose parts were all measured, on the images that have all parts."""
-    known = {name: parts for name, parts in READINGS.items() if set(parts) <= set(measured)}
-    return {name: pd.concat([measured[part] for part in parts], axis=1, join="inner") for name, parts in known.items()}
-
-
-def three_way_accuracy(tables: dict[str, pd.DataFrame], *, resamples: int = 2000) -> pd.DataFrame:
-    """One row a baseline: three-way balanced accuracy of its scores at argmax, with its interval."""
-    unread = {"threshold": 0.5, "false_alarm_5": 0.95}  # of the summary, only the row without thresholds is kept
-    summaries = {name: summarise(table, unread, resamples=resamples) for name, table in tables.items()}
-    return pd.concat([three_way_rows(found, method=name) for name, found in summaries.items()], ignore_index=True)
-
-
-def mark_candidates(scores: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFrame:  # method, value, low, high
-    """Linear readings, the best on complete_select first: that one is the mark to pass.
-
-    They are compared by three-way balanced accuracy on the images of that part that all of them scored; of equal
-    ones the earlier in READINGS comes first. The test part has no say. Raises ValueError where none was scored.
-    """
-    select = scores[(scores["split"] == "complete_select") & scores["variant"].isin(READINGS)]
-    if select.empty:
-        raise ValueError("no linear reading has scores of complete_select; run 00_prepare_dataset again")
-    methods = select.groupby("path")["variant"].transform("nunique")
-    common = select[methods == select["variant"].nunique()]
-    tables = {name: common[common["variant"] == name] for name in READINGS if name in set(select["variant"])}
-    found = three_way_accuracy(tables, resamples=resamples)
-    return found.sort_values("value", ascending=False, kind="stable", ignore_index=True)

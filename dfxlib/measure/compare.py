@@ -48,7 +48,11 @@ def rivals(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
 
 def read_test_scores(path: Path) -> pd.DataFrame:
     """Scores of the test images of one run, in the order of their paths."""
-    scores = read_scores(path)
+    return test_part(read_scores(path))
+
+
+def test_part(scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of the test images, in the order of their paths."""
     return scores[scores["split"] == "test"].sort_values(["variant", "path"], ignore_index=True)
 
 

@@ -9,6 +9,9 @@ from dfxlib.measure.intervals import interval, loss_interval
 from dfxlib.measure.scores import LOGITS, class_index, held_out_fake_scores, named, never_said
 from dfxlib.names import CLASSES
 
+#: The metric of `unsure_table` that comes from features; scores have all others.
+UNLIKE = "unlike the training data"
+
 _ERRORS = (0.01, 0.02, UNSURE_ERROR, 0.1, 0.15, 0.2)  # that bands could promise, beside the one that they do
 
 
@@ -60,7 +63,7 @@ def reliability_table(scores: pd.DataFrame, calibration: dict) -> pd.DataFrame:
 def unsure_table(
     scores: pd.DataFrame,
     calibration: dict,
-    unlike: np.ndarray,  # [N] 1: `detect` would call the picture unlike the training data; 0: not; NaN: unknown
+    unlike: np.ndarray | None,  # [N] 1: `detect` would call it unlike the training data; 0: not; NaN: unknown
     *,
     by: str = "split",  # column of the scores; `condition` of perturbed images
     resamples: int = 2000,
@@ -72,7 +75,8 @@ def unsure_table(
     the prevalence. `wrong among called fake` (real) is the share of mistakes among the images that
     are called so, a quantity of its own which nothing promises: it depends on the `prevalence` of
     fakes, here and where half of all images are fakes. `unlike the training data` are images that
-    `detect` would leave unsure for that reason; the other rows are without that rule.
+    `detect` would leave unsure for that reason; the other rows are without that rule. Features tell
+    them: from scores alone, `unlike` None, there is no such row.
 
     All are undefined for a model without a band, and mistakes of a verdict that is never said:
     zero of them would look like a promise kept. `never said` names it.
@@ -95,8 +99,10 @@ def unsure_table(
             rows.append({by: place, "metric": f"{truth} called {said}"} | _share(called[said], among, draws) | promised)
             for how, found in _wrong_among(called[said], wrong, banded, prevalence, draws).items():
                 rows.append({by: place, "metric": f"wrong among called {said}{how}"} | found)
+        if unlike is None:
+            continue
         known = here & np.isfinite(unlike)
-        rows.append({by: place, "metric": "unlike the training data"} | _share(np.nan_to_num(unlike), known, draws))
+        rows.append({by: place, "metric": UNLIKE} | _share(np.nan_to_num(unlike), known, draws))
     order = [by, "metric", "prevalence", "value", "value_low", "value_high", "promised", "promise", "images"]
     return pd.DataFrame(rows).reindex(columns=order).fillna({"promise": ""}).assign(**{"never said": never})
 
@@ -130,12 +136,12 @@ def trade_table(
     """
     held_out = held_out_fake_scores(logits, rows)
     is_fake, groups = (rows["nature"] != "real").to_numpy(), rows["group"].to_numpy()
-    unknown, tables = np.full(len(scores), np.nan), []
+    tables = []
     for promise, confidence in PROMISES.items():
         for error in _ERRORS:
             low, high = abstain_band(held_out, is_fake, groups, error=error, confidence=confidence)
             band = {"unsure_low": low, "unsure_high": high, "unsure_error": error, "unsure_promise": promise}
-            found = unsure_table(scores, band, unknown, resamples=resamples).assign(promised=error, promise=promise)
+            found = unsure_table(scores, band, None, resamples=resamples).assign(promised=error, promise=promise)
             tables.append(found.assign(frozen=error == UNSURE_ERROR and promise == calibration["unsure_promise"]))
     return pd.concat(tables, ignore_index=True)
 

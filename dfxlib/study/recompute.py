@@ -14,8 +14,10 @@ import pandas as pd
 from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
-from dfxlib.measure.confidence import proper_scores, reliability_table, unsure_table
+from dfxlib.measure.band import complete_calibration
+from dfxlib.measure.confidence import UNLIKE, proper_scores, reliability_table, trade_table, unsure_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
+from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.measure.published import base_scores_of_run, read_published, scores_of_run
 from dfxlib.study import report
 from dfxlib.system.files import safe_name
@@ -32,8 +34,10 @@ class Published(NamedTuple):
 
     folder: Path
     scores: pd.DataFrame  # of all runs
-    fitted: dict[str, pd.DataFrame]  # test scores of the baselines without a network, by name
+    baselines: pd.DataFrame  # of the baselines without a network, all parts
+    fitted: dict[str, pd.DataFrame]  # those of the test part, by name
     fitted_rows: pd.DataFrame  # what notebook 00 says of them
+    candidates: pd.DataFrame  # and of the linear readings; the first is the mark
 
 
 class Checked(NamedTuple):
@@ -52,6 +56,7 @@ def check(folder: Path) -> Checked:
     found, same, different = recompute(folder), [], []
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("tables/*.csv"))]
     others = [name for name in names if name not in found]
+    others += [f"{name} {UNLIKE}" for name in names if name.endswith("/unsure.csv")]
     for path in sorted([*folder.rglob("metrics.json"), *folder.rglob("calibration.json")]):
         name = path.relative_to(folder).as_posix()
         names.append(name)
@@ -76,9 +81,11 @@ def by_step(names: list[str]) -> list[str]:
 def recompute(folder: Path) -> Found:
     """Everything in a folder of published results that comes from scores, by the name that its file has there."""
     scores = read_published(folder)
-    fitted = dict(iter(_test_part(scores_of_run(scores, "manifest", temperature=1.0)).groupby("variant")))
-    resamples = _record(folder / "manifest" / "settings.json")["resamples"]
-    study = Published(folder, scores, fitted, _fitted_rows(fitted, resamples))
+    baselines = scores_of_run(scores, "manifest", temperature=1.0)
+    fitted = dict(iter(c.test_part(baselines).groupby("variant")))
+    how = {"resamples": _record(folder / "manifest" / "settings.json")["resamples"]}
+    rows, candidates = three_way_accuracy(fitted, **how), mark_candidates(baselines, **how)
+    study = Published(folder, scores, baselines, fitted, rows, candidates)
     steps = {"manifest": _manifest, "robustness": _robustness, "generalization": _generalization}
     found: Found = {}
     for run, part in scores.groupby("run"):
@@ -88,15 +95,9 @@ def recompute(folder: Path) -> Found:
     return found | _reported(study, found)
 
 
-def _fitted_rows(fitted: dict[str, pd.DataFrame], resamples: int) -> pd.DataFrame:
-    unread = {"threshold": 0.5, "false_alarm_5": 0.95}  # baselines are read by argmax alone
-    summaries = {name: measured.summarise(scores, unread, resamples=resamples) for name, scores in fitted.items()}
-    return pd.concat([measured.three_way_rows(summary, method=name) for name, summary in summaries.items()])
-
-
 def _manifest(study: Published, run: str) -> Found:
     """Notebook 00."""
-    return {"tables/baselines.csv": study.fitted_rows}
+    return {"tables/baselines.csv": study.fitted_rows, "tables/mark.csv": study.candidates}
 
 
 def _base(study: Published, run: str) -> Found:
@@ -107,23 +108,22 @@ def _base(study: Published, run: str) -> Found:
 def _trained(study: Published, run: str) -> Found:
     """Notebooks 15 and 20."""
     settings, calibration, scores = _settings(study, run), _calibration(study, run), _scores(study, run)
-    resamples, test = settings["resamples"], _test_part(scores)
+    resamples, test = settings["resamples"], c.test_part(scores)
     summary = measured.summarise(test, calibration, resamples=resamples)
     method = settings["variant"] or c.OURS
     own = measured.three_way_rows(summary, method=f"{method} ({settings['backbone']})")
-    row = own.iloc[0]
-    metrics = {"test_balanced_accuracy": row["value"], "low": row["low"], "high": row["high"]}
-    if "spectrum" in study.fitted:
-        _, differences = c.compare({method: [test], "spectrum": [study.fitted["spectrum"]]}, resamples=resamples)
-        metrics["minus_spectrum"] = differences[["value", "low", "high"]].iloc[0].tolist()
-    rows = scores[scores["split"] == "complete_calibrate"]
+    row, mark = own.iloc[0], study.candidates["method"][0]
+    _, differences = c.compare({method: [test], mark: [study.fitted[mark]]}, resamples=resamples)
+    rows, from_20 = scores[scores["split"] == "complete_calibrate"], "head" in settings  # which has a table more
+    chosen_on = rows[measured.LOGITS].to_numpy(), rows
     return {
         "tables/summary.csv": summary,
         "tables/confusion.csv": measured.confusion(test).reset_index(),
         "tables/methods.csv": pd.concat([own, study.fitted_rows]),
-        "calibration.json": measured.calibrate(rows[measured.LOGITS].to_numpy(), rows),
-        "metrics.json": metrics,
-    }
+        "calibration.json": measured.calibrate(*chosen_on),
+        "metrics.json": {"test_balanced_accuracy": row["value"], "low": row["low"], "high": row["high"], "mark": mark}
+        | {"minus_mark": differences[["value", "low", "high"]].iloc[0].tolist()},
+    } | ({"tables/trade.csv": trade_table(*chosen_on, test, calibration, resamples=resamples)} if from_20 else {})
 
 
 def _robustness(study: Published, run: str) -> Found:
@@ -131,12 +131,13 @@ def _robustness(study: Published, run: str) -> Found:
     settings, scores = _settings(study, run), _scores(study, run)
     conditions = [condition["condition"] for condition in settings["conditions"]]
     by_condition = {name: scores[scores["condition"] == name].reset_index(drop=True) for name in conditions}
-    calibration, resamples = _calibration(study, run), settings["resamples"]
-    table = measured.robustness_table(by_condition, calibration, resamples=resamples)
+    how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
+    table = measured.robustness_table(by_condition, **how)
     values = table[table["metric"] == "three-way balanced accuracy"].set_index("condition")["value"]
     return {
         "tables/robustness.csv": table,
         "tables/verdicts.csv": measured.verdict_shares(by_condition),
+        "tables/unsure.csv": unsure_table(pd.concat(by_condition.values()), unlike=None, by="condition", **how),
         "metrics.json": {"three_way_balanced_accuracy": values.to_dict()},
     }
 
@@ -147,8 +148,9 @@ def _generalization(study: Published, run: str) -> Found:
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
     means = averages(scores, **how)
     by_method = {f"{c.OURS} ({settings['backbone']})": means}
-    baselines = scores_of_run(study.scores, "manifest", temperature=1.0)
-    by_method["spectrum"] = averages(baselines[baselines["variant"] == "spectrum"].reset_index(drop=True), **how)
+    mark, baselines = study.candidates["method"][0], study.baselines
+    read = baselines[(baselines["variant"] == mark) & baselines["split"].isin(("test", "unseen"))]
+    by_method[mark] = averages(read, **how)
     comparison = seen_against_unseen(by_method)
     recalls = comparison.set_index(["method", "nature", "split"])["recall"]
     return {
@@ -158,7 +160,7 @@ def _generalization(study: Published, run: str) -> Found:
         "tables/by_source.csv": by_source(scores, scores["source"], **how),
         "tables/confidence.csv": proper_scores(scores, **how),
         "tables/reliability.csv": reliability_table(scores, how["calibration"]),
-        "tables/unsure.csv": unsure_table(scores, **how),
+        "tables/unsure.csv": unsure_table(scores, unlike=None, **how),
         "metrics.json": {"recall": {" ".join(key): value for key, value in recalls.items()}},
     }
 
@@ -180,26 +182,30 @@ def _compared(study: Published) -> Found:
         table["method"] = [name if name in fitted else f"{name} ({backbone})" for name in table["method"]]
         tables.append(table)
         parts.append(part.assign(backbone=backbone))
-    differences = pd.concat(parts, ignore_index=True)
-    differences["holm_p"] = stats.holm(differences["mcnemar_p"].to_numpy())
+    differences = c.decide(pd.concat(parts, ignore_index=True))
+    differences["mcnemar_p_holm"] = stats.holm(differences["mcnemar_p"].to_numpy())
     against = c.rivals(variants, ensembles)
     answers = {backbone: c.answer(part, against) for backbone, part in differences.groupby("backbone")}
+    candidates = mark_candidates(study.baselines, resamples=settings["resamples"])
+    metrics = {"seeds": len(settings["seeds"]), "answers": answers, "mark": candidates["method"][0]}
     return {
+        "baselines/tables/mark.csv": candidates,
         "baselines/tables/methods.csv": pd.concat(tables).drop_duplicates("method", ignore_index=True),
         "baselines/tables/differences.csv": differences,
-        "baselines/metrics.json": {"seeds": len(settings["seeds"]), "answers": answers},
+        "baselines/metrics.json": metrics,
     }
 
 
 def _compared_scores(study: Published, backbone: str, variant: str, seed: int) -> pd.DataFrame:
     step = f"variant/{variant}" if variant else "complete"
-    return _test_part(_scores(study, f"{step}/{safe_name(backbone)}/seed{seed}"))
+    return c.test_part(_scores(study, f"{step}/{safe_name(backbone)}/seed{seed}"))
 
 
 def _reported(study: Published, found: Found) -> Found:
     """Notebook 90: what it gathers of the other tables, which are compared with the scores themselves."""
     place, runs = str(study.folder.resolve()), pd.read_csv(study.folder / "report" / "tables" / "runs.csv")
-    tables = {"main": found["baselines/tables/methods.csv"], "difference": found["baselines/tables/differences.csv"]}
+    sources = {"main": "methods", "difference": "differences", "mark": "mark"}
+    tables = {name: found[f"baselines/tables/{source}.csv"] for name, source in sources.items()}
     tables["base_models"] = report.base_table(place, runs)
     steps = set(runs["run"].str.split("/").str[0])
     if "robustness" in steps:
@@ -222,17 +228,13 @@ def _calibration(study: Published, run: str) -> dict:
     """Of a tested model: its own, or that of the complete model which notebooks 30 and 40 test."""
     step, _, model = run.partition("/")
     place = f"complete/{model}" if step in ("robustness", "generalization") else run
-    return _record(study.folder / place / "calibration.json")
+    return complete_calibration(_record(study.folder / place / "calibration.json"), what=f"run {place}")
 
 
 def _scores(study: Published, run: str) -> pd.DataFrame:
     if run not in set(study.scores["run"]):
         raise ValueError(f"{study.folder} has no scores of {run}, which its comparisons need; publish that run too")
     return scores_of_run(study.scores, run, temperature=_calibration(study, run)["temperature"])
-
-
-def _test_part(scores: pd.DataFrame) -> pd.DataFrame:  # as `compare.read_test_scores` has it
-    return scores[scores["split"] == "test"].sort_values(["variant", "path"], ignore_index=True)
 
 
 def _record(path: Path) -> dict:
@@ -246,6 +248,8 @@ def _difference(path: Path, again: pd.DataFrame | dict) -> str:  # empty: none
         fields = [name for name in again if name in published and not _equal(published[name], again[name])]
         return f"{fields[0]} is {published[fields[0]]} and comes out as {again[fields[0]]}" if fields else ""
     published, again = pd.read_csv(path), pd.read_csv(io.StringIO(again.to_csv(index=False)))
+    if path.name == "unsure.csv":  # one metric of it comes from features
+        published = published[published["metric"] != UNLIKE]
     if set(published) != set(again) or len(published) != len(again):
         shapes = [f"{len(table)} rows of {', '.join(table)}" for table in (published, again)]
         return f"has {shapes[0]}; {shapes[1]} come out"
