@@ -41,11 +41,12 @@ run = open_run(os.environ["DFXLIB_BATCH"], settings={}, device="cpu")
 """
 # What `execute` asks of a notebook, without the seconds that Run's imports take: a staging folder with metrics.json.
 BEGIN = """
-import json, os
+import json, os, shutil
 from pathlib import Path
 from dfxlib.study.run_folder import staging_folder
 staging = staging_folder(Path(os.environ["DFXLIB_BATCH"]))
-staging.mkdir(exist_ok=True)
+shutil.rmtree(staging, ignore_errors=True)  # what a failed run left
+staging.mkdir()
 """
 END = '(staging / "metrics.json").write_text(json.dumps({"epochs": epochs}))'
 WRITE = 'run.save_table("epochs", pd.DataFrame({"epochs": [epochs]}))'
