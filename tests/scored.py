@@ -91,7 +91,7 @@ class Study:
         logits = random.normal(size=(len(task), 2)).astype(np.float32) + np.eye(2)[task["is_main"]]
         table = measured.base_scores(task, logits)
         tables = {"valid_scores": table, "history": pd.DataFrame({"epoch": [0], "valid_loss": [0.5]})}
-        settings = SETTINGS | {"nature": nature, "seed": seed, "epochs": 3}
+        settings = SETTINGS | {"nature": nature, "seed": seed, "epochs": 3, "main_share": 0.5}
         run, metrics = f"base/resnet18/{nature}/seed{seed}", measured.summarise_base(table)
         self.finish(run, tables, settings=settings, metrics=metrics, notebook="10.ipynb")
 
@@ -215,7 +215,7 @@ class Study:
 
 def planted_images() -> pd.DataFrame:
     """Manifest rows of scenes of two images: every part that is scored."""
-    parts = {"base_valid": 48, "complete_select": 24, "complete_calibrate": 48, "test": 72, "unseen": 24}
+    parts = {"base_valid": 48, "complete_select": 24, "complete_calibrate": 120, "test": 72, "unseen": 24}
     split = np.repeat(list(parts), list(parts.values()))
     images = rows(len(split), per_group=2).assign(split=split, source="set_a")
     images.loc[images["split"] == "unseen", "architecture"] += "_new"

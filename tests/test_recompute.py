@@ -120,6 +120,23 @@ def test_of_what_the_band_gave_only_the_row_that_comes_from_features_is_not_comp
     assert [sentence.partition(":")[0] for sentence in check(results).different] == changed["decided"]
 
 
+def test_the_readmes_table_shows_what_the_band_promised_and_gave(runs: Path, whole: Path) -> None:
+    scores = pd.read_parquet(runs / "generalization/resnet18/seed0/scores.parquet")
+    calibration = read(runs / "complete/resnet18/seed0/calibration.json")
+    lines = publish.results_table(whole).splitlines()
+    for split in ("test", "unseen"):
+        test = scores[scores["split"] == split]
+        real, p_fake = test["nature"] == "real", test["p_fake"]
+        said = {"fake": p_fake >= calibration["unsure_high"], "real": p_fake < calibration["unsure_low"]}
+        shares = [(said["fake"] | said["real"]).mean(), said["fake"][real].mean(), said["real"][~real].mean()]
+        shares += [real[said["fake"]].mean(), (~real)[said["real"]].mean()]
+        _, images, *cells, promised, _ = next(line for line in lines if line.startswith(f"| {split} (")).split("|")
+        assert images.strip() == f"{split} ({len(test)})"
+        assert [cell.split()[0] for cell in cells] == [f"{share:.1%}" for share in shares]
+        kept = f"5% {calibration['unsure_promise']}" if split == "test" else "nothing"
+        assert promised.strip() == kept and "; " in cells[3] and "; " in cells[4], "at two prevalences"
+
+
 def test_the_command_names_a_number_that_does_not_come_out_and_fails(
     results: Path, capsys: pytest.CaptureFixture
 ) -> None:
