@@ -121,7 +121,7 @@ def test_the_small_installation_brings_neither_torch_nor_notebooks(small: Path, 
     assert {"dfxlib", "numpy", "pillow", "onnxruntime"} <= names
     assert not names & {"torch", "torchvision", "jupyterlab", "papermill", "snakemake", "matplotlib", "scikit-learn"}
     size = sum(path.stat().st_size for path in small.parent.rglob("*") if path.is_file())
-    assert size < 600e6, "bytes"
+    assert size < 1e9, "bytes, where the study with torch takes six times as many"
 
 
 def test_the_small_installation_knows_its_version_and_reads_a_data_set(small: Path, tmp_path: Path) -> None:
