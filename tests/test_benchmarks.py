@@ -30,7 +30,9 @@ def squares(count: int) -> np.ndarray:
 def test_an_epoch_over_the_cache_is_timed(tmp_path: Path) -> None:
     import epoch_over_cache as benchmark
 
-    pixels, labels = squares(2 * benchmark.BATCH), np.arange(2 * benchmark.BATCH) % 2
+    # the model's side, twice that of the sample squares
+    pixels = squares(2 * benchmark.BATCH).repeat(2, axis=1).repeat(2, axis=2)
+    labels = np.arange(2 * benchmark.BATCH) % 2
     assert (
         benchmark.over_cache(pixels, labels, tmp_path)
         > 0
