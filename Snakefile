@@ -24,7 +24,7 @@ BACKBONES = list(settings.backbone_folders(STUDY))
 # A fixed number of threads, since sums depend on it; idle ones leave their core to another job.
 ENV = f"OMP_NUM_THREADS={STUDY['threads']} MKL_NUM_THREADS={STUDY['threads']} OMP_WAIT_POLICY=passive"
 # A terminal gets one live line for all that is at work (onstart), a log a line an epoch.
-PROGRESS = "" if sys.stderr.isatty() else "--progress"
+PROGRESS = "" if sys.stderr and sys.stderr.isatty() else "--progress"
 EXECUTE = f"{ENV} {shlex.quote(sys.executable)} -m dfxlib execute {PROGRESS}"
 
 # Models stand below base/ or complete/, those of a variant below variant/NAME: the wildcard `kind`. A variant is a

@@ -1,4 +1,4 @@
-"""Where the time of a finished study goes: by notebook and section, and beside the bare work that it cannot do without.
+"""Where the time of a finished study goes, by notebook and section.
 
     python benchmarks/study_time.py runs/demo      # writes studies/costs.csv and results/study_time.json
 
@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import json
-from datetime import datetime
 from pathlib import Path
 
 import nbformat
@@ -47,17 +46,6 @@ def mean_costs(study: Path) -> dict[tuple[str, str], float]:  # (notebook, secti
     return {key: sum(values) / len(values) for key, values in sorted(found.items(), key=lambda item: item[0][0])}
 
 
-def wall_seconds(study: Path) -> float:
-    """From the start of the first cell of the study to the end of its last notebook."""
-    starts, ends = [], []
-    for done in study.rglob(DONE):
-        notebook = nbformat.read(done.parent / "notebook.ipynb", as_version=4)
-        began = datetime.fromisoformat(notebook.metadata.papermill["start_time"]).timestamp()
-        starts.append(began)
-        ends.append(done.stat().st_mtime)
-    return max(ends) - min(starts)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", type=Path)
@@ -77,12 +65,11 @@ def main() -> None:
     environment = json.loads((options.study / "report" / "environment.json").read_text())
     found = {
         "study": options.study.name,
-        "seconds": round(wall_seconds(options.study), 1),
         "notebooks": dict(sorted(runs.items())),
         "environment": environment,
     }
     write_text_atomic(options.out, json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found["notebooks"], indent=1), found["seconds"])
+    print(json.dumps(found["notebooks"], indent=1))
 
 
 if __name__ == "__main__":

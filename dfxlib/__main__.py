@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _execute(options: argparse.Namespace) -> int:
     # Whoever runs many notebooks shows one line for all of them.
-    alone = live.LIVE_VARIABLE not in os.environ and not options.progress and sys.stderr.isatty()
+    alone = live.LIVE_VARIABLE not in os.environ and not options.progress and live.is_terminal(sys.stderr)
     with (
         live.showing(live.show_runs) if alone else nullcontext(),
         live.telling(options.notebook.stem, options.out.parent.as_posix()),  # at once: what follows imports for seconds

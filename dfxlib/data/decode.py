@@ -60,7 +60,7 @@ THUMBNAIL = 16
 _JPEG = features.version("libjpeg_turbo") or features.version("jpg")
 
 #: What pixels and facts depend on besides the file; what another decoder left is made anew.
-DECODER = f"pillow {PIL.__version__}, jpeg {_JPEG}, rules {RULES}"
+DECODER = f"pillow {PIL.__version__}, jpeg {_JPEG}, rules {RULES}" + (", heif" if "HEIF" in FORMATS else "")
 
 _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 

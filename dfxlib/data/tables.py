@@ -208,9 +208,7 @@ def read_tables(root: Path, description: Description) -> pd.DataFrame:
 
 def _find_tables(root: Path, pattern: str) -> tuple[list[Path], list[pd.DataFrame]]:
     """Tables that a pattern names, and rows of folders that the walk could not enter."""
-    signs = {"**/": "(?:[^/]+/)*", "*": "[^/]*"}
-    parts = re.split(r"(\*\*/|\*)", re.sub(r"\{\w+\}", "*", pattern))
-    named = re.compile("".join(signs.get(part, re.escape(part)) for part in parts))
+    named = compile_pattern(re.sub(r"\{\w+\}", "*", pattern), below=False)
     problems: dict[str, str] = {}
     found = []
     for folder, names in walk(root, set(), problems):

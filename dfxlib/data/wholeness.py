@@ -88,7 +88,8 @@ def _require_whole_png(data: bytes, _: Image.Image) -> None:
             break
         (stated,) = struct.unpack_from(">I", data, end - 4)
         if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != stated:
-            raise ImageProblem(f"truncated or damaged: checksum of the PNG chunk {kind.decode('latin-1')}")
+            name = kind.decode() if kind.isalpha() else "without a name"  # such bytes could steer a terminal
+            raise ImageProblem(f"truncated or damaged: checksum of the PNG chunk {name}")
         if kind == b"IEND":
             return
         place = end

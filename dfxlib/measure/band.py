@@ -4,8 +4,7 @@ import sys
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import rel_entr
-from scipy.stats import binom
+from scipy.special import bdtr, rel_entr  # to import scipy.stats takes two seconds
 
 from dfxlib.measure.stats import best_threshold
 
@@ -101,7 +100,8 @@ def allowed_mistakes(clusters: int, *, error: float, confidence: float | None) -
         return float(clusters * (rel_entr(rate, error) + rel_entr(1 - rate, 1 - error)) + np.log(doubt))
 
     hoeffding = clusters * brentq(excess, 0, error)
-    bentkus = binom.ppf(doubt / np.e, clusters, error) - 1  # the most whose probability is smaller
+    # The most whose probability is smaller; bdtr is the binomial distribution.
+    bentkus = np.searchsorted(bdtr(np.arange(clusters + 1), clusters, error), doubt / np.e) - 1
     return float(max(hoeffding, bentkus))
 
 

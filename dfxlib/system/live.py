@@ -129,8 +129,13 @@ def minutes(seconds: float) -> str:
 def say(*words: object, file: IO[str] | None = None) -> None:
     """`print`, flushed, on a line of its own where a live line may stand."""
     stream = file or sys.stdout
-    clear = _CLEAR if stream.isatty() else ""
+    clear = _CLEAR if is_terminal(stream) else ""
     print(clear + " ".join(map(str, words)), file=stream, flush=True)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:  # None: a stream that was closed before Python started
+    """Whether somebody looks at it."""
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -151,10 +156,12 @@ def showing(line: Callable[[Path], str]) -> Iterator[None]:
 
 
 def _look(line: Callable[[Path], str], folder: Path, ended: threading.Event) -> None:
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    on_terminal = is_terminal(sys.stderr)
     while not ended.wait(_PAUSE):
-        text = line(folder)
-        if on_terminal:
+        text = ""
+        with suppress(OSError):  # a finished run is just being moved to its place: the next look sees it
+            text = line(folder)
+        if on_terminal and text:
             sys.stderr.write(_CLEAR + text[: shutil.get_terminal_size().columns - 1])
             sys.stderr.flush()
     if on_terminal:

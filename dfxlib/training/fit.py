@@ -84,9 +84,8 @@ def fit(
     mixed = precision == "auto" and device.type == "cuda"
     model.to(device).to(memory_format=torch.channels_last if train.array.ndim == 4 else torch.preserve_format)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(
-        trained, lr=learning_rate, weight_decay=weight_decay, fused=True
-    )  # one pass over memory
+    # fused: all in one pass over memory
+    optimizer = torch.optim.Adam(trained, lr=learning_rate, weight_decay=weight_decay, fused=True)
     scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size, gamma)
     weights = None if loss_weights is None else loss_weights.to(device)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
