@@ -27,6 +27,8 @@ _LEAST = 20.0  # seconds of work here before an estimate says anything
 
 _ENOUGH = 40.0  # seconds of work in one notebook, from which on its own pace counts
 
+_LAG = 1.0  # seconds by which a file system's clock may be behind this process's
+
 #: Notebooks in the order of the study; those of one stage may run side by side.
 _STAGES = (("00",), ("10", "15"), ("20",), ("30", "40", "60"), ("50",), ("90",))
 
@@ -150,7 +152,7 @@ class Estimate:
                 share, since = self._seen[folder]
                 spent[number] += since - at_work[folder].started
                 expected[number] += share * cost[folder]
-            elif done.is_file() and done.stat().st_mtime > self.started:
+            elif done.is_file() and done.stat().st_mtime > self.started - _LAG:
                 spent[number] += json.loads(done.read_text())["seconds"]
                 expected[number] += cost[folder]
         if sum(spent.values()) < _LEAST or not sum(expected.values()):
