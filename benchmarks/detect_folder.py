@@ -77,7 +77,14 @@ def known_of(model: DeepFeatureXNet) -> dict[str, np.ndarray]:
 
 def opened_of(backbone: str, side: int) -> Opened:
     model = net_of(backbone, side).eval()
-    settings = {"backbone": backbone, "weights": "none", "image_size": side, "resize_mode": "resize"}
+    settings = {
+        "backbone": backbone,
+        "weights": "none",
+        "image_size": side,
+        "crop_size": 0,
+        "crops": 1,
+        "resize_mode": "resize",
+    }
     settings |= {"front_end": "rgb", "stem": "imagenet", "classes": list(CLASSES), "manifest_hash": "0" * 64}
     return Opened(model, settings | {"split_seed": 0, "seed": 0}, CALIBRATION, known_of(model))
 

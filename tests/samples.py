@@ -21,6 +21,8 @@ SETTINGS = {
     "backbone": "resnet18",
     "weights": "none",
     "image_size": SIDE,
+    "crop_size": 0,
+    "crops": 1,
     "resize_mode": "crop",
     "front_end": "rgb",
     "stem": "imagenet",

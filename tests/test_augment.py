@@ -113,3 +113,29 @@ def test_every_epoch_draws_one_stored_copy_of_each_image() -> None:
 def test_one_stored_copy_is_the_array_itself() -> None:
     array, rows = np.random.default_rng(0).normal(size=(1, 9, 3, 5)), np.array([8, 2])
     np.testing.assert_array_equal(a.stored_copy(array, rows, seed=3, epoch=5), array[0][rows])
+
+
+def test_a_random_part_is_cut_after_the_augmentation_and_stands_elsewhere_in_another_epoch() -> None:
+    array, rows = squares(60, side=16), np.arange(60)
+    parts = a.reader("dihedral", crop_size=6)(array, rows, seed=1, epoch=2)
+    assert parts.shape == (60, 6, 6, 3)
+    places = [
+        place_of(part, square) for part, square in zip(parts, a.dihedral(array, rows, seed=1, epoch=2), strict=True)
+    ]
+    tops, lefts = np.transpose(places)
+    assert {0, 10} <= set(tops) and {0, 10} <= set(lefts) and abs(np.corrcoef(tops, lefts)[0, 1]) < 0.4
+    alone = a.reader("dihedral", crop_size=6)(array, rows[[7]], seed=1, epoch=2)
+    np.testing.assert_array_equal(alone[0], parts[7])
+    later = a.reader("none", crop_size=6)(array, rows, seed=1, epoch=3)
+    moved = [place_of(part, square) != place for part, square, place in zip(later, array, places, strict=True)]
+    assert np.mean(moved) > 0.9
+
+
+def place_of(part: np.ndarray, square: np.ndarray) -> tuple[int, int]:  # top, left
+    last = len(square) - len(part) + 1
+    places = [(top, left) for top in range(last) for left in range(last)]
+    return next(p for p in places if (square[p[0] : p[0] + len(part), p[1] : p[1] + len(part)] == part).all())
+
+
+def test_without_a_crop_size_pictures_are_read_whole() -> None:
+    assert a.reader("jpeg_blur") is a.jpeg_blur

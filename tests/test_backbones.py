@@ -169,7 +169,7 @@ def test_a_transformer_sees_the_central_seven_eighths_in_whole_patches(size: int
 def test_squares_that_are_too_small_are_refused_with_the_smallest(name: str) -> None:
     least = smallest_image_size(name)
     assert 0 < input_side(name, least) <= least
-    message = f"backbone {name} needs squares of at least {least} px, image_size is {least - 1}; raise it"
+    message = f"backbone {name} needs squares of at least {least} px, got {least - 1}; raise image_size or crop_size"
     with pytest.raises(ValueError, match=message):
         built(name, image_size=least - 1)
 

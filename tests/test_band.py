@@ -127,15 +127,6 @@ def test_a_calibration_says_in_words_what_its_band_promises() -> None:
     assert b.promise({"temperature": 1.0}) == "nothing, since it has none"
 
 
-def test_an_older_calibration_gets_the_promise_of_its_time_and_a_sentence(capsys: pytest.CaptureFixture) -> None:
-    older = {"unsure_low": 0.2, "unsure_high": 0.7, "unsure_error": 0.05}
-    assert b.complete_calibration(older, what="run x") == older | {"unsure_promise": b.ON_AVERAGE}
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert sentence.startswith("run x is of an earlier dfxlib: its band promises on average over calibrations, and")
-    for whole in (older | {"unsure_promise": b.MOSTLY}, {"temperature": 1.0}):
-        assert b.complete_calibration(whole, what="run x") == whole and capsys.readouterr().err == ""
-
-
 @pytest.mark.statistics
 @pytest.mark.parametrize("error", [0.05, 0.2])
 @pytest.mark.parametrize("confidence", BOTH)

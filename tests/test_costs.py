@@ -40,6 +40,8 @@ def finish(run: str, seconds: float) -> None:
     folder = Path("runs", "demo", run)
     folder.mkdir(parents=True)
     (folder / ".done").write_text(json.dumps({"seconds": seconds}))
+    ended = time.time() + 1  # a file system's clock may be behind by a tick
+    os.utime(folder / ".done", (ended, ended))
 
 
 def at_work(run: str, notebook: str, section: str, *, since: float, fraction: float = 0.0) -> Status:

@@ -206,3 +206,37 @@ def test_devices_are_resolved_or_refused_in_a_sentence() -> None:
 def test_a_gpu_that_is_asked_for_and_absent_is_an_error() -> None:
     with pytest.raises(ValueError, match="device 'cuda:1' is not available here; set device to 'auto' or 'cpu'"):
         resolve_device("cuda:1")
+
+
+def test_features_are_the_mean_over_fixed_parts_of_a_picture() -> None:
+    torch.manual_seed(0)
+    model = BaseModel("resnet18", weights="none", image_size=48, crop_size=32, crops=9).eval()
+    wide = to_input(squares(2, side=48), torch.device("cpu"))
+    steps = (0, 8, 16)
+    parts = [model.features(wide[..., top : top + 32, left : left + 32]) for top in steps for left in steps]
+    torch.testing.assert_close(model.features(wide), torch.stack(parts).mean(dim=0))
+    logits = torch.stack([model.classifier(part) for part in parts]).mean(dim=0)
+    torch.testing.assert_close(model(wide), logits)  # of a linear layer, the same as the mean of the logits
+
+
+def test_one_part_is_the_centre_and_a_square_of_its_size_is_that_part() -> None:
+    torch.manual_seed(0)
+    model = BaseModel("resnet18", weights="none", image_size=48, crop_size=32).eval()
+    wide = to_input(squares(2, side=48), torch.device("cpu"))
+    centre = wide[..., 8:40, 8:40]
+    torch.testing.assert_close(model(wide), model(centre))
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "crops", "message"),
+    [
+        (48, 1, "crop_size is 48; expected 0, or pixels below image_size, which is 48"),
+        (-1, 1, "crop_size is -1; expected 0, or pixels below image_size"),
+        (32, 5, "crops is 5; expected a square number such as 1, 4 or 9"),
+        (32, 0, "crops is 0; expected a square number"),
+        (0, 4, "crops is 4 and crop_size 0, which leaves one place; set crop_size, or crops to 1"),
+    ],
+)
+def test_parts_that_do_not_fit_the_picture_are_refused(crop_size: int, crops: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BaseModel("resnet18", weights="none", image_size=48, crop_size=crop_size, crops=crops)

@@ -120,7 +120,14 @@ def test_a_base_checkpoint_gives_the_same_logits(name: str, outputs: int, checkp
 
 
 def test_the_references_input_is_named() -> None:
-    assert REFERENCE_INPUT == {"image_size": 256, "resize_mode": "resize", "front_end": "rgb", "stem": "imagenet"}
+    assert REFERENCE_INPUT == {
+        "image_size": 256,
+        "crop_size": 0,
+        "crops": 1,
+        "resize_mode": "resize",
+        "front_end": "rgb",
+        "stem": "imagenet",
+    }
 
 
 @pytest.mark.parametrize(

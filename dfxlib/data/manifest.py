@@ -24,8 +24,6 @@ from dfxlib.system.parallel import map_processes
 #: the manifest itself names the data in every result.
 FORMAT = 1
 
-_READABLE = (0, FORMAT)  # 0: written before the number was, and otherwise the same
-
 _NOTE = "manifest format "
 
 #: Columns of a manifest file, in order.
@@ -213,7 +211,7 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
     if not digest:
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
     numbers = re.findall(rf"^# {_NOTE}(\d+)$", stated.read_text(), re.M)
-    require_format(int(numbers[0]) if numbers else 0, _READABLE, what=f"manifest {path}", anew="prepare it again")
+    require_format(int(numbers[0]) if numbers else 0, FORMAT, what=f"manifest {path}", anew="prepare it again")
     _require_header(path)
     # pyarrow takes half the memory that pandas takes for the same table.
     kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}

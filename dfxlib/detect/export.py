@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.detect.unlike import load_reference
-from dfxlib.measure.band import complete_calibration, promise
+from dfxlib.measure.band import promise
 from dfxlib.measure.scores import markdown, never_said
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
@@ -27,15 +27,13 @@ from dfxlib.system.files import (
 )
 
 #: Version of the folder's format. Others are refused, never guessed at.
-FORMAT = 2
-
-_READABLE = (1, FORMAT)  # 1: its band does not say what it promises
+FORMAT = 3
 
 WEIGHTS, DESCRIPTION, REFERENCE, CARD = "model.safetensors", "model.json", "reference.npz", "MODEL_CARD.md"
 
 _CURE = "copy the folder again, or export it again"
 
-_INPUT = ("image_size", "resize_mode", "front_end", "stem")
+_INPUT = ("image_size", "crop_size", "crops", "resize_mode", "front_end", "stem")
 
 _UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
 
@@ -95,12 +93,11 @@ def _open_folder(folder: Path) -> Opened:
         version, digests = int(stated["format"]), stated.get("files", {})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {_CURE}") from error
-    require_format(version, _READABLE, what=f"model folder {folder}", anew="export the run again")
+    require_format(version, FORMAT, what=f"model folder {folder}", anew="export the run again")
     for name in (WEIGHTS, REFERENCE):
         _require(folder, name, digests.get(name, ""))
     model, settings = load_complete_model(folder / WEIGHTS)
-    calibration = complete_calibration(stated["calibration"], what=f"model folder {folder}")
-    return Opened(model, settings, calibration, load_reference(folder / REFERENCE))
+    return Opened(model, settings, stated["calibration"], load_reference(folder / REFERENCE))
 
 
 def _require(folder: Path, name: str, digest: str | None = None) -> None:
@@ -121,7 +118,7 @@ def export_model(run: Path, folder: Path) -> Path:
     _require_run(run)
     require_own(folder, DESCRIPTION)
     _, settings = load_complete_model(run / WEIGHTS)
-    calibration = complete_calibration(_read(run / "calibration.json"), what=f"run {run}")
+    calibration = _read(run / "calibration.json")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from dfxlib.detect.export import REFERENCE, model_name, open_model
 from dfxlib.detect.unlike import distances, least_side, load_reference
-from dfxlib.measure.band import complete_calibration
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.saved import load_complete_model, require_same_manifest
 from dfxlib.study.runs import read_json, run_folder
@@ -43,8 +42,7 @@ def open_tested(
         model, settings = load_complete_model(folder / "model.safetensors")
         calibration = read_json(folder / "calibration.json", needs="20_train_complete_model")
         require_same_manifest(settings, manifest_hash)
-        calibration, known = complete_calibration(calibration, what=f"run {folder}"), load_reference(folder / REFERENCE)
-        return Tested(model, settings, calibration, known, (step, backbone, f"seed{seed}"))
+        return Tested(model, settings, calibration, load_reference(folder / REFERENCE), (step, backbone, f"seed{seed}"))
     path = project_path(model_path)
     opened = open_model(path, backbone=backbone)
     if opened.settings["manifest_hash"] != manifest_hash:

@@ -1,7 +1,5 @@
 """The band of "unsure": two cuts on the fake score, and what they promise of its mistakes."""
 
-import sys
-
 import numpy as np
 from scipy.optimize import brentq
 from scipy.special import bdtr, rel_entr  # to import scipy.stats takes two seconds
@@ -111,12 +109,3 @@ def promise(calibration: dict) -> str:
         return "nothing, since it has none"
     error, how = calibration["unsure_error"], calibration["unsure_promise"]
     return f"{error:.0%} of real images called fake and {error:.0%} of fakes called real at most, each {how}"
-
-
-def complete_calibration(calibration: dict, *, what: str) -> dict:
-    """A calibration from before bands said what they promise gets what they promised then, and a sentence tells it."""
-    if "unsure_low" not in calibration or "unsure_promise" in calibration:
-        return calibration
-    shared = "temperature and band come from the same images"
-    print(f"{what} is of an earlier dfxlib: its band promises {ON_AVERAGE}, and {shared}", file=sys.stderr)
-    return calibration | {"unsure_promise": ON_AVERAGE}

@@ -27,8 +27,6 @@ SCORE_COLUMNS = [*_IDENTITY, "condition", "backbone", "variant", "seed", *LOGITS
 #: Format of a score table's file: its columns and what they mean. It stands in the metadata of the Parquet schema.
 FORMAT = 1
 
-_READABLE = (0, FORMAT)  # 0: written before the number was, and otherwise the same
-
 _FORMAT_KEY = b"dfxlib_scores_format"
 
 #: Verdicts: argmax of the three (the only one beside published numbers), and frozen thresholds on p_fake.
@@ -82,7 +80,7 @@ def read_scores(path: Path) -> pd.DataFrame:
         stated = int((pq.read_schema(path).metadata or {}).get(_FORMAT_KEY, 0))
     except ValueError as error:  # pyarrow's are ValueErrors, too
         raise ValueError(f"score table {path} is damaged ({error}); {anew}") from error
-    require_format(stated, _READABLE, what=f"score table {path}", anew=anew)
+    require_format(stated, FORMAT, what=f"score table {path}", anew=anew)
     return pd.read_parquet(path)
 
 

@@ -1,5 +1,7 @@
 """The networks: base models, the convolutional head, DeepFeatureX Net, and the reference's own."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -7,7 +9,7 @@ from torch.nn import functional as F
 
 from dfxlib.data.residual import HIGH_PASS
 from dfxlib.models.backbones import build_backbone
-from dfxlib.models.zoo import FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, find_backbone, input_side
+from dfxlib.models.zoo import FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, find_backbone, input_side, require_crops
 from dfxlib.names import CLASSES, HEADS, require_name
 
 CPU = torch.device("cpu")
@@ -54,9 +56,8 @@ class FrontEnd(nn.Module):
                 f"squares of {width} x {height} px are too small for a model that takes {self.side} px; "
                 "read them at the model's image_size"
             )
-        margin = (width - self.side) // 2
-        inside = slice(margin, margin + self.side)
-        images = images[..., inside, inside].float()  # [B, 3, side, side]
+        top, left = (height - self.side) // 2, (width - self.side) // 2
+        images = images[..., top : top + self.side, left : left + self.side].float()  # [B, 3, side, side]
         if self.kind == "rgb":
             return (images / 255 - self.mean) / self.std
         padded = F.pad(images, (2, 2, 2, 2), mode="reflect")  # [B, 3, side + 4, side + 4]
@@ -67,7 +68,10 @@ class FrontEnd(nn.Module):
 class BaseModel(nn.Module):
     """A backbone and one linear layer (paper, section 3.1).
 
-    Two outputs (others, main class) make it a base model; three make it a three-way baseline.
+    Two outputs (others, main class) make it a base model; three make it a three-way baseline. With a `crop_size`
+    below `image_size` the backbone sees parts of a square: its features are the mean over `crops` fixed places, as
+    global pooling is the mean over the places of one (a departure from the paper, off by default). Squares of
+    `crop_size`, which training draws, have one place.
     """
 
     def __init__(
@@ -76,21 +80,34 @@ class BaseModel(nn.Module):
         *,
         weights: str = "imagenet",
         image_size: int = 256,  # pixels
+        crop_size: int = 0,  # pixels; side of the part that the backbone sees, 0: the whole square
+        crops: int = 1,  # places of that part, a square number; 1: the centre
         front_end: str = "rgb",
         stem: str = "imagenet",
         outputs: int = 2,
     ):
         super().__init__()
-        self.backbone = build_backbone(backbone, weights=weights, stem=stem, image_size=image_size)
-        spec, side = find_backbone(backbone), input_side(backbone, image_size)
+        seen = require_crops(crop_size, crops, image_size=image_size) or image_size
+        self.backbone = build_backbone(backbone, weights=weights, stem=stem, image_size=seen)
+        spec, side = find_backbone(backbone), input_side(backbone, seen)
+        self.seen, self.crops = seen, crops
         self.front_end = FrontEnd(front_end, side=side, mean=spec.mean, std=spec.std)
         self.classifier = nn.Linear(spec.width, outputs)
 
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, D]
-        return self.backbone(self.front_end(images))
+        found = [self.backbone(self.front_end(crop)) for crop in self._crops(images)]
+        return torch.stack(found).mean(dim=0)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, outputs] logits
         return self.classifier(self.features(images))
+
+    def _crops(self, images: Tensor) -> list[Tensor]:  # [B, 3, S, S] -> crops times [B, 3, crop_size, crop_size]
+        spare = images.shape[-1] - self.seen
+        if self.crops == 1 or spare <= 0:
+            return [images]  # the front end takes the centre, and refuses what is too small
+        last = math.isqrt(self.crops) - 1
+        steps = [slice(spare * step // last, spare * step // last + self.seen) for step in range(last + 1)]
+        return [images[..., rows, columns] for rows in steps for columns in steps]
 
 
 class DeepFeatureXNet(nn.Module):

@@ -11,7 +11,8 @@ from dfxlib.models.zoo import BACKBONES
 from dfxlib.names import CLASSES, require_name
 
 #: What the reference's networks take: whole pictures resized to 256 px (vision transformers: their central 224).
-REFERENCE_INPUT: dict[str, Any] = {"image_size": 256, "resize_mode": "resize", "front_end": "rgb", "stem": "imagenet"}
+REFERENCE_INPUT: dict[str, Any] = {"image_size": 256, "crop_size": 0, "crops": 1, "resize_mode": "resize"}
+REFERENCE_INPUT |= {"front_end": "rgb", "stem": "imagenet"}
 
 
 def load_reference_checkpoint(path: Path, *, backbone: str) -> BaseModel | DeepFeatureXNet:

@@ -21,6 +21,8 @@ MODEL_SETTINGS = (
     "backbone",
     "weights",
     "image_size",
+    "crop_size",
+    "crops",
     "resize_mode",
     "front_end",
     "stem",
@@ -31,9 +33,7 @@ MODEL_SETTINGS = (
 )
 
 #: Format of the file: the names of tensors, and what the settings mean. It stands among the settings.
-FORMAT = 1
-
-_READABLE = (0, FORMAT)  # 0: saved before the number was, and otherwise the same
+FORMAT = 2
 
 _KEY, _DIGEST = "dfxlib", "dfxlib_sha256"
 
@@ -43,6 +43,8 @@ def model_settings(
     backbone: str,
     weights: str,  # imagenet, none, or a file
     image_size: int,  # pixels
+    crop_size: int,  # pixels
+    crops: int,
     resize_mode: str,
     front_end: str,
     stem: str,
@@ -57,7 +59,8 @@ def model_settings(
         "weights": weights,
         "weights_sha256": sha256_file(start) if start else "",
     }
-    made |= {"image_size": image_size, "resize_mode": resize_mode, "front_end": front_end, "stem": stem}
+    made |= {"image_size": image_size, "crop_size": crop_size, "crops": crops, "resize_mode": resize_mode}
+    made |= {"front_end": front_end, "stem": stem}
     learned = {"classes": list(CLASSES), "manifest_hash": manifest_hash, "split_seed": split_seed, "seed": seed}
     return made | learned
 
@@ -111,7 +114,7 @@ def read_model(path: Path) -> tuple[dict[str, Tensor], dict]:  # state dict, set
     if metadata.get(_DIGEST) != _digest(state, metadata[_KEY]):
         raise ValueError(f"model {path} is damaged: it does not match its checksum; train it again")
     settings = json.loads(metadata[_KEY])
-    require_format(settings.pop("format", 0), _READABLE, what=f"model {path}", anew="train it again")
+    require_format(settings.pop("format", 0), FORMAT, what=f"model {path}", anew="train it again")
     return state, settings
 
 
@@ -192,6 +195,8 @@ def _empty_base_model(settings: dict, *, outputs: int) -> BaseModel:
         settings["backbone"],
         weights="none",
         image_size=settings["image_size"],
+        crop_size=settings["crop_size"],
+        crops=settings["crops"],
         front_end=settings["front_end"],
         stem=settings["stem"],
         outputs=outputs,

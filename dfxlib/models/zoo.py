@@ -112,11 +112,22 @@ def find_backbone(name: str) -> Backbone:
     return BACKBONES[require_name(name, (*BACKBONES, TIMM + "NAME"), what="backbone")]
 
 
-def check_backbone(name: str, *, weights: str, stem: str, image_size: int) -> None:
+def check_backbone(name: str, *, weights: str, stem: str, image_size: int, crop_size: int, crops: int) -> None:
     """Raise what building the backbone would raise, but before anything is run."""
     require_stem(name, stem)
-    input_side(name, image_size)
+    input_side(name, require_crops(crop_size, crops, image_size=image_size) or image_size)
     weights_file(name, weights)
+
+
+def require_crops(crop_size: int, crops: int, *, image_size: int) -> int:  # pixels
+    """`crop_size` if it and `crops` fit squares of `image_size`, else a ValueError with the cure."""
+    if not 0 <= crop_size < image_size:
+        raise ValueError(f"crop_size is {crop_size}; expected 0, or pixels below image_size, which is {image_size}")
+    if crops < 1 or math.isqrt(crops) ** 2 != crops:
+        raise ValueError(f"crops is {crops}; expected a square number such as 1, 4 or 9")
+    if crops > 1 and not crop_size:
+        raise ValueError(f"crops is {crops} and crop_size 0, which leaves one place; set crop_size, or crops to 1")
+    return crop_size
 
 
 def require_stem(name: str, stem: str) -> str:
@@ -137,7 +148,9 @@ def input_side(name: str, image_size: int) -> int:  # pixels
     spec = find_backbone(name)
     least = smallest_image_size(name)
     if image_size < least:
-        raise ValueError(f"backbone {name} needs squares of at least {least} px, image_size is {image_size}; raise it")
+        raise ValueError(
+            f"backbone {name} needs squares of at least {least} px, got {image_size}; raise image_size or crop_size"
+        )
     if spec.patch:
         return image_size * 7 // 8 // spec.patch * spec.patch
     return spec.side or image_size

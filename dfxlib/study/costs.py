@@ -27,8 +27,6 @@ _LEAST = 20.0  # seconds of work here before an estimate says anything
 
 _ENOUGH = 40.0  # seconds of work in one notebook, from which on its own pace counts
 
-_LAG = 1.0  # seconds by which a file system's clock may be behind this process's
-
 #: Notebooks in the order of the study; those of one stage may run side by side.
 _STAGES = (("00",), ("10", "15"), ("20",), ("30", "40", "60"), ("50",), ("90",))
 
@@ -67,7 +65,9 @@ def relative_work(study: dict, demo: dict, number: str, *, images: int) -> float
     demo_images = 3 * demo["demo_scenes"]
     work = images / demo_images
     if number in ("10", "15", "20", "30", "40"):
-        work *= (study["image_size"] / demo["image_size"]) ** 2
+        work *= ((study["crop_size"] or study["image_size"]) / (demo["crop_size"] or demo["image_size"])) ** 2
+    if number in ("20", "30", "40"):
+        work *= study["crops"] / demo["crops"]
     if number in ("10", "15"):
         work *= study["base"]["epochs"] / demo["base"]["epochs"]
     if number == "30":
@@ -152,7 +152,7 @@ class Estimate:
                 share, since = self._seen[folder]
                 spent[number] += since - at_work[folder].started
                 expected[number] += share * cost[folder]
-            elif done.is_file() and done.stat().st_mtime > self.started - _LAG:
+            elif done.is_file() and done.stat().st_mtime > self.started:
                 spent[number] += json.loads(done.read_text())["seconds"]
                 expected[number] += cost[folder]
         if sum(spent.values()) < _LEAST or not sum(expected.values()):

@@ -14,7 +14,6 @@ import pandas as pd
 from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
-from dfxlib.measure.band import complete_calibration
 from dfxlib.measure.confidence import UNLIKE, proper_scores, reliability_table, trade_table, unsure_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
@@ -228,7 +227,7 @@ def _calibration(study: Published, run: str) -> dict:
     """Of a tested model: its own, or that of the complete model which notebooks 30 and 40 test."""
     step, _, model = run.partition("/")
     place = f"complete/{model}" if step in ("robustness", "generalization") else run
-    return complete_calibration(_record(study.folder / place / "calibration.json"), what=f"run {place}")
+    return _record(study.folder / place / "calibration.json")
 
 
 def _scores(study: Published, run: str) -> pd.DataFrame:

@@ -30,7 +30,7 @@ STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weigh
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
 _DATA += ("near_duplicates", "pixel_limit", "strict", "audit_images")
-_MODEL = ("weights", "image_size", "resize_mode", "front_end", "stem")
+_MODEL = ("weights", "image_size", "crop_size", "crops", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
 #: What a variant may change. The first three are no keys of a study: a study's own models are what they say here.
@@ -125,7 +125,7 @@ def _check_names(study: dict) -> None:
 def _check_kinds(study: dict) -> None:
     if not _names_a_folder(study["study"]):
         raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
-    at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0}
+    at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0, "crop_size": 0, "crops": 1}
     at_least |= dict.fromkeys(("image_size", "audit_images", "resamples", "threads", "workers", "pixel_limit"), 1)
     for key, least in at_least.items():
         if type(study[key]) is not int or study[key] < least:
@@ -241,7 +241,7 @@ def _check_models(study: dict) -> None:
     absent = {}
     for backbone in study["backbones"]:
         for variant in ("", *study["variants"]):
-            model = {key: vary(study, variant)[key] for key in ("weights", "stem", "image_size")}
+            model = {key: vary(study, variant)[key] for key in ("weights", "stem", "image_size", "crop_size", "crops")}
             try:
                 check_backbone(str(backbone), **model)
             except FileNotFoundError as error:

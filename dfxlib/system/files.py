@@ -151,14 +151,11 @@ def checksum_path(path: Path) -> Path:
     return Path(f"{path}.sha256")
 
 
-def require_format(stated: object, readable: tuple[int, ...], *, what: str, anew: str) -> None:
-    """Raise ValueError for a file whose format is none of `readable`, the newest of which stands last.
-
-    `anew` is the cure of an older file: how it is made again.
-    """
-    if stated not in readable:
-        cure = "update dfxlib" if isinstance(stated, int) and stated > readable[-1] else anew
-        raise ValueError(f"{what} has format {stated}; this dfxlib reads format {readable[-1]}; {cure}")
+def require_format(stated: int, readable: int, *, what: str, anew: str) -> None:
+    """Raise ValueError for a file of another format; `anew` is the cure of an older one: how it is made again."""
+    if stated != readable:
+        cure = "update dfxlib" if stated > readable else anew
+        raise ValueError(f"{what} has format {stated}; this dfxlib reads format {readable}; {cure}")
 
 
 def require_space(folder: Path, size: int) -> None:  # bytes

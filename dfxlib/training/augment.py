@@ -4,6 +4,7 @@ Each reader is a pure function of (seed, epoch, row), so that a run which was ki
 again sees the same pictures as an undisturbed one, whatever the batches and threads.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from dfxlib.data.perturb import jpeg
+from dfxlib.names import require_name
 from dfxlib.system.parallel import usable_cores
 
 _PROBABILITY = 0.5  # of blur, and of JPEG, each by itself
@@ -80,6 +82,29 @@ def stored_copy(
 
 #: Readers of training pictures by the name of the augmentation.
 AUGMENTATIONS = {"none": plain, "jpeg_blur": jpeg_blur, "dihedral": dihedral}
+
+
+def reader(augment: str, *, crop_size: int = 0) -> Callable[..., np.ndarray]:
+    """How training reads pictures: augmented, and with a `crop_size` [pixels] a part of that side, drawn at random."""
+    augmented = AUGMENTATIONS[require_name(augment, tuple(AUGMENTATIONS), what="augment")]
+    return partial(random_crops, augmented=augmented, side=crop_size) if crop_size else augmented
+
+
+def random_crops(
+    array: np.ndarray,  # [N, S, S, 3] uint8
+    rows: np.ndarray,  # [B] positions in `array`
+    *,
+    seed: int,
+    epoch: int,
+    augmented: Callable[..., np.ndarray],  # a reader of whole squares
+    side: int,  # pixels
+) -> np.ndarray:  # [B, side, side, 3] uint8
+    """A part of each augmented square, at a place of its own in every epoch."""
+    squares, parts = augmented(array, rows, seed=seed, epoch=epoch), []
+    for square, row in zip(squares, rows.tolist(), strict=True):
+        top, left = np.random.default_rng([seed, epoch, row, 2]).integers(len(square) - side, size=2, endpoint=True)
+        parts.append(square[top : top + side, left : left + side])
+    return np.stack(parts)
 
 
 def _poses(seed: int, row: int) -> np.ndarray:  # [8] the order in which a picture takes its poses
