@@ -413,11 +413,11 @@ def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path
     assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
 
 
-def test_the_commands_of_the_readme_work(
+def test_the_commands_of_the_documentation_work(
     trained_run: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    block = re.search(r"## Detect images\n.*?```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-    places = {"runs/demo/complete/resnet18/seed0": str(trained_run), "PHOTOS": str(folder)}
+    block = re.search(r"## Detect images\n.*?```sh\n(.*?)```", (ROOT / "docs" / "detection.md").read_text(), re.S)[1]
+    places = {"runs/demo/complete/efficientnet_lite0/seed0": str(trained_run), "PHOTOS": str(folder)}
     monkeypatch.chdir(tmp_path)
     for line in block.splitlines():
         program, *arguments = shlex.split(line)

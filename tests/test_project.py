@@ -23,10 +23,11 @@ from dfxlib.measure.published import SCORES
 from dfxlib.models.zoo import BACKBONES
 from dfxlib.study.recompute import check
 from dfxlib.system.files import project_root
-from tools.publish import README_TABLES
+from tools.publish import PAGE_TABLES
 
 ROOT = project_root(Path(__file__).parent)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_environment_yml_defers_to_pyproject() -> None:
@@ -40,36 +41,45 @@ def test_constraints_pin_every_dependency_within_its_bound() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().lower().split())
     extras = project["optional-dependencies"]
-    assert extras["test"][0] == "dfxlib[study]"
-    for requirement in [*project["dependencies"], *extras["study"], *extras["test"][1:]]:
-        name, bound = requirement.split(">=")
+    assert extras["test"][0] == "dfxlib[study,pretrained]"
+    for requirement in [*project["dependencies"], *extras["study"], *extras["pretrained"], *extras["test"][1:]]:
+        name, _, bound = requirement.partition(">=")
         pinned = [int(part) for part in re.findall(r"\d+", pins[name])]
-        assert pinned >= [int(part) for part in bound.split(".")], requirement
+        assert pinned >= [int(part) for part in bound.split(".") if part], requirement
 
 
 @pytest.mark.parametrize("results", sorted((ROOT / "results").glob("*/")), ids=lambda path: path.name)
-def test_the_readme_repeats_the_published_numbers(results: Path) -> None:
-    blocks = re.findall(rf"<!-- (\w+):{results.name} -->\n(.*?)\n<!-- /\1 -->", README, re.S)
+def test_the_pages_repeat_the_published_numbers(results: Path) -> None:
+    marked = rf"<!-- (\w+):{results.name} -->\n(.*?)\n<!-- /\1 -->"
+    blocks = [block for page in PAGES for block in re.findall(marked, page.read_text(encoding="utf-8"), re.S)]
     assert blocks, "make publish fills them"
     for mark, text in blocks:
-        assert text == README_TABLES[mark](results)
+        assert text == PAGE_TABLES[mark](results)
 
 
-def test_the_readme_repeats_the_base_models_at_the_papers_main_share() -> None:
-    block = re.search(r"<!-- share09 -->\n(.*?)\n<!-- /share09 -->", README, re.S).group(1)
-    measured = pd.read_csv(ROOT / "benchmarks" / "results" / "demo_images.csv").query("main_share == 0.9")
+def test_the_results_repeat_the_base_models_at_two_main_shares() -> None:
+    page = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    block = re.search(r"<!-- share09 -->\n(.*?)\n<!-- /share09 -->", page, re.S).group(1)
+    measured = pd.read_csv(ROOT / "benchmarks" / "results" / "demo_images.csv")
     for nature, rows in measured.groupby("base_model"):
         areas = [
             "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})".format(**row)
-            for row in rows.sort_values("scenes").to_dict("records")
+            for row in rows.sort_values("main_share").to_dict("records")
         ]
         assert f"| {nature} | {' | '.join(areas)} |" in block
 
 
-def test_every_file_that_the_readme_names_exists() -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", README)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
     assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for link in links:
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
+            assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, link
 
 
 def test_the_published_audit_of_the_demonstration_lies_where_the_set_was_made_to_lie() -> None:

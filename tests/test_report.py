@@ -273,7 +273,7 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     pd.DataFrame(risk | {"split": "test"} | promised).to_csv(tables / "unsure.csv", index=False)
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results:s -->\nold\n<!-- /results -->\nafter\n<!-- /results -->\n")
-    assert publish.update_readme(readme, tmp_path / "s")
+    assert publish.update_page(readme, tmp_path / "s")
     text = readme.read_text()
     assert "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |" in text
     assert "| spectrum | 0.500 (0.400 to 0.600) | 90 |" in text and "old" not in text
@@ -283,7 +283,7 @@ def test_the_readme_gets_the_published_table_between_its_marks(study: Path, tmp_
     assert text.startswith("before\n<!-- results:s -->\n") and text.endswith(
         "<!-- /results -->\nafter\n<!-- /results -->\n"
     )
-    assert not publish.update_readme(readme, tmp_path / "s")  # nothing more to do
+    assert not publish.update_page(readme, tmp_path / "s")  # nothing more to do
 
 
 def test_the_readme_gets_the_differences_with_both_intervals_and_the_decision(study: Path, tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ def test_the_readme_gets_the_differences_with_both_intervals_and_the_decision(st
     table.to_csv(tmp_path / "s" / "baselines" / "tables" / "differences.csv", index=False)
     readme = tmp_path / "README.md"
     readme.write_text("<!-- differences:s -->\n<!-- /differences -->\n<!-- results:other -->\n")
-    assert publish.update_readme(readme, tmp_path / "s")
+    assert publish.update_page(readme, tmp_path / "s")
     assert "| spectrum | +0.100 (images +0.050 to +0.150; seeds +0.020 to +0.180), better |" in readme.read_text()
     assert readme.read_text().endswith("<!-- /differences -->\n<!-- results:other -->\n")
 
@@ -302,7 +302,7 @@ def test_the_readme_gets_the_methods_alone_with_their_spread_over_seeds(study: P
     publish.publish(study, tmp_path / "s")
     readme = tmp_path / "README.md"
     readme.write_text("<!-- methods:s -->\n<!-- /methods -->\n")
-    assert publish.update_readme(readme, tmp_path / "s")
+    assert publish.update_page(readme, tmp_path / "s")
     *_, ours, spectrum, _ = readme.read_text().splitlines()
     assert ours == "| DeepFeatureX Net (resnet18) | 0.750 (0.650 to 0.850), 2 seeds, sd 0.020 | 90 |"
     assert spectrum == "| spectrum | 0.500 (0.400 to 0.600) | 90 |"
@@ -312,7 +312,7 @@ def test_a_readme_without_marks_stays_and_a_half_mark_is_told(study: Path, tmp_p
     publish.publish(study, tmp_path / "s")
     readme = tmp_path / "README.md"
     readme.write_text("no marks\n")
-    assert not publish.update_readme(readme, tmp_path / "s") and readme.read_text() == "no marks\n"
+    assert not publish.update_page(readme, tmp_path / "s") and readme.read_text() == "no marks\n"
     readme.write_text("<!-- results:s -->\nopen\n")
     with pytest.raises(ValueError, match="without <!-- /results --> after it; add the closing mark"):
-        publish.update_readme(readme, tmp_path / "s")
+        publish.update_page(readme, tmp_path / "s")

@@ -266,7 +266,7 @@ def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) ->
     assert shell.to_numpy() == pytest.approx(scores["p_fake"].iloc[:2].to_numpy(), abs=1e-4)
 
 
-def test_a_model_is_tested_as_the_readme_says_and_keeps_its_own_name(smoke: Path, clone: Path) -> None:
+def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smoke: Path, clone: Path) -> None:
     """On the test part under perturbations, and on folders of unseen generators that no study knows."""
     shutil.copytree(smoke / "detection" / "resnet18" / "seed0" / "model", clone / "model")
     for number, place in enumerate(
@@ -275,7 +275,7 @@ def test_a_model_is_tested_as_the_readme_says_and_keeps_its_own_name(smoke: Path
         (clone / "nine" / place).mkdir(parents=True)
         for image in range(4):
             noise(10 * number + image, width=48, height=48).save(clone / "nine" / place / f"{image}.png")
-    block = re.search(r"## Test a model\n.*?```sh\n(.*?)```", (clone / "README.md").read_text(), re.S)[1]
+    block = re.search(r"## Test a model\n.*?```sh\n(.*?)```", (clone / "docs" / "detection.md").read_text(), re.S)[1]
     for line in block.replace(".venv/bin/", "").replace("runs/demo", "runs/smoke").replace("NINE", "nine").splitlines():
         other = ["-p", "backbone", "densenet121", "-p", "seed", "7"] if "papermill" in line else []
         other += ["-p", "data_root", "data/smoke"] if "30_jpeg" in line else []

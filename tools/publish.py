@@ -1,4 +1,4 @@
-"""Publish a finished study for review: its tables, small figures and environments, and the README's tables of it.
+"""Publish a finished study for review: its tables, small figures and environments, and its tables in README and docs.
 
 python tools/publish.py runs/STUDY results/STUDY
 """
@@ -36,7 +36,7 @@ _VALID = "valid_scores.csv"
 #: Settings in which the seeds of one model differ.
 _OF_A_SEED = ("seed", "seeds", "backbones", "base_models")
 
-#: Column of the README's table: what it shows of the band, one after the other.
+#: Column of the table in README and docs: what it shows of the band, one after the other.
 _RISKS = {
     "decided at the frozen band": ["decided"],
     "of all real called fake": ["real called fake"],
@@ -243,17 +243,17 @@ def _write(path: Path, content: dict) -> None:
     write_text_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
 
 
-def update_readme(readme: Path, results: Path) -> bool:  # whether the text changed
-    """Put the tables of published results between the README's marks for them."""
-    text = before = readme.read_text(encoding="utf-8")
-    for mark, table in README_TABLES.items():
+def update_page(page: Path, results: Path) -> bool:  # whether the text changed
+    """Put the tables of published results between a page's marks for them."""
+    text = before = page.read_text(encoding="utf-8")
+    for mark, table in PAGE_TABLES.items():
         opening, closing = f"<!-- {mark}:{results.name} -->", f"<!-- /{mark} -->"
         if opening in text:
             head, rest = text.split(opening, 1)
             if closing not in rest:
-                raise ValueError(f"{readme} has {opening} without {closing} after it; add the closing mark")
+                raise ValueError(f"{page} has {opening} without {closing} after it; add the closing mark")
             text = f"{head}{opening}\n{table(results)}\n{closing}{rest.split(closing, 1)[1]}"
-    write_text_atomic(readme, text)
+    write_text_atomic(page, text)
     return text != before
 
 
@@ -275,8 +275,8 @@ def differences_table(results: Path) -> str:  # Markdown
     return markdown(pd.DataFrame(said))
 
 
-#: Kinds of tables in the README, by the name in their marks.
-README_TABLES = {"results": results_table, "methods": methods_table, "differences": differences_table}
+#: Kinds of tables in README and docs, by the name in their marks.
+PAGE_TABLES = {"results": results_table, "methods": methods_table, "differences": differences_table}
 
 
 def _methods(results: Path) -> list[dict]:
@@ -325,8 +325,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         copied = publish(options.run, options.results, figures=not options.no_figures)
         print(f"{len(copied)} files copied to {options.results}")
-        if update_readme(project_root() / "README.md", options.results):
-            print("README.md: tables of results renewed")
+        root = project_root()
+        for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+            if update_page(page, options.results):
+                print(f"{page.name}: tables of results renewed")
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2
