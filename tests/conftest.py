@@ -1,6 +1,9 @@
 """Fixtures that several files of tests share; the material itself is made in samples.py."""
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -21,8 +24,10 @@ from dfxlib.models.networks import DeepFeatureXNet
 settings.register_profile("study", max_examples=20, deadline=None, derandomize=True)
 settings.load_profile("study")
 
-#: Files whose tests look at the smoke study, which takes minutes to make.
-STUDY_FILES = ("test_study", "test_browser", "test_faults")
+#: Files whose tests look at the smoke study, which takes minutes to make, and some of which change it for a while.
+STUDY_FILES = ("test_study", "test_browser")
+#: Files that only compare with it: they come last, when it is there, and may go to another worker.
+LAST_FILES = ("test_faults",)
 
 
 class StudyTogether(LoadFileScheduling):
@@ -39,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StudyToge
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest part first."""
-    items.sort(key=lambda item: item.path.stem not in STUDY_FILES)
+    items.sort(key=lambda item: (item.path.stem in LAST_FILES) - (item.path.stem in STUDY_FILES))
 
 
 @pytest.fixture(scope="session")
@@ -67,18 +72,36 @@ def trained_run(trained_model: DeepFeatureXNet, tmp_path_factory: pytest.TempPat
     return plant_run(tmp_path_factory.mktemp("runs"), trained_model)
 
 
+@contextmanager
+def first_of_the_workers(mark: Path) -> Iterator[bool]:  # whether what `mark` stands for is still to be made
+    """One worker makes what all of them share; the others wait for it."""
+    with open(mark.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not mark.exists()
+        mark.touch()
+
+
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The product's files without any result."""
-    return plant_clone(tmp_path_factory.mktemp("clone"))
+    """The product's files without any result; one folder for all workers."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "clone"
+    with first_of_the_workers(folder.with_suffix(".planted")) as missing:
+        return plant_clone(folder) if missing else folder
 
 
 @pytest.fixture(scope="session")
 def smoke(clone: Path) -> Path:
     """The finished smoke study, undisturbed."""
+    with first_of_the_workers(clone.with_suffix(".made")) as missing:
+        if missing:
+            make_smoke(clone)
+    return clone / "runs" / "smoke"
+
+
+def make_smoke(clone: Path) -> None:
     result = make_study(clone)
     assert result.returncode == 0, result.stdout + result.stderr
     assert result.stdout.rstrip().endswith("the report is runs/smoke/report/index.html")
     log = result.stderr
     assert "real epoch 1/1: loss " in log and "the study will take about " in log and "%|" not in log, "no bars"
-    return clone / "runs" / "smoke"

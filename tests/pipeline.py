@@ -22,6 +22,7 @@ RESULTS = ("**/model.safetensors", "**/scores.parquet", "**/tables/*.csv")
 
 def plant_clone(folder: Path) -> Path:
     """The product without any result, so that nothing was finished before."""
+    folder.mkdir(exist_ok=True)
     for name in PRODUCT:
         source = ROOT / name
         if source.is_dir():
