@@ -33,10 +33,11 @@ YCBCR = np.array([[0.299, 0.587, 0.114],
 
 REGULARISATION = (0.003, 0.03, 0.3, 3.0, 30.0)  # C of the logistic regression, small = strong
 
+_WIDE = 400  # features from which on steps of Newton's cost more than those of lbfgs
+
 CATEGORIES = 100  # values of one column of metadata that are told apart, such as sizes
 
-SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "wavelet_hh_shape",
-                "blockiness")  # fmt: skip
+SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "blockiness")
 
 TRUNCATION = 2  # grey levels; residuals beyond it count as it, as in the rich models
 
@@ -69,30 +70,38 @@ def radial_spectrum(
 
 def scalar_features(
     pixels: np.ndarray,  # [H, W, 3] uint8
-) -> np.ndarray:  # [7] float64, in the order of SCALAR_NAMES
-    """Five crude quantities that a fair data set must not give away.
+) -> np.ndarray:  # [6] float64, in the order of SCALAR_NAMES
+    """Four crude quantities that a fair data set must not give away.
 
     Mean colour (R, G, B in grey levels), log energy of the luma's 4-neighbour Laplacian, log of
-    the noise level by the median of the Haar wavelet's diagonal band (Donoho), log ratio of that
-    level to the band's root mean square (0 of Gaussian noise, below 0 where few coefficients hold
-    most of the energy), and 8 x 8 blockiness (log ratio of steps across block borders to steps elsewhere).
+    the noise level by the median of the Haar wavelet's diagonal band (Donoho), and 8 x 8 blockiness
+    (log ratio of steps across block borders to steps elsewhere).
     """
     _require_rgb(pixels, least=16)
     luma = pixels.astype(np.float64) @ YCBCR[0]  # [H, W]
     centre = luma[1:-1, 1:-1]
     laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * centre
+    noise, _ = _diagonal_band(luma)
+    sharpness = np.log(np.mean(laplacian**2) + 1e-2)
+    return np.array([*pixels.reshape(-1, 3).mean(axis=0), sharpness, np.log(noise + 0.1), _blockiness(luma)])
+
+
+def noise_shape(
+    pixels: np.ndarray,  # [H, W, 3] uint8
+) -> np.ndarray:  # [1] float64
+    """Log ratio of two measures of the diagonal Haar band of luma: the level by its median, and the root mean square.
+
+    It is 0 for Gaussian noise, and below 0 where few coefficients hold most of the energy, as of a camera's.
+    """
+    _require_rgb(pixels, least=16)
+    level, spread = _diagonal_band(pixels.astype(np.float64) @ YCBCR[0])
+    return np.array([np.log((level + 0.1) / (spread + 0.1))])
+
+
+def _diagonal_band(luma: np.ndarray) -> tuple[float, float]:  # [H, W] -> noise level, root mean square; grey levels
     even = luma[: luma.shape[0] // 2 * 2, : luma.shape[1] // 2 * 2]
     diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
-    noise = np.median(np.abs(diagonal)) / 0.6745
-    return np.array(
-        [
-            *pixels.reshape(-1, 3).mean(axis=0),
-            np.log(np.mean(laplacian**2) + 1e-2),
-            np.log(noise + 0.1),
-            np.log((noise + 0.1) / (np.sqrt(np.mean(diagonal**2)) + 0.1)),
-            _blockiness(luma),
-        ]
-    )
+    return float(np.median(np.abs(diagonal)) / 0.6745), float(np.sqrt(np.mean(diagonal**2)))
 
 
 def co_occurrences(
@@ -181,7 +190,7 @@ def fit_baseline(
     natures = np.asarray(natures).astype(str)
     _require_groups(natures, groups, folds=folds)
     search = GridSearchCV(
-        make_pipeline(_columns(), _classifier()),
+        make_pipeline(_columns(), _classifier(features.shape[1])),
         {"logisticregression__C": list(REGULARISATION)},
         scoring="balanced_accuracy",
         cv=StratifiedGroupKFold(folds, shuffle=True, random_state=seed),
@@ -192,8 +201,13 @@ def fit_baseline(
         return search.fit(features, natures, groups=groups).best_estimator_
 
 
-def _classifier() -> LogisticRegression:
-    """One softmax for all natures, to its optimum: a few Newton steps, where lbfgs takes hundreds of its own."""
+def _classifier(width: int) -> LogisticRegression:  # features
+    """One softmax for all natures, to its optimum: a few Newton steps, where lbfgs takes hundreds of its own.
+
+    A step of Newton's grows with the cube of the features, though.
+    """
+    if width > _WIDE:
+        return LogisticRegression(class_weight="balanced", max_iter=2000)
     return LogisticRegression(class_weight="balanced", solver="newton-cholesky")
 
 

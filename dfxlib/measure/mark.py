@@ -8,12 +8,13 @@ import pandas as pd
 from dfxlib.measure.scores import summarise, three_way_rows
 
 #: Linear readings of traces, by the tables of numbers that each joins. The best of them on complete_select is the mark
-#: that a deep model has to pass. A further candidate, such as frozen features of a network, is a line here.
+#: that a deep model has to pass. ImageNet features are of a network that nobody fine-tuned, where it is installed.
 READINGS = {
     "co-occurrences": ("co-occurrences",),
     "spectrum": ("spectrum",),
-    "spectrum+scalars": ("spectrum", "scalars"),
-    "spectrum+scalars+co-occurrences": ("spectrum", "scalars", "co-occurrences"),
+    "spectrum+scalars": ("spectrum", "scalars", "noise shape"),
+    "spectrum+scalars+co-occurrences": ("spectrum", "scalars", "noise shape", "co-occurrences"),
+    "ImageNet features": ("ImageNet features",),
 }
 
 

