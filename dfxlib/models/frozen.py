@@ -34,7 +34,7 @@ def imagenet_features(
     network, spec = _network(), find_backbone(NETWORK)
     height, width = (min(_SIDE, extent) for extent in pixels.shape[:2])
     top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    seen = torch.from_numpy(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
+    seen = torch.tensor(pixels[top : top + height, left : left + width])
     scaled = (seen.permute(2, 0, 1)[None].float() / 255 - spec.mean[0]) / spec.std[0]  # the same for each channel
     return network(scaled)[0].double().numpy()
 
