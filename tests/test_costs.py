@@ -71,7 +71,9 @@ def test_work_grows_with_images_pixels_and_epochs() -> None:
     assert c.relative_work(more, demo, "20", images=10_800) == 2 * 4
     parts = study | {"crop_size": 32, "crops": 4}
     assert [c.relative_work(parts, demo, number, images=5400) for number in ("10", "20", "60")] == [1 / 4, 1, 1]
-    assert c.relative_work(more | {"conditions": ["raw"]}, demo, "30", images=5400) == pytest.approx(4 / len(demo["conditions"]))
+    assert c.relative_work(more | {"conditions": ["raw"]}, demo, "30", images=5400) == pytest.approx(
+        4 / len(demo["conditions"])
+    )
     assert c.relative_work(more, demo, "90", images=10_800) == 1
 
 

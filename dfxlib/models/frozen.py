@@ -7,12 +7,14 @@ import torch
 from torch import nn
 
 from dfxlib.models.backbones import build_backbone
+from dfxlib.models.networks import FrontEnd
 from dfxlib.models.zoo import find_backbone, weights_file
 
 #: The network, whose weights the extra `pretrained` installs.
 NETWORK = "efficientnet_lite0"
 
-_SIDE = 224  # pixels of its pretraining
+#: Pixels; side of its pretraining, and the largest that is looked at.
+SIDE = 224
 
 
 def is_at_hand() -> bool:
@@ -25,20 +27,21 @@ def is_at_hand() -> bool:
 
 @torch.no_grad()
 def imagenet_features(
-    pixels: np.ndarray,  # [H, W, 3] uint8
-) -> np.ndarray:  # [1280] float64
-    """Features of EfficientNet-Lite0 with ImageNet weights, of the picture's central 224 px at most, unscaled.
+    squares: np.ndarray,  # [N, S, S, 3] uint8
+    *,
+    batch_size: int = 64,  # images
+) -> np.ndarray:  # [N, 1280] float32
+    """Features of EfficientNet-Lite0 with ImageNet weights.
 
     Raises FileNotFoundError where its weights are not installed (`is_at_hand` asks).
     """
     network, spec = _network(), find_backbone(NETWORK)
-    height, width = (min(_SIDE, extent) for extent in pixels.shape[:2])
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    seen = torch.tensor(pixels[top : top + height, left : left + width])
-    scaled = (seen.permute(2, 0, 1)[None].float() / 255 - spec.mean[0]) / spec.std[0]  # the same for each channel
-    return network(scaled)[0].double().numpy()
+    front_end = FrontEnd("rgb", side=squares.shape[1], mean=spec.mean, std=spec.std)
+    batches = torch.tensor(squares).permute(0, 3, 1, 2).split(batch_size)  # [B, 3, S, S], channels last in memory
+    return torch.cat([network(front_end(batch)) for batch in batches]).numpy()
 
 
 @cache
 def _network() -> nn.Module:
-    return build_backbone(NETWORK, weights="imagenet", image_size=_SIDE).eval()
+    network = build_backbone(NETWORK, weights="imagenet", image_size=SIDE).eval()
+    return network.to(memory_format=torch.channels_last)
