@@ -3,9 +3,9 @@
     python benchmarks/demo_images.py FOLDER --scenes 1800 3600 --shares 0.5
     python benchmarks/demo_images.py FOLDER --scenes 1800 --shares 0.5 0.9
 
-Everything else is as in studies/demo.yaml; the scenes are those that chose its recipe, and are tested nowhere. One row a base model is
-appended to benchmarks/results/demo_images.csv as soon as it is known. The choice of
-`demo_scenes` and `main_share` in studies/demo.yaml rests on this table.
+Everything else is as in studies/demo.yaml. The scenes are those that chose its recipe, and are
+tested nowhere. One row a base model is appended to benchmarks/results/demo_images.csv as soon as it
+is known. The choice of `demo_scenes` and `main_share` in studies/demo.yaml rests on this table.
 """
 
 from __future__ import annotations
