@@ -20,6 +20,7 @@ from dfxlib.system.files import (
     checksum_path,
     require_format,
     require_own,
+    require_place,
     safe_name,
     sha256_file,
     write_text_atomic,
@@ -117,6 +118,7 @@ def export_model(run: Path, folder: Path) -> Path:
     run, folder = Path(run), Path(folder)
     _require_run(run)
     require_own(folder, DESCRIPTION)
+    require_place(folder, what=f"model folder {folder}", apart=[run])
     _, settings = load_complete_model(run / WEIGHTS)
     calibration = _read(run / "calibration.json")
     partial = folder.with_name(f".{folder.name}.partial")
