@@ -183,7 +183,7 @@ def test_a_source_that_changed_stops_with_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", ["images", "images/new", "images/real/new"])
 def test_the_new_tree_may_not_lie_in_the_source(source: tuple, place: str) -> None:
     manifest, root = source
-    with pytest.raises(ValueError, match="lies in .*images, which is only read; name a place outside it"):
+    with pytest.raises(ValueError, match=r"lies in .*images, which is only read; name a place outside it"):
         harmonise(manifest, root, root.parent / place, recipe=PNG, workers=1)
 
 

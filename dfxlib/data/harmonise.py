@@ -18,7 +18,7 @@ from PIL import Image
 from dfxlib.data.decode import ImageFile, image_files, read_image
 from dfxlib.data.manifest import read_manifest
 from dfxlib.data.squares import to_square
-from dfxlib.system.files import require_place, require_space, sha256_bytes, write_atomic, write_text_atomic
+from dfxlib.system.files import load_json, require_place, require_space, sha256_bytes, write_atomic, write_text_atomic
 from dfxlib.system.parallel import map_processes
 
 #: The record of a harmonised tree, and its table for `--layout csv`.
@@ -145,7 +145,7 @@ def _require_own(out: Path, record: dict) -> None:
         return
     if not (out / RECORD).is_file():
         raise ValueError(f"{out} is not empty and holds no {RECORD}; give an empty or a new folder")
-    there = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    there = load_json(out / RECORD)
     differing = [key for key in record if there.get(key) != record[key]]
     if differing:
         raise ValueError(

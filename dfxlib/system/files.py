@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -57,9 +58,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; raises ValueError with the file's name where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds no JSON ({error}); restore the file, or make it again") from error
+
+
 def code_hash(notebook: Path) -> str:
     """Hash of a notebook's code: saving it in JupyterLab without a change makes no other notebook."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    cells = load_json(notebook)["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return sha256_bytes(json.dumps(code).encode())
 
@@ -133,7 +142,7 @@ def _refusal(error: Exception, partial: Path) -> int:  # errno; 0: the disk took
         with open(partial, "ab") as file:
             file.write(bytes(_LITTLE))
     except OSError as refused:
-        return refused.errno
+        return refused.errno or errno.EIO
     return 0
 
 
@@ -206,7 +215,8 @@ def require_place(folder: Path, *, what: str, apart: Iterable[Path] = ()) -> Non
         with tempfile.TemporaryFile(dir=there) as probe:
             probe.write(bytes(_LITTLE))
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {what}: {error.strerror}; mend that, or name another place") from error
+        cure = "mend that, or name another place"
+        raise OSError(error.errno, f"cannot write {what}: {error.strerror}; {cure}") from error
 
 
 def require_own(folder: Path, mark: str) -> None:

@@ -143,7 +143,7 @@ def open_streams() -> None:
         if getattr(sys, name) is None:
             os.dup2(1 if name == "stderr" else os.open(os.devnull, os.O_RDWR), number)
             os.set_inheritable(number, True)
-            setattr(sys, name, open(number, "r" if name == "stdin" else "w", buffering=1, closefd=False))
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", buffering=1, closefd=False))
 
 
 def is_terminal(stream: IO[str] | None) -> bool:  # None: a stream that was closed before Python started
