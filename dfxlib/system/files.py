@@ -239,16 +239,15 @@ def stored_array(
     """The array stored under `key`; computed by `fill` where it is missing or damaged.
 
     A lock makes jobs that start together compute it once. The checksum is written after the
-    array, so that an array without one counts as unfinished. A finished one may lie where this user may only read.
+    array, so that an array without one counts as unfinished.
     """
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     path = Path(cache_root) / f"{kind}-{digest[:16]}.npy"
-    if not vouched_sha256(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not vouched_sha256(path):
-                write_vouched(path, fill)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not vouched_sha256(path):
+            write_vouched(path, fill)
     return np.load(path, mmap_mode="r")
 
 
