@@ -212,6 +212,8 @@ def _guidance(options: argparse.Namespace) -> int:
     from dfxlib.data.guidance import write_guidance
     from dfxlib.data.manifest import read_manifest
 
+    if options.out.resolve() == options.manifest.resolve():
+        raise ValueError(f"{options.out} is what is read, and would be lost; name another file")
     manifest, _ = read_manifest(options.manifest)
     written = write_guidance(manifest, options.out)
     print(f"{options.out}: {written} of {len(manifest)} images; unseen and excluded ones have no label there")

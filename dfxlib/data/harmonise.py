@@ -58,6 +58,8 @@ def harmonise(
         "recipe": recipe._asdict(),
         "versions": {name: version(name) for name in ("dfxlib", "pillow")},
     }
+    if not root.is_dir():
+        raise ValueError(f"data root {root} is missing; give the folder that {manifest_path} describes")
     require_place(out, what=str(out), apart=[root])
     _require_own(out, record)
     table = _table(usable, recipe)
