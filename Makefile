@@ -6,6 +6,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# A user without home and name, as in many a container, has both here: Snakemake and Jupyter ask for them.
+export HOME ?= $(CURDIR)/.snakemake
+export LOGNAME ?= $(shell id -u)
 CONSTRAINTS ?= constraints.txt
 STUDY ?= demo
 # Twice the cores: where two jobs are at work, one computes while the other imports or reads.

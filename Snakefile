@@ -2,21 +2,30 @@
 #     snakemake --configfile studies/demo.yaml --cores 2
 # studies/demo.yaml holds every setting; a study file names what it changes.
 import json
+import logging
 import re
 import shlex
 import sys
 from pathlib import Path
 
 import yaml
+from snakemake.logging import logger
+from snakemake.settings.enums import Quietness
 
 from dfxlib.names import CLASSES
 from dfxlib.study import costs, settings
 from dfxlib.system.files import code_hash, hold
 
+# `--quiet all` would hide Snakemake's own errors as well. Until jobs start (onstart), nobody else tells what is wrong.
+ERRORS = logging.StreamHandler()
+ERRORS.setLevel(logging.ERROR)
+if Quietness.ALL in (workflow.output_settings.quiet or ()):
+    logger.addHandler(ERRORS)
+
 try:
     DEMO = yaml.safe_load(Path("studies/demo.yaml").read_text(encoding="utf-8"))
     STUDY = settings.check_study(settings.complete_study(config, DEMO))
-except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
+except (ValueError, OSError, ModuleNotFoundError) as error:
     sys.exit(f"study: {error}")
 
 RUN = f"runs/{STUDY['study']}"
@@ -99,6 +108,7 @@ onstart:
     if hold(Path(f"runs/.{STUDY['study']}.lock")) is None:
         sys.exit(f"study {STUDY['study']}: another call is at work on it in this folder; wait for it to end")
     costs.watch(STUDY, DEMO, cores=workflow.cores)
+    logger.removeHandler(ERRORS)
 
 
 # Snakemake deletes a job's outputs before it starts it. Its own mark is therefore not the `.done` that vouches for a
@@ -116,7 +126,8 @@ checkpoint manifest:
     params:
         science=science("manifest"),
         # Another data root means other data, so it counts as science in this one step.
-        data=STUDY["data_root"],
+        # A function, since Snakemake takes braces in a text for wildcards.
+        data=lambda wildcards: STUDY["data_root"],
         code=code_hash("notebooks/00_prepare_dataset.ipynb"),
     threads: STUDY["threads"]
     resources:

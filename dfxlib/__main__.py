@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from dfxlib import __version__
 from dfxlib.data.decode import PIXEL_LIMIT
 from dfxlib.system import live
+from dfxlib.system.files import project_path, require_place
 from dfxlib.system.stopping import EXIT_CODES, stoppable
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code, as the module's text lists them."""
+    live.open_streams()
     options = _parser().parse_args(arguments)
     try:
         return options.handle(options)
@@ -57,6 +59,7 @@ def _execute(options: argparse.Namespace) -> int:
 
 
 def _execute_notebook(options: argparse.Namespace) -> int:
+    project_path("~")  # where there is none, papermill could not even be imported
     # jsonschema, which papermill brings, would compile a grammar of web addresses for two seconds; no check here uses
     # it, and jsonschema does without a package that is not there.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment] # None: as if it were not installed
@@ -99,7 +102,6 @@ def _execute_notebook(options: argparse.Namespace) -> int:
 
 def _manifest(options: argparse.Namespace) -> int:
     from dfxlib.data import manifest as m
-    from dfxlib.system.files import project_path
 
     source = {"layout": options.layout, "columns": dict(options.column), "workers": options.workers}
     if options.verify:
@@ -111,7 +113,7 @@ def _manifest(options: argparse.Namespace) -> int:
             print(f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
-    _require_place("--out", options.out)
+    _require_file("--out", options.out, apart=[options.root])
     names = ("group_pattern", "near_duplicates", "split_seed", "unseen", "use_declared", "pixel_limit")
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
@@ -122,10 +124,11 @@ def _manifest(options: argparse.Namespace) -> int:
     return 1 if options.strict and problems else 0
 
 
-def _require_place(option: str, place: Path | None) -> None:
-    """Told before hours of reading: where a result cannot be written."""
-    if place and (place.is_dir() or not place.parent.is_dir()):
+def _require_file(option: str, place: Path, *, apart: list[Path]) -> None:
+    """Told before hours of reading: where a result cannot be written, or would change one of the folders `apart`."""
+    if place.is_dir() or not place.parent.is_dir():
         raise ValueError(f"{option} {place} must be a file in a folder that exists")
+    require_place(place.parent, what=f"{option} {place}", apart=apart)
 
 
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
@@ -170,14 +173,15 @@ def _detect(options: argparse.Namespace) -> int:
     from dfxlib.system.memory import keep_freed_memory
 
     keep_freed_memory()
-    _require_place("--out", options.out)
-    _require_place("--html", options.html)
+    folders = [path for path in map(Path, [options.model, *options.path]) if path.is_dir()]
+    written = {option: place for option, place in [("--out", options.out), ("--html", options.html)] if place}
+    for option, place in written.items():
+        _require_file(option, place, apart=folders)
     if options.out and options.html and options.out.resolve() == options.html.resolve():
         raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
     files, problems = d.find_images(options.path, root=options.root)
     read = {Path(path).resolve() for path in options.path} | {file.path.resolve() for file in files}
-    written = [place for place in (options.out, options.html) if place]
-    for place in written:
+    for place in written.values():
         if place.resolve() in read:
             raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
     opened = open_model(options.model, backbone=options.backbone)
@@ -199,7 +203,7 @@ def _detect(options: argparse.Namespace) -> int:
     with stoppable(None):
         everything = chain(rows, d.problem_rows(problems))
         counts = d.save_rows(everything, table=options.out, page=options.html, model=model + limit)
-    print(d.summary(counts) + limit, *written, sep="; see ")
+    print(d.summary(counts) + limit, *written.values(), sep="; see ")
     verdicts = set(counts) - {"problem", "other"}
     return 0 if verdicts else 1
 
@@ -208,6 +212,8 @@ def _guidance(options: argparse.Namespace) -> int:
     from dfxlib.data.guidance import write_guidance
     from dfxlib.data.manifest import read_manifest
 
+    if options.out.resolve() == options.manifest.resolve():
+        raise ValueError(f"{options.out} is what is read, and would be lost; name another file")
     manifest, _ = read_manifest(options.manifest)
     written = write_guidance(manifest, options.out)
     print(f"{options.out}: {written} of {len(manifest)} images; unseen and excluded ones have no label there")

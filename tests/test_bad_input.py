@@ -247,6 +247,38 @@ def test_a_place_that_cannot_be_written_is_told_before_an_image_is_read(
     assert not (tmp_path / "c").exists()
 
 
+def test_a_call_inside_a_data_set_writes_nothing_into_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    root = plant_tree(tmp_path / "images", architectures=1, images=1)
+    before = sorted(root.rglob("*"))
+    monkeypatch.chdir(root)
+    assert call(".", "--out", tmp_path / "m.csv") == 2
+    told = capsys.readouterr().err
+    assert f"cache_root {root / 'data' / 'cache'} lies in ., which is only read; name a place outside it" in told
+    assert call(".", "--out", "m.csv", "--cache-root", tmp_path / "c") == 2
+    assert "--out m.csv lies in ., which is only read" in capsys.readouterr().err
+    assert sorted(root.rglob("*")) == before and not (tmp_path / "m.csv").exists() and not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--use-declared"], "use_declared is set, but the data set declares no split; set it to false"),
+        (["--cache-root", "words/cache"], "cannot write cache_root {tmp_path}/words/cache: Not a directory"),
+    ],
+)
+def test_what_names_and_places_tell_is_told_before_an_image_is_read(
+    tmp_path: Path, options: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    root = plant_tree(tmp_path / "images", architectures=1, images=2)
+    (tmp_path / "words").write_text("no folder")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dfxlib.data.manifest.read_facts", lambda *_, **__: pytest.fail("an image is read"))
+    assert call(root, "--out", tmp_path / "m.csv", *options) == 2
+    assert sentence.format(tmp_path=tmp_path) in capsys.readouterr().err
+
+
 def test_images_that_declare_no_split_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     root = table_root(tmp_path, "")
     (root / "images.csv").write_text(listed(root).replace(",train", ",", 1))

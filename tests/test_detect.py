@@ -391,6 +391,17 @@ class TestMistakes:
             assert f"{tmp_path / place} is among what is read, and would be lost" in told
         assert (tmp_path / place).read_bytes() == before
 
+    def test_results_never_lie_in_a_folder_that_is_read(
+        self, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        copy = shutil.copytree(model, tmp_path / "copy")
+        before = sorted([*folder.rglob("*"), *copy.iterdir()])
+        for option in ("--out", "--html"):
+            for place, read in {folder / "below" / "s.csv": folder, copy / "model.safetensors": copy}.items():
+                told = self.told(capsys, copy, folder, option, place)
+                assert f"{option} {place} lies in {read}, which is only read; name a place outside it" in told
+        assert sorted([*folder.rglob("*"), *copy.iterdir()]) == before
+
     @pytest.mark.parametrize("place", ["below", "0.png/scores.csv", "nowhere/scores.csv"])
     def test_a_place_that_cannot_be_written_is_told_first(
         self, model: Path, folder: Path, place: str, capsys: pytest.CaptureFixture
@@ -411,6 +422,19 @@ def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path
     with open(tmp_path / "scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
+
+
+def test_closed_streams_end_nothing(model: Path, tmp_path: Path) -> None:
+    """As under some schedulers: what would be drawn there is left out, and an error is printed with the rest."""
+    planted(tmp_path / "many", 40)
+    detect = f"{sys.executable} -m dfxlib detect {model} many --no-delivery --device cpu --workers 2"
+    options = {"cwd": tmp_path, "env": environment(ROOT), "stdout": subprocess.PIPE, "text": True, "check": False}
+    seen = subprocess.run(["sh", "-c", f"{detect} 2>&-"], **options)
+    assert seen.returncode == 0 and len(seen.stdout.splitlines()) == 41, seen.stdout
+    unseen = subprocess.run(["sh", "-c", f"{detect} --out scores.csv <&- >&- 2>&-"], **options)
+    assert unseen.returncode == 0 and len(table_of(tmp_path / "scores.csv")) == 40
+    wrong = subprocess.run(["sh", "-c", f"{detect} 2>&-".replace("many", "nowhere")], **options)
+    assert wrong.returncode == 2 and wrong.stdout.startswith("dfx detect: nowhere is missing")
 
 
 def test_the_commands_of_the_documentation_work(

@@ -382,6 +382,78 @@ def test_a_kernel_that_does_not_start_is_tried_again(
     assert len(starts) == papermill_engine.STARTS and verify(tmp_path / "run") == []
 
 
+def ask_for_kernel(notebook: Path, kernelspec: dict) -> Path:
+    content = json.loads(notebook.read_text())
+    content["metadata"]["kernelspec"] = kernelspec
+    notebook.write_text(json.dumps(content))
+    return notebook
+
+
+@pytest.mark.parametrize(
+    ("kernelspec", "sentence"),
+    [
+        ({"name": "moved"}, "kernel moved in .*/kernels/moved names /old/clone/bin/python, which is missing; install"),
+        (
+            {"name": "gone"},
+            r"own\.ipynb asks for the kernel gone, which is not installed; install it again: \S+ -m ipyk",
+        ),
+        ({}, r"own\.ipynb names no kernel; open it in JupyterLab and save it"),
+    ],
+)
+def test_a_kernel_that_cannot_start_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kernelspec: dict, sentence: str
+) -> None:
+    kernel = tmp_path / "jupyter" / "kernels" / "moved"
+    kernel.mkdir(parents=True)
+    argv = ["/old/clone/bin/python", "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "moved", "language": "python"}))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    notebook = ask_for_kernel(write_notebook(tmp_path / "own.ipynb", BEGIN, END), kernelspec)
+    with pytest.raises(ValueError, match=sentence):
+        execute(notebook, tmp_path / "runs" / "own" / "n.ipynb", parameters={})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_kernel_whose_program_is_not_found_is_no_matter_of_the_notebook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel = tmp_path / "jupyter" / "kernels" / "bare"
+    kernel.mkdir(parents=True)
+    (kernel / "kernel.json").write_text(
+        json.dumps({"argv": ["no-such-program"], "display_name": "bare", "language": "python"})
+    )
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    notebook = ask_for_kernel(write_notebook(tmp_path / "own.ipynb", BEGIN, END), {"name": "bare"})
+    with pytest.raises(FileNotFoundError, match=r"'no-such-program'$"):
+        execute(notebook, tmp_path / "runs" / "own" / "n.ipynb", parameters={})
+
+
+PLACES = "data_root: str = ''\ncache_root: str = ''\nrun_root: str = ''"
+
+
+@pytest.mark.parametrize("name", ["cache_root", "run_root"])
+def test_a_place_among_the_images_is_told_before_a_kernel_starts(tmp_path: Path, name: str) -> None:
+    (tmp_path / "images").mkdir()
+    notebook = write_notebook(tmp_path / "own.ipynb", BEGIN, END, parameters=PLACES)
+    given = {"data_root": str(tmp_path / "images"), name: str(tmp_path / "images" / "new")}
+    with pytest.raises(ValueError, match=rf"{name} .*/images/new lies in .*/images, which is only read; name a place"):
+        execute(notebook, tmp_path / "runs" / "own" / "n.ipynb", parameters=given)
+    assert not (tmp_path / "runs").exists() and not any((tmp_path / "images").iterdir())
+
+
+def test_a_user_without_a_home_folder_is_told_so(
+    workshop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """As in a container that is started under a number: papermill could not even be imported."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda number: {}[number])
+    assert main(["execute", str(workshop / "plain.ipynb"), str(tmp_path / "run" / "n.ipynb")]) == 2
+    sentence = (
+        "~ names the home folder of a user that has none; set HOME to a folder of yours, or name the folder in full"
+    )
+    assert capsys.readouterr().err == f"dfx execute: {sentence}\n"
+
+
 def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) -> None:
     process = start(workshop / "good.ipynb", tmp_path / "run" / "n.ipynb")
     said, errors = process.communicate(timeout=300)
@@ -523,7 +595,13 @@ def test_right_parameters_are_accepted(workshop: Path) -> None:
         (["good.ipynb", "run/notebook.ipynb", "-y", "{epochs: [1"], r"parameters '\{epochs: \[1' is no YAML: "),
         (["good.ipynb", "run/notebook.ipynb", "-p", "names", "[1"], r"parameter names '\[1' is no YAML"),
         (["good.ipynb", "notebook.ipynb"], r"notebook\.ipynb has no folder of its own.*; write RUN/notebook\.ipynb"),
-        (["text.ipynb", "run/notebook.ipynb"], "execute: "),
+        (["text.ipynb", "run/notebook.ipynb"], r"text\.ipynb holds no JSON \(.*\); restore the file, or make it again"),
+        (["list.ipynb", "run/notebook.ipynb"], r"list\.ipynb is no notebook of Jupyter's format 4; open it in Jupyter"),
+        (
+            ["old.ipynb", "run/notebook.ipynb"],
+            r"old\.ipynb is no notebook of Jupyter's format 4; open it in JupyterLab",
+        ),
+        (["good.ipynb", "run/notebook.ipynb", "-f", "bytes.yaml"], r"parameters file bytes\.yaml is no YAML: "),
         (["README.md", "run/notebook.ipynb"], r"README\.md is no notebook; expected a name that ends in \.ipynb"),
         (["good.ipynb", "run/notebook"], "run/notebook is no notebook; expected a name that ends in"),
         (
@@ -548,6 +626,9 @@ def test_unusable_arguments_end_with_code_2_and_one_sentence(
     monkeypatch.chdir(workshop)
     for name in ("text.ipynb", "README.md"):
         Path(name).write_text("these are words")
+    Path("list.ipynb").write_text("[]")
+    Path("old.ipynb").write_text('{"metadata": {}, "nbformat": 3, "nbformat_minor": 0, "worksheets": []}')
+    Path("bytes.yaml").write_bytes(b"epochs: \xff")
     assert main(["execute", *options]) == 2
     told = capsys.readouterr().err.strip()
     assert re.search(message, told) and told.startswith("dfx execute: ") and "Traceback" not in told

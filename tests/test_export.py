@@ -88,6 +88,19 @@ def test_the_command_exports_and_replaces_its_own_and_nothing_else(
     assert (tmp_path / "mine" / "thesis.tex").is_file()
 
 
+def test_a_model_is_not_written_into_its_run_and_a_damaged_record_is_named(
+    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    assert main(["export", str(run), str(run / "model")]) == 2
+    told = capsys.readouterr().err
+    assert told == f"dfx export: model folder {run}/model lies in {run}, which is only read; name a place outside it\n"
+    (run / "calibration.json").write_text('{"temperature": ')
+    assert main(["export", str(run), str(tmp_path / "model")]) == 2
+    assert f"{run}/calibration.json holds no JSON (" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"] and not (run / "model").exists()
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "calibration.json", "reference.npz", "tables/summary.csv"])
 def test_a_run_that_is_not_finished_is_not_exported(
     trained_run: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture

@@ -1,12 +1,16 @@
 """Files: whole or absent, vouched for by hashes, found from the project's root."""
 
+import errno
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
 
 from dfxlib.system import files
 
@@ -45,6 +49,49 @@ def test_a_full_disk_is_reported_with_the_final_name(tmp_path: Path) -> None:
     assert caught.value.errno == 28
 
 
+def test_files_and_locks_have_the_mode_that_the_umask_grants(tmp_path: Path) -> None:
+    """Whoever shares a folder with others sets a umask for it; a writer's own mode would shut them out."""
+
+    def write_for_the_owner_alone(partial: Path) -> None:
+        partial.touch()
+        partial.chmod(0o600)
+
+    before = os.umask(0o002)
+    try:
+        written = files.write_atomic(tmp_path / "a.bin", write_for_the_owner_alone)
+        os.close(files.hold(tmp_path / ".run.lock"))
+    finally:
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (written, tmp_path / ".run.lock")] == [0o664, 0o664]
+
+
+def test_a_quota_is_reported_with_the_final_name(tmp_path: Path) -> None:
+    def fail(partial: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: Disk quota exceeded (os error 122)")
+
+    with pytest.raises(OSError, match=r"cannot write .*/a\.safetensors: Disk quota exceeded") as caught:
+        files.write_atomic(tmp_path / "a.safetensors", fail)
+    assert caught.value.errno == errno.EDQUOT
+
+
+LIMITED = """
+import resource, signal
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+"""
+
+
+def test_any_other_refusal_is_told_with_the_file_too(tmp_path: Path) -> None:
+    """Here a largest size of files, which torch reports without the reason."""
+    (tmp_path / "disk").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", LIMITED + FILL]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == [
+        *(f"27 [Errno 27] cannot write disk/{name}: File too large" for name in ("a.pt", "a.safetensors")),
+        "[]",
+    ], done.stdout + done.stderr
+
+
 SMALL_DISK = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
 FILL = """
 import sys, torch
@@ -61,10 +108,13 @@ print(sorted(path.name for path in Path("disk").iterdir()))
 """
 
 
-@pytest.mark.skipif(
+needs_small_disk = pytest.mark.skipif(
     subprocess.run([*SMALL_DISK, "mount -t tmpfs tmpfs /mnt"], capture_output=True, check=False).returncode != 0,
     reason="needs the right to mount a small disk in a namespace of its own",
 )
+
+
+@needs_small_disk
 def test_a_disk_that_fills_up_under_a_state_or_a_model_is_told_with_the_file(tmp_path: Path) -> None:
     """torch and safetensors raise what is no OSError, torch without a word of the disk."""
     script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
@@ -75,6 +125,33 @@ def test_a_disk_that_fills_up_under_a_state_or_a_model_is_told_with_the_file(tmp
         *(f"28 [Errno 28] cannot write disk/{name}: No space left on device" for name in ("a.pt", "a.safetensors")),
         "[]",
     ], done.stdout + done.stderr
+
+
+ARRAY = """
+from pathlib import Path
+import numpy as np
+from dfxlib.system import files
+files.require_space = lambda folder, size: None  # a quota is not among what a disk says of itself
+try:
+    size = {"dtype": np.uint8, "shape": (2_000_000,)}
+    files.write_atomic(Path("disk/a.npy"), lambda path: files.new_array(path, **size).fill(1))
+except OSError as error:
+    print(error)
+"""
+
+
+@needs_small_disk
+def test_a_mapped_array_that_the_disk_does_not_take_is_told_and_kills_nothing(tmp_path: Path) -> None:
+    script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [*SMALL_DISK, script, ARRAY]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "[Errno 28] cannot write disk/a.npy: No space left on device\n", done.stderr
+
+
+def test_a_new_array_holds_zeros_and_keeps_what_is_written(tmp_path: Path) -> None:
+    files.new_array(tmp_path / "a.npy", dtype=np.float32, shape=(2, 3))[1] = 7
+    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), [[0, 0, 0], [7, 7, 7]])
 
 
 def test_a_writer_that_fails_for_another_reason_is_left_to_say_so(tmp_path: Path) -> None:
@@ -133,3 +210,61 @@ def test_too_little_space_is_told_before_a_file_is_begun(tmp_path: Path) -> None
     files.require_space(tmp_path, 1)
     with pytest.raises(OSError, match=r"GB free and 1000000000\.0 GB are needed; make room"):
         files.require_space(tmp_path, 10**18)
+
+
+@pytest.mark.parametrize("place", ["images", "images/real/new", "link/new"])
+def test_a_place_in_a_folder_that_is_only_read_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "images" / "real").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("images")
+    images = tmp_path / "images"
+    with pytest.raises(
+        ValueError, match=rf"--out {place} lies in {images}, which is only read; name a place outside it"
+    ):
+        files.require_place(tmp_path / place, what=f"--out {place}", apart=[images])
+
+
+def test_a_place_is_tried_and_nothing_stays_there(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "words").write_text("no folder")
+    files.require_place(tmp_path / "new" / "cache", what="cache_root", apart=[tmp_path / "images"])
+    files.require_place(tmp_path / "images2", what="cache_root", apart=[tmp_path / "images"])
+    for place in ("words", "words/cache"):
+        with pytest.raises(OSError, match=rf"cannot write cache_root {place}: Not a directory; mend that, or name an"):
+            files.require_place(tmp_path / place, what=f"cache_root {place}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "words"]
+
+
+TRY = """
+from pathlib import Path
+from dfxlib.system.files import require_place
+try:
+    require_place(Path("disk/new"), what="cache_root disk/new")
+except OSError as error:
+    print(error)
+"""
+
+
+@needs_small_disk
+@pytest.mark.parametrize(
+    ("mounted", "reason"), [("size=512k", "28] .*: No space left on device"), ("ro", "30] .*: Read-only file system")]
+)
+def test_a_place_on_a_disk_that_takes_nothing_is_told(tmp_path: Path, mounted: str, reason: str) -> None:
+    script = f'mkdir disk && mount -t tmpfs -o {mounted} tmpfs disk && {sys.executable} -c "$0"'
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [*SMALL_DISK, script, TRY]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert re.fullmatch(rf"\[Errno {reason.replace('.*', 'cannot write cache_root disk/new')}; mend .*\n", done.stdout)
+
+
+def test_a_home_folder_that_nobody_has_is_one_sentence() -> None:
+    with pytest.raises(
+        ValueError, match=r"~nobody-here/images names the home folder of a user that has none; set HOME"
+    ):
+        files.project_path("~nobody-here/images")
+
+
+@pytest.mark.parametrize("content", [b"", b'{"half": ', b"\xff\xfe"])
+def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "metrics.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"metrics\.json holds no JSON \(.*\); restore the file, or make it again"):
+        files.load_json(tmp_path / "metrics.json")

@@ -28,13 +28,13 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 420,
+    "system": 460,
     "data": 1840,
     "models": 710,
     "training": 520,
     "measure": 1320,
     "plots": 640,
-    "study": 1340,
+    "study": 1370,
     "detect": 540,
 }
 

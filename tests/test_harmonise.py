@@ -180,10 +180,19 @@ def test_a_source_that_changed_stops_with_its_name(tmp_path: Path) -> None:
         harmonise(manifest, root, tmp_path / "new", recipe=PNG, workers=1)
 
 
+def test_a_source_that_is_missing_is_told_before_anything_is_written(source: tuple, tmp_path: Path) -> None:
+    manifest, _ = source
+    with pytest.raises(
+        ValueError, match=rf"data root .*/nowhere is missing; give the folder that {manifest} describes"
+    ):
+        harmonise(manifest, tmp_path / "nowhere", tmp_path / "new", recipe=PNG, workers=1)
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize("place", ["images", "images/new", "images/real/new"])
 def test_the_new_tree_may_not_lie_in_the_source(source: tuple, place: str) -> None:
     manifest, root = source
-    with pytest.raises(ValueError, match=r"lies in the data root .* the source stays untouched"):
+    with pytest.raises(ValueError, match=r"lies in .*images, which is only read; name a place outside it"):
         harmonise(manifest, root, root.parent / place, recipe=PNG, workers=1)
 
 

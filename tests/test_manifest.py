@@ -256,7 +256,10 @@ def test_counts_add_up_to_the_manifest(tree: Path) -> None:
     assert np.array_equal(counts["test"].sum(), (table["split"] == "test").sum())
 
 
-def test_holding_out_all_of_a_nature_is_refused(tree: Path) -> None:
+def test_holding_out_all_of_a_nature_is_refused_before_an_image_is_read(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dfxlib.data.manifest.read_facts", lambda *_, **__: pytest.fail("an image is read"))
     reals = tuple(sorted(path.name for path in (tree / "real").iterdir()))
     with pytest.raises(ValueError, match="unseen leaves no image of real to train on; name fewer architectures"):
         m.build_manifest(tree, unseen=reals, workers=1)

@@ -1,11 +1,13 @@
 """Study files: completed from the demonstration's, every mistake one clear sentence, each step its parameters."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from pipeline import snakemake
 
 from dfxlib.models.zoo import find_backbone, hub_checkpoints
 from dfxlib.study.settings import (
@@ -32,6 +34,9 @@ STEPS = (
     "baselines",
     "report",
 )
+
+
+OTHER = {"study": "other", "demo_scenes": 0, "unseen": [], "group_pattern": "", "weights": "none"}
 
 
 @pytest.fixture()
@@ -359,3 +364,40 @@ def test_naming_a_variant_reruns_only_what_compares_runs(demo: dict, varied: dic
 def test_an_unknown_step_is_refused(demo: dict) -> None:
     with pytest.raises(ValueError, match="step 'paint' is unknown"):
         science(demo, "paint")
+
+
+@pytest.mark.parametrize("inside", ["cache_root", "study"])
+def test_a_study_never_writes_into_the_images_that_it_reads(
+    demo: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    """Its runs go to runs/STUDY, so the project's own folder is no data root."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    root, cache = {"cache_root": ("images", "images/cache"), "study": (".", "../cache")}[inside]
+    named = {"cache_root": "cache_root images/cache", "study": "run_root runs/demo"}[inside]
+    with pytest.raises(ValueError, match=rf"{named} lies in {tmp_path}.*, which is only read; name a place outside it"):
+        check_study(demo | {"demo_scenes": 0, "data_root": root, "cache_root": cache})
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
+def test_a_demonstration_set_that_cannot_be_written_is_told(demo: dict, tmp_path: Path) -> None:
+    (tmp_path / "words").write_text("no folder")
+    with pytest.raises(
+        OSError, match=r"cannot write data_root .*/words/demo: Not a directory; mend that, or name anot"
+    ):
+        check_study(demo | {"data_root": str(tmp_path / "words" / "demo")})
+
+
+def test_braces_in_the_name_of_a_data_root_are_no_wildcards(clone: Path, tmp_path: Path) -> None:
+    (tmp_path / "a{b}").mkdir()
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(OTHER | {"data_root": str(tmp_path / "a{b}")}))
+    plan = snakemake(clone, "--configfile", str(tmp_path / "study.yaml"), "-n")
+    assert plan.returncode == 0, plan.stdout + plan.stderr
+
+
+def test_an_error_of_snakemake_is_seen_where_it_is_to_be_quiet(clone: Path, tmp_path: Path) -> None:
+    own = tmp_path / "clone"
+    shutil.copytree(clone, own, ignore=shutil.ignore_patterns("runs", "data", ".snakemake"))
+    (own / "notebooks" / "30_jpeg_robustness.ipynb").unlink()
+    result = snakemake(own, "--configfile", "studies/smoke.yaml")
+    assert result.returncode != 0 and "notebooks/30_jpeg_robustness.ipynb" in result.stderr

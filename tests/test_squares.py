@@ -87,6 +87,14 @@ def test_damaged_rows_stay_black(own: tuple, tmp_path: Path) -> None:
     assert damaged.sum() == 1 and not pixels[damaged].any() and pixels[~damaged].any(axis=(1, 2, 3)).all()
 
 
+def test_a_store_among_the_images_is_refused_before_one_is_read(own: tuple) -> None:
+    manifest, root = own
+    (root / manifest["path"].iloc[0]).unlink()
+    with pytest.raises(ValueError, match=f"cache_root {root}/cache lies in {root}, which is only read"):
+        store(manifest, root, root / "cache")
+    assert not (root / "cache").exists()
+
+
 def test_a_second_opening_reads_no_image(own: tuple, tmp_path: Path) -> None:
     manifest, root = own
     before = np.array(store(manifest, root, tmp_path))

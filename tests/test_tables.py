@@ -109,6 +109,15 @@ def test_the_command_line_writes_guidance(tmp_path: Path, capsys: pytest.Capture
     assert "manifest" in capsys.readouterr().err
 
 
+def test_guidance_never_takes_the_place_of_its_manifest(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    manifest = tmp_path / "manifest.csv"
+    write_manifest(build_manifest(plant_tree(tmp_path / "data", images=2), workers=1), manifest)
+    before = manifest.read_bytes()
+    assert main(["guidance", str(manifest), str(manifest)]) == 2
+    assert "manifest.csv is what is read, and would be lost; name another file" in capsys.readouterr().err
+    assert manifest.read_bytes() == before
+
+
 def test_a_manifest_without_a_part_is_refused(tmp_path: Path) -> None:
     manifest = pd.DataFrame({"path": ["a"], "architecture": ["b"], "split": ["unseen"]})
     with pytest.raises(ValueError, match="holds no image in base, complete or test"):

@@ -18,7 +18,7 @@ from PIL import Image
 from dfxlib.data.decode import ImageFile, image_files, read_image
 from dfxlib.data.manifest import read_manifest
 from dfxlib.data.squares import to_square
-from dfxlib.system.files import require_space, sha256_bytes, write_atomic, write_text_atomic
+from dfxlib.system.files import load_json, require_place, require_space, sha256_bytes, write_atomic, write_text_atomic
 from dfxlib.system.parallel import map_processes
 
 #: The record of a harmonised tree, and its table for `--layout csv`.
@@ -58,7 +58,10 @@ def harmonise(
         "recipe": recipe._asdict(),
         "versions": {name: version(name) for name in ("dfxlib", "pillow")},
     }
-    _require_place(out, root, record)
+    if not root.is_dir():
+        raise ValueError(f"data root {root} is missing; give the folder that {manifest_path} describes")
+    require_place(out, what=str(out), apart=[root])
+    _require_own(out, record)
     table = _table(usable, recipe)
     missing = (~table["path"].map(lambda path: (out / path).exists())).to_numpy()
     out.mkdir(parents=True, exist_ok=True)
@@ -138,15 +141,13 @@ def _require_recipe(recipe: Recipe, usable: pd.DataFrame) -> None:
         )
 
 
-def _require_place(out: Path, root: Path, record: dict) -> None:
+def _require_own(out: Path, record: dict) -> None:
     """Raise ValueError unless `out` is new, empty, or holds this very harmonisation."""
-    if out == root or root in out.parents:
-        raise ValueError(f"{out} lies in the data root {root}; give a folder outside it, the source stays untouched")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / RECORD).is_file():
         raise ValueError(f"{out} is not empty and holds no {RECORD}; give an empty or a new folder")
-    there = json.loads((out / RECORD).read_text(encoding="utf-8"))
+    there = load_json(out / RECORD)
     differing = [key for key in record if there.get(key) != record[key]]
     if differing:
         raise ValueError(

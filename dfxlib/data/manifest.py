@@ -15,9 +15,9 @@ from dfxlib.data.decode import PIXEL_LIMIT, file_sha256, image_files
 from dfxlib.data.duplicates import copy_sets, stack_thumbnails
 from dfxlib.data.layouts import list_images
 from dfxlib.data.sidecar import read_facts
-from dfxlib.data.splits import assign_splits, require_architectures
+from dfxlib.data.splits import assign_splits, require_architectures, require_declared
 from dfxlib.names import CLASSES
-from dfxlib.system.files import checksum_path, require_format, vouched_sha256, write_vouched
+from dfxlib.system.files import checksum_path, require_format, require_place, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
 
 #: Format of a manifest: its columns and what they mean. It is a comment in the file of the checksum, since the hash of
@@ -54,14 +54,19 @@ def build_manifest(
     """Read every image under `root` once and split the result; columns as in COLUMNS.
 
     Damaged files are rows with a problem. Files that a sidecar knows unchanged are not read
-    again. Raises ValueError when the root, the layout or the names are wrong, or when a
-    required nature has no usable image.
+    again. Raises ValueError when the root, the layout or the names are wrong, when a required
+    nature has no usable image, or when the sidecar would lie under the root.
     """
     root = Path(root)
+    if sidecar is not None:
+        require_place(sidecar, what=f"cache_root {sidecar}", apart=[root])
     rows = _escape_names(list_images(root, layout=layout, columns=columns))
     require_architectures(tuple(unseen), rows["architecture"])  # before hours of decoding, as what follows
+    if use_declared:
+        require_declared(rows)
     names = name_groups(rows, group_pattern=group_pattern)
     _require_natures(rows, required, root)
+    _require_trained(rows[~rows["architecture"].isin(unseen)], required)
     facts = read_facts(rows, root, pixel_limit=pixel_limit, workers=workers, sidecar=sidecar)
     manifest = pd.concat([rows.drop(columns="problem"), facts], axis=1)
     manifest["problem"] = rows["problem"].where(rows["problem"] != "", facts["problem"])
@@ -71,10 +76,7 @@ def build_manifest(
     manifest["near"] = np.where(near >= 0, near.astype(str), "")
     manifest["group"] = merge_groups(names, manifest)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen, use_declared=use_declared)
-    trained = set(manifest.loc[~manifest["split"].isin(["unseen", "excluded"]), "nature"])
-    for nature in required:
-        if nature not in trained:
-            raise ValueError(f"unseen leaves no image of {nature} to train on; name fewer architectures")
+    _require_trained(manifest[~manifest["split"].isin(["unseen", "excluded"])], required)
     return manifest[COLUMNS]
 
 
@@ -251,6 +253,14 @@ def _escape_names(rows: pd.DataFrame) -> pd.DataFrame:
         path=rows["path"].str.replace("\r", "\\r", regex=False),
         problem=rows["problem"].mask(bad, "carriage return in the name"),
     )
+
+
+def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:
+    """Raise ValueError where the rows that are left for training lack a nature."""
+    trained = set(rows.loc[rows["problem"] == "", "nature"])
+    for nature in required:
+        if nature not in trained:
+            raise ValueError(f"unseen leaves no image of {nature} to train on; name fewer architectures")
 
 
 def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:

@@ -52,7 +52,7 @@ def assign_splits(
     members declares; where members disagree, only what is declared `test` stays, as `test`.
     """
     require_architectures(unseen, manifest["architecture"])
-    usable = ((manifest["problem"] == "") & manifest["nature"].isin(CLASSES)).to_numpy()
+    usable = _usable(manifest).to_numpy()
     is_unseen = manifest["architecture"].isin(unseen).to_numpy()
     group, names = pd.factorize(manifest["group"])  # numbers: a million texts are slow to look up
     hashes = {
@@ -96,20 +96,30 @@ def _group_declarations(manifest: pd.DataFrame, group: np.ndarray, usable: np.nd
 
     Where its members disagree, rows that declare `test` keep it and the others are disputed.
     """
+    require_declared(manifest)
     own = manifest["declared_split"].to_numpy(dtype=object)
-    unknown = sorted(set(own) - set(DECLARED))
-    if unknown:
-        known = ", ".join(name for name in DECLARED if name)
-        raise ValueError(f"declared split {unknown[0]!r} is unknown; expected one of {known}")
     said = pd.DataFrame({"group": group, "declared": own})[usable & (own != "")].drop_duplicates()
-    if said.empty:
-        raise ValueError("use_declared is set, but the data set declares no split; set it to false")
     of_group = np.full(group.max() + 1, "", dtype=object)
     of_group[said["group"]] = said["declared"]
     declared = of_group[group]
     disputed = np.isin(group, said["group"][said["group"].duplicated()])
     declared[disputed] = np.where(own[disputed] == "test", "test", _DISPUTED)
     return declared
+
+
+def require_declared(rows: pd.DataFrame) -> None:  # of a manifest, or of a listing before anything was decoded
+    """Raise ValueError where declared splits can decide nothing: their names are unknown, or no usable row has one."""
+    unknown = sorted(set(rows["declared_split"]) - set(DECLARED))
+    if unknown:
+        known = ", ".join(name for name in DECLARED if name)
+        raise ValueError(f"declared split {unknown[0]!r} is unknown; expected one of {known}")
+    if (rows.loc[_usable(rows), "declared_split"] == "").all():
+        raise ValueError("use_declared is set, but the data set declares no split; set it to false")
+
+
+def _usable(rows: pd.DataFrame) -> pd.Series:  # bool
+    """Rows that enter the three-way task: of its natures and without a problem."""
+    return (rows["problem"] == "") & rows["nature"].isin(CLASSES)
 
 
 def require_architectures(unseen: tuple[str, ...], architectures: pd.Series) -> None:

@@ -15,7 +15,7 @@ from dfxlib.data.decode import DECODER, PIXEL_LIMIT, ImageFile, image_files, rea
 from dfxlib.data.perturb import CONDITIONS
 from dfxlib.data.wholeness import ImageProblem
 from dfxlib.names import RESIZE_MODES, require_name
-from dfxlib.system.files import require_space, source_hash, stored_array
+from dfxlib.system.files import new_array, require_place, source_hash, stored_array
 from dfxlib.system.parallel import map_processes
 
 _THUMBNAIL = 96  # pixels, longer side
@@ -77,8 +77,10 @@ def pixel_store(
     """Every usable image decoded and resized once; later calls open the stored file.
 
     Keyed by manifest, transform with its code, and decoder, verified by checksum. Rows with a problem
-    stay zero. Raises ImageProblem when a file is no longer what the manifest says.
+    stay zero. Raises ImageProblem when a file is no longer what the manifest says, and ValueError where `cache_root`
+    lies among the images.
     """
+    require_place(cache_root, what=f"cache_root {cache_root}", apart=[data_root])
     key = [manifest_hash, image_size, resize_mode, DECODER, _CODE]
     shape = (len(manifest), image_size, image_size, 3)
     squares = _squares(manifest, data_root, ["raw"], image_size, resize_mode, workers)
@@ -189,8 +191,7 @@ def _squares(
 
 
 def _fill(path: Path, shape: tuple[int, ...], squares: Iterator[tuple[int, np.ndarray]]) -> None:
-    require_space(path.parent, int(np.prod(shape)))
-    store = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    store = new_array(path, dtype=np.uint8, shape=shape)
     for position, square in squares:
         store[position] = square[0]
     store.flush()

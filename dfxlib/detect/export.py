@@ -18,8 +18,10 @@ from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
 from dfxlib.system.files import (
     checksum_path,
+    load_json,
     require_format,
     require_own,
+    require_place,
     safe_name,
     sha256_file,
     write_text_atomic,
@@ -89,7 +91,7 @@ def _open_folder(folder: Path) -> Opened:
     _require(folder, checksum.name)
     _require(folder, DESCRIPTION, checksum.read_text(errors="replace")[:64])
     try:
-        stated = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        stated = load_json(folder / DESCRIPTION)
         version, digests = int(stated["format"]), stated.get("files", {})
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {_CURE}") from error
@@ -117,8 +119,9 @@ def export_model(run: Path, folder: Path) -> Path:
     run, folder = Path(run), Path(folder)
     _require_run(run)
     require_own(folder, DESCRIPTION)
+    require_place(folder, what=f"model folder {folder}", apart=[run])
     _, settings = load_complete_model(run / WEIGHTS)
-    calibration = _read(run / "calibration.json")
+    calibration = load_json(run / "calibration.json")
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -132,7 +135,7 @@ def export_model(run: Path, folder: Path) -> Path:
         "classes": settings["classes"],
         "calibration": calibration,
         "manifest_hash": settings["manifest_hash"],
-        "made": _read(run / "environment.json"),
+        "made": load_json(run / "environment.json"),
         "metrics": json.loads(pd.read_csv(run / "tables" / "summary.csv").to_json(orient="records")),
         "files": {name: sha256_file(partial / name) for name in (WEIGHTS, REFERENCE)},  # people add to the card
     }
@@ -151,7 +154,7 @@ def _require_run(run: Path) -> None:
 
 def model_card(run: Path, settings: dict, calibration: dict) -> str:  # Markdown
     """What the model is, what it was trained on, what was measured, and what was not; text in model_card.md."""
-    made, cuts = _read(run / "environment.json"), calibration.items()
+    made, cuts = load_json(run / "environment.json"), calibration.items()
     bounded = ["value", "low", "high"]
     recall = ["nature", "architecture", "split", "images", "recall", "recall_low", "recall_high"]
     # Other runs of the same study, backbone and seed.
@@ -173,7 +176,3 @@ def model_card(run: Path, settings: dict, calibration: dict) -> str:  # Markdown
 
 def _table(path: Path, columns: list[str]) -> str:
     return markdown(pd.read_csv(path)[columns]) if path.is_file() else "Not measured when this card was written."
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))

@@ -73,14 +73,7 @@ def save_model(path: Path, model: torch.nn.Module, *, settings: dict) -> Path:
     state = {name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}
     text = json.dumps(settings | {"format": FORMAT}, sort_keys=True)
     metadata = {_KEY: text, _DIGEST: _digest(state, text)}
-
-    def write(partial: Path) -> None:
-        partial.touch()
-        mode = partial.stat().st_mode  # what the user's umask grants; safetensors would grant the owner alone
-        save_file(state, partial, metadata=metadata)
-        partial.chmod(mode)
-
-    return write_atomic(path, write)
+    return write_atomic(path, lambda partial: save_file(state, partial, metadata=metadata))
 
 
 def save_best_and_last(

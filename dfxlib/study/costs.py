@@ -6,7 +6,6 @@ and pixels; how fast this machine is comes from the runs that are finished or at
 
 import atexit
 import csv
-import json
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ from pathlib import Path
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE
 from dfxlib.study.settings import backbone_folders, base_variant, is_three_way, vary
-from dfxlib.system.files import project_path, project_root
+from dfxlib.system.files import load_json, project_path, project_root
 from dfxlib.system.live import START, Status, describe, minutes, read_runs, say, showing
 
 #: Seconds of each section of each notebook, made by benchmarks/study_time.py of the demonstration.
@@ -125,7 +124,7 @@ class Estimate:
         if self.study["demo_scenes"]:
             return 3 * self.study["demo_scenes"]
         metrics = project_path(self.place) / "manifest" / "metrics.json"
-        return json.loads(metrics.read_text())["images"] if metrics.is_file() else None
+        return load_json(metrics)["images"] if metrics.is_file() else None
 
     def _seconds(self, folder: str, images: int) -> float:
         """What the table says of a run. What stands before the first heading takes the same in every study."""
@@ -152,7 +151,7 @@ class Estimate:
                 spent[number] += since - at_work[folder].started
                 expected[number] += share * cost[folder]
             elif done.is_file() and done.stat().st_mtime > self.started:
-                spent[number] += json.loads(done.read_text())["seconds"]
+                spent[number] += load_json(done)["seconds"]
                 expected[number] += cost[folder]
         if sum(spent.values()) < _LEAST or not sum(expected.values()):
             return None

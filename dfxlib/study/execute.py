@@ -1,7 +1,6 @@
 """Batch execution of one notebook: papermill underneath, honest about the outcome."""
 
 import ast
-import json
 import os
 import re
 import shutil
@@ -16,10 +15,11 @@ import yaml
 from papermill.exceptions import PapermillExecutionError
 
 from dfxlib.study.pages import to_html
-from dfxlib.study.papermill_engine import run_notebook
+from dfxlib.study.papermill_engine import require_kernel, run_notebook
 from dfxlib.study.run_folder import DONE, replace_folder, restore_folder, staging_folder, vouch
+from dfxlib.study.settings import check_places
 from dfxlib.system.devices import own_device
-from dfxlib.system.files import BATCH_VARIABLE, code_hash, hold, project_path, write_text_atomic
+from dfxlib.system.files import BATCH_VARIABLE, code_hash, hold, load_json, project_path, write_text_atomic
 from dfxlib.system.live import say
 from dfxlib.system.stopping import stoppable
 
@@ -50,6 +50,8 @@ def execute(
     """
     _check_arguments(notebook, out, page, cell_limit, run_limit)
     check_parameters(notebook, parameters)
+    require_kernel(notebook)
+    check_places(parameters)
     if out.parent.is_dir() and any(out.parent.iterdir()) and not _is_run(out.parent):
         raise ValueError(f"{out.parent} holds files that are no run's; give OUT as runs/STUDY/.../notebook.ipynb")
     folder = out.parent
@@ -140,7 +142,7 @@ def _stated(folder: Path) -> dict:
     """What a finished run says it is: notebook, code and parameters."""
     if not (folder / DONE).is_file():
         return {}
-    done = json.loads((folder / DONE).read_text())
+    done = load_json(folder / DONE)
     return {name: done[name] for name in ("notebook", "code", "parameters")}
 
 
@@ -180,6 +182,10 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"notebook {notebook} is missing; expected one of notebooks/")
+    content = load_json(notebook)
+    known = set(content) if isinstance(content, dict) else set()
+    if not {"nbformat", "metadata", "cells"} <= known or content["nbformat"] != 4:
+        raise ValueError(f"{notebook} is no notebook of Jupyter's format 4; open it in JupyterLab and save it")
     known = papermill.inspect_notebook(str(notebook))
     for name, value in parameters.items():
         if name not in known:
@@ -206,10 +212,10 @@ def read_parameters(path: Path) -> dict:
     """Parameters from a YAML or JSON file."""
     if not path.is_file():
         raise FileNotFoundError(f"parameters file {path} is missing")
-    return parse_parameters(path.read_text(encoding="utf-8"), origin=f"parameters file {path}")
+    return parse_parameters(path.read_bytes(), origin=f"parameters file {path}")
 
 
-def parse_parameters(text: str, *, origin: str) -> dict:
+def parse_parameters(text: str | bytes, *, origin: str) -> dict:
     """Parameters from YAML or JSON text; `origin` names it where it is unusable."""
     content = parse_value(text, origin=origin)
     if not isinstance(content, dict | None):
@@ -217,7 +223,7 @@ def parse_parameters(text: str, *, origin: str) -> dict:
     return content or {}
 
 
-def parse_value(text: str, *, origin: str) -> object:
+def parse_value(text: str | bytes, *, origin: str) -> object:
     """One value from YAML text; raises ValueError, which begins with `origin`, where it is none."""
     try:
         return yaml.safe_load(text)

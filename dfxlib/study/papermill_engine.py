@@ -16,6 +16,7 @@ from logging import LogRecord, getLogger
 from pathlib import Path
 
 import papermill
+from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
 from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
@@ -25,6 +26,7 @@ from papermill.engines import NBClientEngine, NotebookExecutionManager, papermil
 from papermill.log import logger
 from traitlets.config import Config
 
+from dfxlib.system.files import load_json
 from dfxlib.system.live import START, tell_section
 
 #: A kernel that does not start is tried again; on a busy machine the first try may be too slow.
@@ -47,7 +49,7 @@ def run_notebook(
 
     TCP, papermill's default, lets other users of the machine listen, and ports of parallel jobs
     collide. Raises PapermillExecutionError, named after what happened, for a cell that failed, a
-    dead kernel, a limit or an interrupt; OSError, with the file's name, for a full disk.
+    dead kernel, a limit or an interrupt; OSError, with the file's name, for a full disk or a program that is missing.
     """
     with tempfile.TemporaryDirectory(prefix="dfxlib-", dir=_socket_root()) as folder:
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
@@ -64,12 +66,32 @@ def run_notebook(
                 keep_open=keep_open,
             )
         except OSError as error:
+            if error.filename not in (None, str(out)):
+                raise  # it names another file: the kernel's program, say
             raise OSError(error.errno, f"cannot write {out}: {error.strerror or error}") from error
 
 
 def _socket_root() -> str | None:  # None: where temporary files are
     """A folder with a short name: a socket's whole path has 107 characters at most (unix(7))."""
     return None if len(tempfile.gettempdir()) < 60 else "/tmp"
+
+
+def require_kernel(notebook: Path) -> None:
+    """Raise ValueError, with the cure, where the kernel that a notebook names is not installed or its Python is gone.
+
+    So it is in a clone that was moved: what Jupyter was told of it names the old place.
+    """
+    name = load_json(notebook)["metadata"].get("kernelspec", {}).get("name")
+    if not name:
+        raise ValueError(f"{notebook} names no kernel; open it in JupyterLab and save it")
+    cure = f"install it again: {sys.executable} -m ipykernel install --sys-prefix --name {name}"
+    try:
+        kernel = get_kernel_spec(name)
+    except NoSuchKernel as error:
+        raise ValueError(f"{notebook} asks for the kernel {name}, which is not installed; {cure}") from error
+    program = kernel.argv[0]  # a bare name is looked for by Jupyter
+    if Path(program).is_absolute() and not Path(program).exists():
+        raise ValueError(f"kernel {name} in {kernel.resource_dir} names {program}, which is missing; {cure}")
 
 
 def sections(notebook: NotebookNode) -> list[str]:  # one a cell

@@ -19,7 +19,7 @@ from dfxlib.measure.generators import averages, by_architecture, by_source, seen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.measure.published import base_scores_of_run, read_published, scores_of_run
 from dfxlib.study import report
-from dfxlib.system.files import safe_name
+from dfxlib.system.files import load_json, safe_name
 
 #: Largest difference that counts as none: sums in another order, another version of a library.
 TOLERANCE = 1e-6
@@ -59,7 +59,7 @@ def check(folder: Path) -> Checked:
     for path in sorted([*folder.rglob("metrics.json"), *folder.rglob("calibration.json")]):
         name = path.relative_to(folder).as_posix()
         names.append(name)
-        others += [f"{name} {field}" for field in _record(path) if field not in found.get(name, {})]
+        others += [f"{name} {field}" for field in load_json(path) if field not in found.get(name, {})]
     for name in names:
         if name in found:
             told = _difference(folder / name, found[name])
@@ -82,7 +82,7 @@ def recompute(folder: Path) -> Found:
     scores = read_published(folder)
     baselines = scores_of_run(scores, "manifest", temperature=1.0)
     fitted = dict(iter(c.test_part(baselines).groupby("variant")))
-    how = {"resamples": _record(folder / "manifest" / "settings.json")["resamples"]}
+    how = {"resamples": load_json(folder / "manifest" / "settings.json")["resamples"]}
     rows, candidates = three_way_accuracy(fitted, **how), mark_candidates(baselines, **how)
     study = Published(folder, scores, baselines, fitted, rows, candidates)
     steps = {"manifest": _manifest, "robustness": _robustness, "generalization": _generalization}
@@ -220,14 +220,14 @@ def _reported(study: Published, found: Found) -> Found:
 
 
 def _settings(study: Published, run: str) -> dict:
-    return _record(study.folder / run / "settings.json")
+    return load_json(study.folder / run / "settings.json")
 
 
 def _calibration(study: Published, run: str) -> dict:
     """Of a tested model: its own, or that of the complete model which notebooks 30 and 40 test."""
     step, _, model = run.partition("/")
     place = f"complete/{model}" if step in ("robustness", "generalization") else run
-    return _record(study.folder / place / "calibration.json")
+    return load_json(study.folder / place / "calibration.json")
 
 
 def _scores(study: Published, run: str) -> pd.DataFrame:
@@ -236,14 +236,10 @@ def _scores(study: Published, run: str) -> pd.DataFrame:
     return scores_of_run(study.scores, run, temperature=_calibration(study, run)["temperature"])
 
 
-def _record(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 def _difference(path: Path, again: pd.DataFrame | dict) -> str:  # empty: none
     """What differs first between a published file and what comes out."""
     if isinstance(again, dict):
-        published, again = _record(path), json.loads(json.dumps(again, default=str))
+        published, again = load_json(path), json.loads(json.dumps(again, default=str))
         fields = [name for name in again if name in published and not _equal(published[name], again[name])]
         return f"{fields[0]} is {published[fields[0]]} and comes out as {again[fields[0]]}" if fields else ""
     published, again = pd.read_csv(path), pd.read_csv(io.StringIO(again.to_csv(index=False)))

@@ -1,6 +1,5 @@
 """What stands in a study's folder: the runs, whether they are whole, and what they say together."""
 
-import json
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pandas as pd
 from dfxlib.measure.compare import OURS, describe
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system.files import project_path, safe_name
+from dfxlib.system.files import load_json, project_path, safe_name
 
 #: What a run's settings say of which model it is, and not of how it was made.
 _IDENTITY = {"classes", "manifest_hash", "seed", "seed_offset", "weights_sha256", "variant", "base_variant"}
@@ -36,18 +35,18 @@ def collect_runs(
         if not _belongs(parts, backbones, seeds, variants):
             others.append("/".join(parts))
             continue
-        environment = json.loads((folder / "environment.json").read_text())
+        environment = load_json(folder / "environment.json")
         problems = verify(folder)
-        done = json.loads((folder / DONE).read_text()) if (folder / DONE).is_file() else {}
+        done = load_json(folder / DONE) if (folder / DONE).is_file() else {}
         rows.append(
             {
                 "run": folder.relative_to(root).as_posix(),
                 "notebook": done.get("notebook", "stepped through by hand"),
-                "seconds": done.get("seconds", json.loads(metrics.read_text())["seconds"]),
+                "seconds": done.get("seconds", load_json(metrics)["seconds"]),
                 "device": environment["device"],
                 "threads": environment["threads"],
                 "commit": environment["commit"],
-                "manifest": json.loads(metrics.read_text()).get("manifest_hash", "")[:12],
+                "manifest": load_json(metrics).get("manifest_hash", "")[:12],
                 "files": "; ".join(problems) or "as vouched",
             }
         )
@@ -200,7 +199,7 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
 def versions(run_root: str, runs: pd.DataFrame) -> dict[str, str]:
     """Version of every package of the record, several where the runs differ."""
     root = project_path(run_root)
-    packages = [json.loads((root / run / "environment.json").read_text())["packages"] for run in runs["run"]]
+    packages = [load_json(root / run / "environment.json")["packages"] for run in runs["run"]]
     return pd.DataFrame(packages).agg(_unique).to_dict()
 
 
@@ -213,7 +212,7 @@ def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
     names = ["valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images"]
     rows = []
     for folder, (backbone, nature, seed) in _runs_of(run_root, runs, "base"):
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = load_json(folder / "metrics.json")
         rows.append([backbone, nature, int(seed), *[metrics[name] for name in names]])
     return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names])
 
@@ -224,9 +223,9 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
 
     columns: dict[str, dict] = {}
     for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
-        complete = json.loads((folder / "settings.json").read_text())
+        complete = load_json(folder / "settings.json")
         base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
-        base = json.loads((base_folder / "settings.json").read_text())
+        base = load_json(base_folder / "settings.json")
         model = [name for name in MODEL_SETTINGS if name not in _IDENTITY]
         shown = {name: complete[name] for name in model}
         for step, settings in (("base", base), ("complete", complete)):

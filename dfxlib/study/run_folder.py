@@ -4,7 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
-from dfxlib.system.files import sha256_file, write_text_atomic
+from dfxlib.system.files import load_json, sha256_file, write_text_atomic
 
 DONE = ".done"
 
@@ -24,7 +24,7 @@ def verify(folder: Path) -> list[str]:  # what is wrong; empty: all as it was
     """Compare a finished run with its `.done`."""
     if not (folder / DONE).is_file():
         return ["not finished by a batch run"]
-    stated = json.loads((folder / DONE).read_text())["files"]
+    stated = load_json(folder / DONE)["files"]
     missing = [f"{name} is missing" for name in stated if not (folder / name).is_file()]
     changed = [
         f"{name} was changed"

@@ -22,6 +22,7 @@ from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import (
     BATCH_VARIABLE,
+    load_json,
     project_path,
     project_root,
     safe_name,
@@ -161,7 +162,7 @@ def read_json(path: Path, *, needs: str) -> dict:
     """A result of an earlier notebook, named by `needs` where it is missing."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run {needs} first")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return load_json(path)
 
 
 def describe_environment(device: torch.device) -> dict:

@@ -22,7 +22,7 @@ from dfxlib.names import (
     require_name,
     require_training,
 )
-from dfxlib.system.files import project_path, safe_name
+from dfxlib.system.files import project_path, require_place, safe_name
 
 #: What belongs to the demonstration's data and start, so that every other study must state its own.
 STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
@@ -106,9 +106,20 @@ def check_study(study: dict) -> dict:
     require_layout(study["layout"])
     require_conditions(study["conditions"])
     # A demonstration set is made by the first notebook; any other must be there already.
-    if not study["demo_scenes"] and not project_path(study["data_root"]).is_dir():
+    if study["demo_scenes"]:
+        require_place(project_path(study["data_root"]), what=f"data_root {study['data_root']}")
+    elif not project_path(study["data_root"]).is_dir():
         raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
+    check_places(study | {"run_root": f"runs/{study['study']}"})
     return study
+
+
+def check_places(given: dict) -> None:
+    """Where a study or a notebook is told to write, before it reads for hours."""
+    read = [project_path(given["data_root"])] if given.get("data_root") else []
+    for name in ("cache_root", "run_root"):
+        if place := given.get(name):
+            require_place(project_path(place), what=f"{name} {place}", apart=read)
 
 
 def _check_names(study: dict) -> None:

@@ -9,16 +9,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 #: Set by `dfx execute`, to the folder that the run is to fill: a batch log gets one line an epoch instead of
 #: moving bars, and `execute` moves that folder to its place.
 BATCH_VARIABLE = "DFXLIB_BATCH"
+
+_LITTLE = 2**20  # bytes that every disk with room for results takes
 
 
 def project_root(start: Path | None = None) -> Path:  # folder
@@ -36,7 +40,11 @@ def project_root(start: Path | None = None) -> Path:  # folder
 
 def project_path(path: str | Path) -> Path:
     """`path` as an absolute path; a relative one counts from the project's root."""
-    return project_root() / Path(path).expanduser()
+    try:
+        return project_root() / Path(path).expanduser()
+    except RuntimeError as error:  # of `~`, or of `~somebody`
+        cure = "set HOME to a folder of yours, or name the folder in full"
+        raise ValueError(f"{path} names the home folder of a user that has none; {cure}") from error
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -50,9 +58,17 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; raises ValueError with the file's name where it is none."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} holds no JSON ({error}); restore the file, or make it again") from error
+
+
 def code_hash(notebook: Path) -> str:
     """Hash of a notebook's code: saving it in JupyterLab without a change makes no other notebook."""
-    cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
+    cells = load_json(notebook)["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     return sha256_bytes(json.dumps(code).encode())
 
@@ -77,7 +93,7 @@ def source_hash(*parts: ModuleType | Callable | Path) -> str:
 def hold(lock: Path) -> int | None:  # descriptor; None: another process has it
     """Take a lock that goes with the descriptor, and so with the process, whatever ends it: none is left behind."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return descriptor
@@ -91,26 +107,43 @@ def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keep
     """A file that the block fills beside `path`; it moves to `path` in one step when the block ends well.
 
     A reader sees the old file or the new one, never a part; a full disk or a killed process
-    leaves `path` as it was. Many writers choose their format by the suffix.
+    leaves `path` as it was. Many writers choose their format by the suffix. The file has the mode
+    that the user's umask grants, also where a writer (as that of safetensors) grants the owner alone.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        partial.touch()
+        mode = partial.stat().st_mode
+        partial.unlink()
         yield partial
+        if partial.stat().st_mode != mode:  # some file systems know no modes, and refuse to be told one
+            partial.chmod(mode)
         with open(partial, "rb") as handle:
             os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise OSError(error.errno, f"cannot write {path}: {error.strerror or error}") from error
+        raise OSError(error.errno or errno.EIO, f"cannot write {path}: {error.strerror or error}") from error
     except Exception as error:
-        # torch and safetensors have exceptions of their own for a full disk; torch's does not even say so.
-        if "No space left" not in str(error) and shutil.disk_usage(path.parent).free > 2**20:
-            raise
-        raise OSError(errno.ENOSPC, f"cannot write {path}: {os.strerror(errno.ENOSPC)}") from error
+        if code := _refusal(error, partial):
+            raise OSError(code, f"cannot write {path}: {os.strerror(code)}") from error
+        raise
     finally:
         partial.unlink(missing_ok=True)
     _fsync_folder(path.parent)
+
+
+def _refusal(error: Exception, partial: Path) -> int:  # errno; 0: the disk took what it was given
+    """torch and safetensors have exceptions of their own for a disk that takes no more; torch's do not even say why."""
+    if stated := re.search(r"\(os error (\d+)\)", str(error)):
+        return int(stated[1])
+    try:
+        with open(partial, "ab") as file:
+            file.write(bytes(_LITTLE))
+    except OSError as refused:
+        return refused.errno or errno.EIO
+    return 0
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> Path:
@@ -166,6 +199,26 @@ def require_space(folder: Path, size: int) -> None:  # bytes
         raise OSError(errno.ENOSPC, f"{folder} has {there} free and {needed} are needed; make room or set another")
 
 
+def require_place(folder: Path, *, what: str, apart: Iterable[Path] = ()) -> None:
+    """Raise before hours of reading where nothing can be written into `folder`, which need not exist yet.
+
+    `what` names it in the sentence. ValueError where it lies in one of the folders `apart`, which are only read, and
+    OSError where the nearest folder that exists does not take a megabyte: what a disk is mounted for, rights and quotas
+    are learned by trying.
+    """
+    real = Path(folder).resolve()
+    for read in apart:
+        if real.is_relative_to(read.resolve()):
+            raise ValueError(f"{what} lies in {read}, which is only read; name a place outside it")
+    there = next(parent for parent in (real, *real.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(bytes(_LITTLE))
+    except OSError as error:
+        cure = "mend that, or name another place"
+        raise OSError(error.errno, f"cannot write {what}: {error.strerror}; {cure}") from error
+
+
 def require_own(folder: Path, mark: str) -> None:
     """Refuse to replace a folder that others filled: what we write holds a file called `mark`."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file()):
@@ -196,6 +249,19 @@ def stored_array(
         if not vouched_sha256(path):
             write_vouched(path, fill)
     return np.load(path, mmap_mode="r")
+
+
+def new_array(path: Path, *, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A .npy file of zeros to be filled, for which the disk has set room aside.
+
+    Writing into a mapped file kills the process without a word where the disk is full or a quota is used up; so that is
+    asked here, and an OSError.
+    """
+    require_space(path.parent, int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, array.offset + array.nbytes)
+    return array
 
 
 def _fsync_folder(folder: Path) -> None:

@@ -133,6 +133,19 @@ def say(*words: object, file: IO[str] | None = None) -> None:
     print(clear + " ".join(map(str, words)), file=stream, flush=True)
 
 
+def open_streams() -> None:
+    """Lead standard streams that were closed before Python started to nowhere, and errors to where all else is printed.
+
+    Else a bar that is drawn on such a stream ends the command without a word, and the next file that is opened takes
+    its number, and with it what libraries and other processes say.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(1 if name == "stderr" else os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", buffering=1, closefd=False))
+
+
 def is_terminal(stream: IO[str] | None) -> bool:  # None: a stream that was closed before Python started
     """Whether somebody looks at it."""
     return stream is not None and stream.isatty()

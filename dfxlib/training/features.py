@@ -19,7 +19,7 @@ from dfxlib.data.decode import DECODER
 from dfxlib.models import backbones, networks, zoo
 from dfxlib.models.networks import CPU, DeepFeatureXNet
 from dfxlib.names import require_name
-from dfxlib.system.files import require_space, source_hash, stored_array
+from dfxlib.system.files import new_array, source_hash, stored_array
 from dfxlib.system.parallel import one_ahead, progress
 from dfxlib.training import augment as augmentation
 from dfxlib.training.augment import AUGMENTATIONS, plain
@@ -107,8 +107,7 @@ def _stored(
     whole = (*shape, len(base_models), base_models[0].classifier.in_features)
 
     def fill(path: Path) -> None:
-        require_space(path.parent, 4 * int(np.prod(whole)))
-        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=whole)
+        store = new_array(path, dtype=np.float32, shape=whole)
         for index, start, batch in inputs:
             store[index, start : start + len(batch)] = model.features(batch).float().cpu().numpy()
         store.flush()
