@@ -129,6 +129,18 @@ def test_exif_rotation_is_applied(orientation: int, decoded: Decode) -> None:
     assert found.size == expected.size and found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
+def test_a_turn_is_recorded_whoever_makes_it(kind: str, tmp_path: Path) -> None:
+    """Pillow turns TIFF while it decodes, and leaves the others to its caller."""
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        file = ImageFile(tmp_path / f"{orientation}.{kind.lower()}")
+        noise(0).save(file.path, exif=exif)
+        said = f"exif orientation {orientation}" if orientation > 1 else ""
+        assert inspect_file(file)["conversion"] == said
+
+
 def test_zero_bytes_are_an_empty_file(decoded: Decode) -> None:
     with pytest.raises(ImageProblem, match=r": empty file$"):
         decoded(b"")
