@@ -39,6 +39,7 @@ from scipy.fft import dctn
 from dfxlib.data.members import read_member
 from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
 from dfxlib.system.files import sha256_bytes
+from dfxlib.system.shown import shown
 
 if TYPE_CHECKING:  # processes that decode need neither, and start sooner
     import pandas as pd
@@ -136,16 +137,16 @@ def read_with_format(
         data = _read_bytes(file)
     except Exception as error:
         cure = "restore it or prepare the data set again"
-        raise ImageProblem(f"{file.path} cannot be read ({_reason(error)}); {cure}") from error
+        raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}); {cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
-        raise ImageProblem(f"{file.path} changed since the manifest was made; prepare the data set again")
+        raise ImageProblem(f"{shown(file.path)} changed since the manifest was made; prepare the data set again")
     # A file of the manifest was admitted under the limit of its study.
     pixel_limit = sys.maxsize if file.sha256 else pixel_limit
     try:
         image, stored = _open_strictly(data, pixel_limit=pixel_limit)
         return _to_rgb(image, stored), image.format or ""
     except ImageProblem as problem:
-        raise ImageProblem(f"{file.path}: {problem}") from problem
+        raise ImageProblem(f"{shown(file.path)}: {problem}") from problem
 
 
 def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreadable
@@ -172,7 +173,7 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
     grey = upright.convert("L")
-    facts = facts._replace(
+    return facts._replace(
         pixel_sha256=_pixel_sha256(np.asarray(upright)),
         phash=perceptual_hash(grey),
         format=image.format or "",
@@ -184,8 +185,7 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
         conversion=_conversion(image, stored),
         thumbnail=_thumbnail(grey),
-    )
-    return facts._asdict()
+    )._asdict()
 
 
 def perceptual_hash(grey: Image.Image) -> str:  # mode L -> 16 hexadecimal digits

@@ -91,11 +91,14 @@ def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keep
     """A file that the block fills beside `path`; it moves to `path` in one step when the block ends well.
 
     A reader sees the old file or the new one, never a part; a full disk or a killed process
-    leaves `path` as it was. Many writers choose their format by the suffix.
+    leaves `path` as it was. Many writers choose their format by the suffix. A file system takes 255 bytes a name; of a
+    long one the neighbour has the hash only.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    name = os.fsencode(path.name)
+    stem = path.stem if len(name) < 200 else sha256_bytes(name)
+    partial = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         with open(partial, "rb") as handle:
