@@ -164,9 +164,9 @@ def is_clutter(name: str) -> bool:
 def tell_clutter(place: Path | str, names: list[str]) -> None:
     """Say in one line what was passed over, and how often; nothing where nothing was."""
     counts = Counter("hidden" if name[0] == "." else name.lower() for name in names)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     if names:
-        say(f"{place}: {len(names)} files and folders that systems and storage servers leave are passed over ({kinds})")
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        say(f"{place}: passed over as clutter of systems and storage servers: {told}")
 
 
 def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple, str]:
