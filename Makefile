@@ -62,7 +62,8 @@ lint: $(VENV)/.installed-test
 publish: $(VENV)/.installed
 	$(BIN)/python tools/publish.py runs/$(STUDY) results/$(STUDY)
 
-# Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed.
+# Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed. Call it with the
+# oldest Python that is promised, `make constraints PYTHON=/usr/bin/python3.11`: a newer one finds what that cannot run.
 constraints:
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
 	.venv-constraints/bin/pip install --quiet --disable-pip-version-check -e .[test,browser,slurm]

@@ -20,6 +20,7 @@ from dfxlib import __version__
 from dfxlib.data.decode import PIXEL_LIMIT
 from dfxlib.system import live
 from dfxlib.system.files import project_path, require_place
+from dfxlib.system.shown import shown
 from dfxlib.system.stopping import EXIT_CODES, stoppable
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         return options.handle(options)
     except KeyboardInterrupt as stop:  # by a signal, or by the limit of a run before the notebook's first cell
         reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
-        print(f"dfx {options.command}: {reason}", file=sys.stderr)
+        print(f"dfx {options.command}: {shown(reason)}", file=sys.stderr)
         return EXIT_CODES[type(stop).__name__]
     except BrokenPipeError:  # as in `| head`; Python would complain once more when it closes the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"dfx {options.command}: {f'{error.name} {cure}' if error.name else error}", file=sys.stderr)
         return 2
     except (ValueError, OSError, MemoryError) as error:
-        print(f"dfx {options.command}: {error}", file=sys.stderr)
+        print(f"dfx {options.command}: {shown(error)}", file=sys.stderr)
         return 2
 
 
@@ -108,7 +109,8 @@ def _manifest(options: argparse.Namespace) -> int:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
         if len(findings):
-            print(findings.head(20).to_string(index=False))
+            first = findings.head(20)
+            print(first.assign(path=first["path"].map(shown)).to_string(index=False))
         else:
             print(f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
@@ -136,6 +138,8 @@ def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images
     from dfxlib.data import manifest as m
     from dfxlib.measure.copies import large_groups, largest_groups
 
+    names = ["path", "nature", "architecture", "group", "declared_split", "problem"]  # what a data set says
+    manifest = manifest.assign(**{name: manifest[name].map(shown) for name in names})
     print(m.count_images(manifest).to_string())
     duplicates, disputed, problems = m.merged_groups(manifest), m.disputed_groups(manifest), m.problem_kinds(manifest)
     if len(duplicates):
@@ -180,9 +184,9 @@ def _detect(options: argparse.Namespace) -> int:
     if options.out and options.html and options.out.resolve() == options.html.resolve():
         raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
     files, problems = d.find_images(options.path, root=options.root)
-    read = {Path(path).resolve() for path in options.path} | {file.path.resolve() for file in files}
+    read = [Path(path) for path in options.path] + [file.container or file.path for file in files]
     for place in written.values():
-        if place.resolve() in read:
+        if place.exists() and any(path.exists() and path.samefile(place) for path in read):
             raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
     opened = open_model(options.model, backbone=options.backbone)
     rows = d.detect(

@@ -5,7 +5,9 @@ Each image below is one kind of input that other loaders drop, crash on or train
 
 import io
 import os
+import shutil
 import struct
+import unicodedata
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from samples import noise, plant_tree
 
 from dfxlib.__main__ import main
 from dfxlib.data.manifest import read_manifest
+from dfxlib.names import CLASSES
 
 FOLDER = "real/real_0"
 
@@ -208,6 +211,29 @@ def test_one_picture_under_two_labels_is_one_group_and_is_said(tmp_path: Path, c
     assert f"1 sets of equal pictures, first gan_generated/gan_0/twin.png | {FOLDER}/000.png" in capsys.readouterr().out
     table = read_manifest(tmp_path / "m.csv")[0].set_index("path")
     assert table.loc["gan_generated/gan_0/twin.png", "group"] == table.loc[f"{FOLDER}/000.png", "group"]
+
+
+def test_names_cannot_speak_to_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Escape codes, a change of direction and ends of lines in names of files and folders."""
+    signs = "\x1b]0;title\x07\u202e\x9b2J"
+    root = tmp_path / "root"
+    for nature in CLASSES:
+        (root / nature / f"x{signs}").mkdir(parents=True)
+        noise(CLASSES.index(nature)).save(root / nature / f"x{signs}" / f"a{signs}.png")
+    shutil.copy(root / "real" / f"x{signs}" / f"a{signs}.png", root / "real" / f"x{signs}" / f"copy{signs}\n.png")
+    (root / "real" / f"x{signs}" / f"words{signs}.png").write_text("no picture")
+    (root / f"out{signs}.png").touch()
+    call = ["manifest", str(root), "--workers", "1", "--cache-root", str(tmp_path / "cache")]
+    assert main([*call, "--out", str(tmp_path / "m.csv")]) == 0
+    (root / f"new{signs}.png").touch()
+    assert main([*call, "--verify", str(tmp_path / "m.csv")]) == 1
+    assert main([*call, "--out", str(tmp_path / "n.csv"), "--group-pattern", "nothing"]) == 2
+    said = "".join(capsys.readouterr())
+    assert [sign for sign in said if unicodedata.category(sign) in ("Cc", "Cf") and sign != "\n"] == []
+    escaped = r"\x1b]0;title\x07\u202e\x9b2J"
+    for name in (f"x{escaped}", f"copy{escaped}\\n.png", f"words{escaped}.png", f"out{escaped}.png", f"new{escaped}"):
+        assert name in said
+    assert signs in (tmp_path / "m.csv").read_text(), "the manifest keeps the names"
 
 
 def test_verify_names_what_is_missing_changed_or_new(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

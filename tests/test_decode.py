@@ -129,6 +129,20 @@ def test_exif_rotation_is_applied(orientation: int, decoded: Decode) -> None:
     assert found.size == expected.size and found.tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF"])
+def test_a_turn_is_recorded_and_the_size_is_the_stored_one_whoever_turns_it(kind: str, tmp_path: Path) -> None:
+    """Pillow turns TIFF while it decodes, and leaves the others to its caller."""
+    exif = Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        file = ImageFile(tmp_path / f"{orientation}.{kind.lower()}")
+        noise(0, width=12, height=7).save(file.path, exif=exif)
+        found, upright = inspect_file(file), read_image(file).size
+        assert found["conversion"] == (f"exif orientation {orientation}" if orientation > 1 else "")
+        assert (found["width"], found["height"]) == (12, 7)
+        assert upright == ((7, 12) if orientation > 4 else (12, 7))
+
+
 def test_zero_bytes_are_an_empty_file(decoded: Decode) -> None:
     with pytest.raises(ImageProblem, match=r": empty file$"):
         decoded(b"")

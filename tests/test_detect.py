@@ -209,6 +209,42 @@ def test_folders_patterns_files_and_tables_name_images(folder: Path, tmp_path: P
     assert names(folder / "[odd].png") == ["[odd].png"]
 
 
+def test_a_table_is_read_as_windows_writes_paths_and_a_backslash_in_a_name_is_kept(folder: Path) -> None:
+    noise(5).save(folder / "odd\\name.png")
+    (folder / "list.csv").write_text("path\nbelow\\1.png\nodd\\name.png\n")
+    files, _ = find_images([str(folder / "list.csv")])
+    assert [file.path for file in files] == [folder / "below" / "1.png", folder / "odd\\name.png"]
+
+
+def test_what_a_folder_or_a_pattern_passes_over_is_told(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    noise(5).save((folder / "below" / "@eaDir").mkdir() or folder / "below" / "@eaDir" / "a.png")
+    told = "passed over as clutter of systems and storage servers"
+    files, _ = find_images([str(folder)])
+    assert capsys.readouterr().out == f"{folder}: {told}: 1 @eadir, 1 hidden\n"
+    assert not [file for file in files if "@eaDir" in file.path.parts]
+    files, _ = find_images([f"{folder}/**/[1a].png"])
+    assert [file.path.name for file in files] == ["1.png"]
+    assert capsys.readouterr().out == f"{folder}/**/[1a].png: {told}: 1 @eadir\n"
+    files, _ = find_images([f"{folder}/*/@eaDir/*.png"])
+    assert len(files) == 1 and capsys.readouterr().out == "", "a pattern may name it"
+
+
+@pytest.mark.parametrize("sign, escape", [("\x1b[31m", r"\x1b[31m"), ("\u202e", r"\u202e"), ("\n", r"\n")])
+def test_a_name_cannot_speak_to_the_terminal(
+    model: Path, tmp_path: Path, sign: str, escape: str, capsys: pytest.CaptureFixture
+) -> None:
+    noise(0).save(tmp_path / f"a{sign}b.png")
+    (tmp_path / f"empty{sign}b.png").touch()
+    assert call(model, tmp_path) == 0
+    first, second, summary = capsys.readouterr().out.removesuffix("\n").split("\n")
+    assert f"a{escape}b.png: " in first and f"empty{escape}b.png: empty file" in second
+    assert not any(sign in line for line in (first, second, summary))
+    assert call(model, tmp_path, "--out", tmp_path.parent / "s.csv", "--html", tmp_path.parent / "p.html") == 0
+    assert f"a{sign}b.png" in "".join(table_of(tmp_path.parent / "s.csv")["path"]), "a table keeps the name"
+    page = (tmp_path.parent / "p.html").read_text()
+    assert f"a{escape}b.png" in page and re.search(r"<br><strong>(fake|real|unsure)</strong> [01]", page)
+
+
 def test_a_manifest_proves_that_files_are_still_the_same(tree: Path, opened: Opened, tmp_path: Path) -> None:
     root = shutil.copytree(tree, tmp_path / "tree")
     manifest = build_manifest(root, workers=1)
@@ -386,9 +422,11 @@ class TestMistakes:
         shutil.copy(folder / "0.png", tmp_path / "0.png")
         (tmp_path / "list.csv").write_text("path\n0.png\n")
         before = (tmp_path / place).read_bytes()
+        (tmp_path / "link").symlink_to(tmp_path / place)
         for option in ("--out", "--html"):
-            told = self.told(capsys, model, tmp_path / "list.csv", option, tmp_path / place)
-            assert f"{tmp_path / place} is among what is read, and would be lost" in told
+            for written in (tmp_path / place, tmp_path / "link"):
+                told = self.told(capsys, model, tmp_path / "list.csv", option, written)
+                assert f"{written} is among what is read, and would be lost" in told
         assert (tmp_path / place).read_bytes() == before
 
     def test_results_never_lie_in_a_folder_that_is_read(

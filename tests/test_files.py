@@ -27,6 +27,15 @@ def test_the_temporary_file_keeps_the_suffix_by_which_writers_choose_a_format(tm
     assert seen[0].suffix == ".parquet" and seen[0].parent == tmp_path and seen[0].name != "a.parquet"
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".png", "ü" * 125 + ".png"])
+def test_a_name_as_long_as_a_file_system_takes_is_written(tmp_path: Path, name: str) -> None:
+    """255 bytes; the neighbour's name would be longer, and so has a hash in place of the stem."""
+    seen = []
+    path = files.write_atomic(tmp_path / name, lambda partial: (seen.append(partial), partial.touch()))
+    assert [entry.name for entry in tmp_path.iterdir()] == [name] == [path.name]
+    assert ".partial" in seen[0].name and seen[0].suffix == ".png"
+
+
 @pytest.mark.parametrize("error", [ValueError("bad"), KeyboardInterrupt(), OSError(28, "No space left on device")])
 def test_a_writer_that_fails_leaves_the_old_file_and_no_partial(tmp_path: Path, error: BaseException) -> None:
     path = files.write_text_atomic(tmp_path / "a.csv", "old")

@@ -125,6 +125,31 @@ def test_names_that_collide_are_told_apart(tmp_path: Path) -> None:
     assert len(three) == 3 and three["path"].str.fullmatch(r"real/re 0/[Aa]-[0-9a-f]{12}\.png").all()
 
 
+def test_names_as_long_as_a_file_system_takes_are_kept_or_cut_to_fit(tmp_path: Path) -> None:
+    root = plant(tmp_path / "images", images=4)
+    alone, twin = "a" * 246 + ".png", "ü" * 125
+    noise(5).save(root / "real" / "re 0" / alone)
+    noise(6).save(root / "real" / "re 0" / f"{twin}.png")
+    noise(7).save(root / "real" / "re 0" / f"{twin}.bmp")
+    table = harmonise(manifest_of(root, tmp_path / "m.csv"), root, tmp_path / "new", recipe=PNG, workers=1)
+    names = [Path(path).name for path in table["path"]]
+    assert alone in names and all(len(name.encode()) <= 255 for name in names)
+    cut = [name for name in names if name.startswith("ü")]
+    assert len(set(cut)) == 2 and all(name[:-17] == "ü" * 115 for name in cut)
+    assert set(table["path"]) <= set(content(tmp_path / "new"))
+
+
+def test_a_backslash_in_a_name_does_not_become_a_folder(tmp_path: Path) -> None:
+    """In a table's path it is read as Windows writes a slash."""
+    root = plant(tmp_path / "images", images=4)
+    noise(5).save(root / "real" / "re 0" / "a\\b.png")
+    harmonise(manifest_of(root, tmp_path / "m.csv"), root, tmp_path / "new", recipe=PNG, workers=1)
+    listed = list_images(tmp_path / "new", layout="csv")
+    assert "real/re 0/a_b.png" in set(listed["path"]) and all(
+        (tmp_path / "new" / path).is_file() for path in listed["path"]
+    )
+
+
 def test_damaged_images_are_left_out_and_counted(tmp_path: Path) -> None:
     root = plant(tmp_path / "images", images=4)
     (root / "real" / "re 0" / "torn.png").write_bytes(b"")

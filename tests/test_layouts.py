@@ -445,6 +445,25 @@ def test_thumbnails_of_a_storage_server_are_no_data(tmp_path: Path) -> None:
     assert folders(put(tmp_path, *pictures))["path"].tolist() == ["real/ffhq/a.png"]
 
 
+@pytest.mark.parametrize("layout", ["folders", "parquet"])
+def test_what_is_passed_over_is_counted_and_told(tmp_path: Path, layout: str, capsys: pytest.CaptureFixture) -> None:
+    pq.write_table(pa.table({"image": [b"1"], "label": ["real"]}), tmp_path / "0.parquet")
+    put(tmp_path, "real/ffhq/a.png")
+    list_images(tmp_path, layout=layout)
+    assert capsys.readouterr().out == "", "where nothing is passed over, nothing is said"
+    put(tmp_path, "real/ffhq/@eaDir/a.png/x.jpg", "real/@EADIR/y.jpg", "real/.DS_Store", ".cache/a.png", "Icon\r")
+    list_images(tmp_path, layout=layout)
+    assert capsys.readouterr().out == (
+        f"{tmp_path}: passed over as clutter of systems and storage servers: 2 @eadir, 2 hidden, 1 icon\\r\n"
+    )
+
+
+def test_paths_as_windows_writes_them_are_read_and_a_name_with_a_backslash_is_kept(tmp_path: Path) -> None:
+    put(tmp_path, "real/a.png", "odd\\name.png")
+    rows = list_images(table(tmp_path, "path,label\nreal\\a.png,real\nodd\\name.png,real\n"), layout="csv")
+    assert rows["path"].tolist() == ["odd\\name.png", "real/a.png"]
+
+
 def test_several_columns_that_could_be_the_image_are_refused_by_name(tmp_path: Path) -> None:
     shard = {"thumbnail": [b"small"], "jpg": [b"large"], "label": ["real"]}
     pq.write_table(pa.table(shard), tmp_path / "08h.parquet")

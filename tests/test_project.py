@@ -4,20 +4,25 @@ import json
 import os
 import re
 import signal
+import site
 import socket
 import subprocess
 import sys
 import time
 import tomllib
 from http.client import HTTPResponse
+from importlib import metadata
 from pathlib import Path
 from urllib.error import URLError
 from urllib.parse import urlparse
 from urllib.request import urlopen
 
+import nbformat
 import pandas as pd
 import pytest
 import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from packaging.specifiers import SpecifierSet
 
 from dfxlib.measure.published import SCORES
 from dfxlib.models.zoo import BACKBONES
@@ -46,6 +51,53 @@ def test_constraints_pin_every_dependency_within_its_bound() -> None:
         name, _, bound = requirement.partition(">=")
         pinned = [int(part) for part in re.findall(r"\d+", pins[name])]
         assert pinned >= [int(part) for part in bound.split(".") if part], requirement
+
+
+def test_pinned_versions_run_on_the_oldest_promised_python() -> None:
+    """Debian 12 has Python 3.11.2; a pin that asks for 3.11.5 cannot be installed there."""
+    promised = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    oldest = f"{promised.removeprefix('>=')}.0"
+    assert oldest == "3.11.0"
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split())
+    here = [name for name, version in pins.items() if is_installed(name, version)]
+    needed = {name: metadata.metadata(name)["Requires-Python"] or "" for name in here}
+    assert here, "the environment is of other versions"
+    assert {name: needs for name, needs in needed.items() if not SpecifierSet(needs).contains(oldest)} == {}
+
+
+def is_installed(name: str, version: str) -> bool:
+    try:
+        return metadata.version(name) == version
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def test_the_oldest_python_at_hand_imports_the_study_and_renders_a_page(tmp_path: Path) -> None:
+    """The packages of this environment, under an older patch of the same Python: compiled modules suit both."""
+    named = [Path(folder, f"python3.{sys.version_info.minor}") for folder in os.get_exec_path()]
+    versions = {python: version_of(python) for python in named if python.is_file()}
+    oldest = min(versions, key=versions.__getitem__, default=Path(sys.executable))
+    if versions.get(oldest, sys.version_info[:3]) >= sys.version_info[:3]:
+        pytest.skip("no Python of this minor version is older than the one that runs the tests")
+    cells = [new_markdown_cell("# Page\n\nText with [a link](10_other.ipynb)."), new_code_cell("1 + 1")]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "page.ipynb")
+    text = f"""
+import sys
+sys.path += {[str(ROOT), *site.getsitepackages()]!r}
+import jupyterlab, papermill, snakemake
+from pathlib import Path
+from dfxlib.study.pages import to_html
+assert "Text with" in to_html(Path({str(tmp_path / "page.ipynb")!r}), code=True, pictures=Path({str(tmp_path)!r}))
+"""
+    variables = os.environ | {"JUPYTER_PATH": f"{sys.prefix}/share/jupyter"}  # templates of pages
+    done = subprocess.run([oldest, "-I", "-c", text], env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{oldest}: {done.stderr}"
+
+
+def version_of(python: Path) -> tuple[int, ...]:
+    command = [python, "-I", "-c", "import sys; print(*sys.version_info[:3])"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return tuple(map(int, said.split())) or (99,)  # a shim that starts nothing
 
 
 @pytest.mark.parametrize("results", sorted((ROOT / "results").glob("*/")), ids=lambda path: path.name)

@@ -39,6 +39,7 @@ from scipy.fft import dctn
 from dfxlib.data.members import read_member
 from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
 from dfxlib.system.files import sha256_bytes
+from dfxlib.system.shown import shown
 
 if TYPE_CHECKING:  # processes that decode need neither, and start sooner
     import pandas as pd
@@ -52,7 +53,7 @@ _TEXT_LIMIT = 2**26  # bytes of one text inside a PNG, and of all; generators wr
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 3
+RULES = 4
 
 #: Side of the grey picture by which near copies are recognised, in pixels.
 THUMBNAIL = 16
@@ -77,6 +78,13 @@ _ANNEX_K_LUMINANCE = np.array(
     + [18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92]
     + [49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99]
 )
+
+
+class _Stored(NamedTuple):
+    """What only the file tells: after decoding neither the mode nor the tags of the picture do."""
+
+    bits: int  # of a sample
+    turn: int  # EXIF orientation that the decoder applies itself, as Pillow's TIFF does; 1: none
 
 
 class ImageFile(NamedTuple):
@@ -129,16 +137,16 @@ def read_with_format(
         data = _read_bytes(file)
     except Exception as error:
         cure = "restore it or prepare the data set again"
-        raise ImageProblem(f"{file.path} cannot be read ({_reason(error)}); {cure}") from error
+        raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}); {cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
-        raise ImageProblem(f"{file.path} changed since the manifest was made; prepare the data set again")
+        raise ImageProblem(f"{shown(file.path)} changed since the manifest was made; prepare the data set again")
     # A file of the manifest was admitted under the limit of its study.
     pixel_limit = sys.maxsize if file.sha256 else pixel_limit
     try:
-        image, bits = _open_strictly(data, pixel_limit=pixel_limit)
-        return _to_rgb(image, bits=bits), image.format or ""
+        image, stored = _open_strictly(data, pixel_limit=pixel_limit)
+        return _to_rgb(image, stored), image.format or ""
     except ImageProblem as problem:
-        raise ImageProblem(f"{file.path}: {problem}") from problem
+        raise ImageProblem(f"{shown(file.path)}: {problem}") from problem
 
 
 def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreadable
@@ -159,26 +167,25 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         return ImageFacts(problem=f"unreadable: {_reason(error)}")._asdict()
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
-        image, bits = _open_strictly(data, pixel_limit=pixel_limit)
-        upright = _to_rgb(image, bits=bits)
+        image, stored = _open_strictly(data, pixel_limit=pixel_limit)
+        upright = _to_rgb(image, stored)
         quality, subsampling = _jpeg_settings(image)
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
     grey = upright.convert("L")
-    facts = facts._replace(
+    return facts._replace(
         pixel_sha256=_pixel_sha256(np.asarray(upright)),
         phash=perceptual_hash(grey),
         format=image.format or "",
         mode=image.mode,
-        width=image.width,
-        height=image.height,
+        width=image.height if stored.turn > 4 else image.width,  # as stored, whoever turned it
+        height=image.width if stored.turn > 4 else image.height,
         jpeg_quality=quality,
         jpeg_subsampling=subsampling,
         problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
-        conversion=_conversion(image, bits=bits),
+        conversion=_conversion(image, stored),
         thumbnail=_thumbnail(grey),
-    )
-    return facts._asdict()
+    )._asdict()
 
 
 def perceptual_hash(grey: Image.Image) -> str:  # mode L -> 16 hexadecimal digits
@@ -207,7 +214,7 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, int]:  # decoded, bits a sample
+def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stored]:  # decoded
     if not data:
         raise ImageProblem("empty file")
     try:
@@ -218,7 +225,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, int]:
             frames = getattr(image, "n_frames", 1)
             if image.format != "MPO" and frames > 1:
                 raise ImageProblem(f"animated: {frames} frames")
-            bits = _bits(image)
+            stored = _Stored(_bits(image), _orientation(image) if image.format == "TIFF" else 1)
             with _one_at_a_time(image.width * image.height):
                 image.load()
     except PIL.UnidentifiedImageError as error:
@@ -230,7 +237,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, int]:
     if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
         raise ImageProblem(f"unsupported mode: {image.mode}")
     require_whole(data, image)
-    return image, bits
+    return image, stored
 
 
 @contextmanager
@@ -257,7 +264,7 @@ def _own_limits() -> Iterator[None]:
 
 
 def _bits(image: PIL.ImageFile.ImageFile) -> int:
-    """Bits a sample that the file stores; after decoding, the mode of 16-bit RGB no longer tells."""
+    """Bits a sample; asked before decoding, since the mode of 16-bit RGB does not tell."""
     arguments = image.tile[0].args if image.tile else None
     if image.format == "TIFF" and image.mode in _SIXTEEN_BIT_MODES:
         return int(image.tag_v2[_BITS_PER_SAMPLE][0])  # type: ignore[attr-defined] # of Pillow's TIFF alone
@@ -276,11 +283,11 @@ def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or 
         raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
 
 
-def _to_rgb(image: Image.Image, *, bits: int) -> Image.Image:
+def _to_rgb(image: Image.Image, stored: _Stored) -> Image.Image:
     try:
         upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
         if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of a PPM to 16 bits
-            surplus = 8 if image.format == "PPM" else bits - 8
+            surplus = 8 if image.format == "PPM" else stored.bits - 8
             highest = np.asarray(upright).astype(np.uint32) >> surplus
             upright = Image.fromarray(highest.clip(0, 255).astype(np.uint8))
         return upright.convert("RGB")
@@ -290,9 +297,10 @@ def _to_rgb(image: Image.Image, *, bits: int) -> Image.Image:
         raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
 
 
-def _conversion(image: Image.Image, *, bits: int) -> str:
+def _conversion(image: Image.Image, stored: _Stored) -> str:
     """Names of the rules that turned the stored picture into upright 8-bit RGB."""
-    mode, turn = image.mode, _orientation(image)
+    mode, bits = image.mode, stored.bits
+    turn = max(stored.turn, _orientation(image))  # an applied one is gone from the tags
     rules = {
         f"{bits} bit: high byte": bits > 8,
         "grey": mode in ("1", "L", "LA", "I", *_SIXTEEN_BIT_MODES),

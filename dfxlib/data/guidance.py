@@ -8,6 +8,7 @@ import pandas as pd
 
 from dfxlib.data.tables import read_table
 from dfxlib.system.files import write_atomic
+from dfxlib.system.shown import shown
 
 #: The label of each declared split, and the first word of the splits that it comprises here.
 LABELS = {"base": "0", "complete": "1", "test": "2"}
@@ -42,7 +43,7 @@ def read_guidance(file: Path, listed: set[str]) -> Guidance:
         elif declared.setdefault(path, names[label]) != names[label]:
             problems[path] = f"named more than once in {file.name}, with different labels"
     if not declared:
-        raise ValueError(f"{file} names none of the images, first {next(iter(problems), 'no path at all')}; check it")
+        raise ValueError(f"{file} names none of the images, first {shown([*problems, 'no path at all'][0])}; check it")
     return Guidance(declared, problems)
 
 

@@ -20,6 +20,7 @@ from dfxlib.data.manifest import read_manifest
 from dfxlib.data.squares import to_square
 from dfxlib.system.files import load_json, require_place, require_space, sha256_bytes, write_atomic, write_text_atomic
 from dfxlib.system.parallel import map_processes
+from dfxlib.system.shown import shown
 
 #: The record of a harmonised tree, and its table for `--layout csv`.
 RECORD, TABLE = "harmonised.json", "images.csv"
@@ -82,9 +83,7 @@ def _write_image(item: tuple[ImageFile, str], *, out: Path, recipe: Recipe) -> N
     file, target = item
     # Only pixels travel: a colour profile or a resolution in the header would be a shortcut again.
     image = Image.fromarray(np.asarray(_reshape(read_image(file), recipe)))
-    options = {}
-    if recipe.format == "jpeg":
-        options = {"quality": recipe.quality, "subsampling": recipe.subsampling}
+    options = {"quality": recipe.quality, "subsampling": recipe.subsampling} if recipe.format == "jpeg" else {}
     write_atomic(out / target, lambda part: image.save(part, recipe.format.upper(), **options))
 
 
@@ -101,11 +100,12 @@ def _reshape(image: Image.Image, recipe: Recipe) -> Image.Image:
 def _table(usable: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """The rows of images.csv, in the order of the manifest; every new path is unique, whatever the case."""
     suffix = {"png": ".png", "jpeg": ".jpg"}[recipe.format]
+    # A backslash in a path of images.csv would be read as Windows writes a slash.
     folder = usable["architecture"].str.replace(r"^\.|[/\\\0]", "_", regex=True).replace("", "unnamed")
-    stem = usable["path"].map(lambda path: Path(path).stem)
-    path = usable["nature"] + "/" + folder + "/" + stem
-    twice = path.str.lower().duplicated(keep=False)
-    path = path.where(~twice, path + "-" + usable["path"].map(lambda source: sha256_bytes(source.encode())[:12]))
+    stem = usable["path"].map(lambda path: Path(path).stem).str.replace("\\", "_", regex=False)
+    folder = usable["nature"] + "/" + folder + "/"
+    twice = (folder + stem).str.lower().duplicated(keep=False)
+    path = folder + stem.where(~twice, [_with_hash(name, source) for name, source in zip(stem, usable["path"])])
     return pd.DataFrame(
         {
             "path": path + suffix,
@@ -119,6 +119,11 @@ def _table(usable: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
             "made_from_sha256": usable["sha256"],
         }
     )
+
+
+def _with_hash(stem: str, source: str) -> str:
+    """A stem of its own for each source, cut so that a file system takes it: 255 bytes with the suffix."""
+    return stem.encode()[:230].decode(errors="ignore") + "-" + sha256_bytes(source.encode())[:12]
 
 
 def _require_recipe(recipe: Recipe, usable: pd.DataFrame) -> None:
@@ -136,7 +141,7 @@ def _require_recipe(recipe: Recipe, usable: pd.DataFrame) -> None:
     small = usable[usable[["width", "height"]].min(axis=1) < recipe.crop]
     if len(small):
         raise ValueError(
-            f"crop {recipe.crop}: {len(small)} images are smaller, first {small['path'].iloc[0]}; "
+            f"crop {recipe.crop}: {len(small)} images are smaller, first {shown(small['path'].iloc[0])}; "
             f"choose at most {usable[['width', 'height']].min(axis=None)}, or leave them out of the data set"
         )
 

@@ -15,6 +15,7 @@ from dfxlib.data.guidance import read_guidance
 from dfxlib.data.tables import read_plain_tables, read_tables
 from dfxlib.data.trees import read_tree, with_problems
 from dfxlib.names import NATURES
+from dfxlib.system.shown import shown
 
 
 def list_images(
@@ -63,5 +64,5 @@ def _require_images(rows: pd.DataFrame, root: Path, layout: str) -> None:
         shape = " or ".join(f"ROOT/{re.sub('[{}]', '', path)}{ends}" for path in dict.fromkeys(paths))
     if layout == "folders":
         shape += f" with nature one of {', '.join(NATURES)}"
-    found = "" if rows.empty else f"; found {rows['path'].iloc[0]} ({rows['problem'].iloc[0]})"
+    found = "" if rows.empty else f"; found {shown(rows['path'].iloc[0])} ({shown(rows['problem'].iloc[0])})"
     raise ValueError(f"data root {root} holds no image; expected {shape}; check data_root and layout{found}")

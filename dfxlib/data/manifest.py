@@ -19,6 +19,7 @@ from dfxlib.data.splits import assign_splits, require_architectures, require_dec
 from dfxlib.names import CLASSES
 from dfxlib.system.files import checksum_path, require_format, require_place, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
+from dfxlib.system.shown import shown
 
 #: Format of a manifest: its columns and what they mean. It is a comment in the file of the checksum, since the hash of
 #: the manifest itself names the data in every result.
@@ -95,7 +96,7 @@ def name_groups(rows: pd.DataFrame, *, group_pattern: str = "") -> pd.Series:
     if len(unmatched):
         raise ValueError(
             f"group_pattern {group_pattern!r} does not match {len(unmatched)} paths, "
-            f"first {unmatched.iloc[0]}; correct it, or leave it empty"
+            f"first {shown(unmatched.iloc[0])}; correct it, or leave it empty"
         )
     return names.mask(matched, matches[matched].map(lambda match: match.group(0)))
 
@@ -169,7 +170,7 @@ def require_no_problem(manifest: pd.DataFrame) -> None:
     """Raise ValueError, naming kinds and first files, where any row has a problem."""
     kinds = problem_kinds(manifest, examples=1)
     if len(kinds):
-        named = "; ".join(f"{row.images} x {row.kind} ({row.first})" for row in kinds.itertuples())
+        named = "; ".join(f"{row.images} x {row.kind} ({shown(row.first)})" for row in kinds.itertuples())
         raise ValueError(
             f"{kinds['images'].sum()} files have a problem: {named}; mend or remove them, or be less strict"
         )

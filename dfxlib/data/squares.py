@@ -17,6 +17,7 @@ from dfxlib.data.wholeness import ImageProblem
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.system.files import new_array, require_place, source_hash, stored_array
 from dfxlib.system.parallel import map_processes
+from dfxlib.system.shown import shown
 
 _THUMBNAIL = 96  # pixels, longer side
 
@@ -169,7 +170,7 @@ def read_picture(
             image.thumbnail((_THUMBNAIL, _THUMBNAIL))
             image.save(small, "JPEG", quality=80)
     except ImageProblem as problem:  # without the path, which the row has, and the cure of a data set
-        reason = str(problem).removeprefix(str(file.path)).lstrip(": ").split("; ")[0]
+        reason = str(problem).removeprefix(shown(file.path)).lstrip(": ").split("; ")[0]
         return Picture(np.empty(0, np.uint8), problem=reason)
     except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
         return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")

@@ -23,6 +23,7 @@ from dfxlib.data.members import holds_bytes, image_column
 from dfxlib.data.splits import DECLARED
 from dfxlib.data.trees import EMPTY, IMAGE_SUFFIXES, walk
 from dfxlib.names import NATURES
+from dfxlib.system.shown import shown
 
 
 def read_table(
@@ -247,7 +248,7 @@ def _label_rows(root: Path, file: Path, table: pd.DataFrame, description: Descri
 
 def _inside(paths: pd.Series, root: Path, table: str) -> pd.Series:
     """Paths of a table as relative paths with forward slashes; raises ValueError for one that leaves the root."""
-    paths = paths.str.replace("\\", "/", regex=False)
+    paths = with_slashes(paths, root)
     if (paths == "").any():
         raise ValueError(f"table {table}: row {int((paths == '').argmax()) + 1} has no path; complete or remove it")
     for prefix in {f"{root.absolute().as_posix()}/", f"{root.resolve().as_posix()}/"}:
@@ -258,8 +259,13 @@ def _inside(paths: pd.Series, root: Path, table: str) -> pd.Series:
     outside = paths.str.contains(r"^(?:/|\.\.(?:/|$)|[A-Za-z]:/)", regex=True)
     if outside.any():
         path = paths[outside].iloc[0]
-        raise ValueError(f"table {table}: path {path} leaves the data root {root}; expected paths below it")
+        raise ValueError(f"table {table}: path {shown(path)} leaves the data root {root}; expected paths below it")
     return paths
+
+
+def with_slashes(paths: pd.Series, root: Path) -> pd.Series:
+    """Paths as Windows writes them with forward slashes; a backslash in the name of a file that is there stays."""
+    return paths.map(lambda path: path if "\\" not in path or (root / path).exists() else path.replace("\\", "/"))
 
 
 def _unique_rows(rows: list[pd.DataFrame]) -> pd.DataFrame:

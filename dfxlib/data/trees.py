@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.data.descriptions import FIELDS, Description, Rule, compile_pattern, evaluate, fill
+from dfxlib.system.live import say
 
 #: Suffixes of images, in lower case, also of those that are not supported here. Other files become rows with a problem.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
@@ -26,6 +27,9 @@ _NOT_DATA = {"demo.json", "harmonised.json", "images.csv"}
 CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
 CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
 
+#: Bytes of a name that are no UTF-8, as Python keeps them: the file system takes them and no CSV does.
+_BYTES = re.compile("[\udc80-\udcff]")
+
 
 def read_tree(root: Path, description: Description) -> pd.DataFrame:
     """Rows of a tree of folders: the folder decides, file by file only the suffix is looked at."""
@@ -38,7 +42,7 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
     for folder, names in walk(root, skip, problems):
         number, match = _first_match(patterns, folder)
         prefix = f"{folder}/" if folder else ""
-        others = [name for name in names if name[name.rfind(".") :].lower() not in IMAGE_SUFFIXES]
+        others = [name for name in names if not is_image_name(name)]
         for name in others:
             problems.setdefault(prefix + name, f"suffix {Path(name).suffix!r} is no image's")
         if match:
@@ -108,25 +112,28 @@ def with_problems(said: pd.DataFrame, problems: dict[str, str]) -> pd.DataFrame:
 def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     """Folders below `root` with the names of their files; hidden entries, CLUTTER and `skip` are passed over.
 
-    The one walker of trees, tables and detection.
+    The one walker of trees, tables and detection. How much clutter it met is told in a line when it ends.
 
     Links to folders are followed, since data sets are often linked from another disk, unless
     they lead back to where the walk came from. Whatever cannot be listed goes into `problems`.
     """
+    clutter: list[str] = []
     pending = [("", os.path.realpath(root), ())]  # folder, its real place, places where links were followed
     while pending:
         folder, real, jumps = pending.pop()
         prefix = f"{folder}/" if folder else ""
         try:
             with os.scandir(os.path.join(root, folder)) as handle:
-                entries = [entry for entry in handle if not _is_clutter(entry.name) and entry.name not in skip]
+                found = [entry for entry in handle if entry.name not in skip]
         except OSError as error:
             problems[folder or "."] = f"folder cannot be read: {error.strerror}"
             continue
+        entries = [entry for entry in found if not is_clutter(entry.name)]
+        clutter += [entry.name for entry in found if is_clutter(entry.name)]
         names = []
         for entry in entries:
             name = entry.name
-            if not (name.isascii() or _is_utf8(name)):
+            if not name.isascii() and _BYTES.search(name):
                 shown = os.fsencode(prefix + name).decode(errors="backslashreplace")
                 problems[shown] = "name is not valid UTF-8; rename it"
             elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and os.path.isfile(entry.path)):
@@ -141,10 +148,25 @@ def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple
             problems[folder or "."] = EMPTY
         _note_equal_names([entry.name for entry in entries], prefix, problems)
         yield folder, names
+    tell_clutter(root, clutter)
 
 
-def _is_clutter(name: str) -> bool:
+def is_image_name(name: str) -> bool:
+    """Whether a file's suffix is an image's."""
+    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
+
+
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder of this name is passed over."""
     return name[0] == "." or name.lower() in CLUTTER
+
+
+def tell_clutter(place: Path | str, names: list[str]) -> None:
+    """Say in one line what was passed over, and how often; nothing where nothing was."""
+    counts = Counter("hidden" if name[0] == "." else name.lower() for name in names)
+    if names:
+        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
+        say(f"{place}: passed over as clutter of systems and storage servers: {told}")
 
 
 def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple, str]:
@@ -170,11 +192,3 @@ def _note_equal_names(names: list[str], prefix: str, problems: dict[str, str]) -
         if count[key] > 1:
             others = sorted(other for other in names if other.casefold() == key and other != name)
             problems[prefix + name] = f"name differs from {others[0]!r} by case only"
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # a byte that the file system keeps and no CSV can
-        return False
-    return True

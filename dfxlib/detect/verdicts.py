@@ -21,8 +21,8 @@ from tqdm import tqdm
 from dfxlib.data.decode import PIXEL_LIMIT, ImageFile, image_files
 from dfxlib.data.perturb import CONDITIONS, keep
 from dfxlib.data.squares import Picture, read_picture
-from dfxlib.data.tables import read_table
-from dfxlib.data.trees import IMAGE_SUFFIXES, walk
+from dfxlib.data.tables import read_table, with_slashes
+from dfxlib.data.trees import IMAGE_SUFFIXES, is_clutter, is_image_name, tell_clutter, walk
 from dfxlib.detect.export import Opened
 from dfxlib.detect.unlike import distances, remarks, unlike_training
 from dfxlib.measure.scores import unsure_band
@@ -30,6 +30,7 @@ from dfxlib.models.networks import CPU
 from dfxlib.names import CLASSES
 from dfxlib.system.files import atomic
 from dfxlib.system.parallel import map_processes
+from dfxlib.system.shown import shown
 from dfxlib.training.fit import memory_advice, to_input
 
 COLUMNS: tuple[str, ...]
@@ -55,7 +56,7 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     problems: dict[str, str] = {}
     for text in paths:
         # A name that exists is itself, even where its signs would make a pattern.
-        found = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+        found = [text] if os.path.lexists(text) else _matches(text)
         if not found:
             raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
         for path in map(Path, found):
@@ -68,20 +69,25 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     return files, problems
 
 
+def _matches(pattern: str) -> list[str]:
+    """What a pattern names, less what a walk would pass over, unless the pattern itself says its name."""
+    named = set(pattern.split("/"))
+    found = sorted(glob.glob(pattern, recursive=True))
+    clutter = {path: part for path in found for part in set(path.split("/")) - named if part and is_clutter(part)}
+    tell_clutter(pattern, list(clutter.values()))
+    return [path for path in found if path not in clutter]
+
+
 def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:  # adds to `problems` what is no image
     images: list[str] = []
     here: dict[str, str] = {}
     for below, names in walk(folder, set(), here):
-        for name in names:
-            path, suffix = os.path.join(below, name), Path(name).suffix
-            if suffix.lower() in IMAGE_SUFFIXES:
-                images.append(path)
-            else:
-                here[path] = f"suffix {suffix!r} {_OTHER}"
+        prefix = f"{below}/" if below else ""
+        images += [prefix + name for name in names if is_image_name(name)]
+        here |= {prefix + name: f"suffix {Path(name).suffix!r} {_OTHER}" for name in names if not is_image_name(name)}
     if not images:
         raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
-    for name in sorted(here):
-        problems[str(folder / name)] = here[name]
+    problems.update({str(folder / name): here[name] for name in sorted(here)})
     return [ImageFile(folder / name) for name in sorted(images)]
 
 
@@ -89,8 +95,9 @@ def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
     table, _ = read_table(file, {"path"})
     if table.empty:
         raise ValueError(f"table {file} lists no image; expected one row an image with its path")
-    columns = ["path", "sha256", "container", "row"]  # a manifest has them all
-    return image_files(table.reindex(columns=columns, fill_value=""), root or file.parent)
+    root = root or file.parent
+    listed = table.reindex(columns=["path", "sha256", "container", "row"], fill_value="")  # a manifest has them all
+    return image_files(listed.assign(path=with_slashes(listed["path"], root)), root)
 
 
 def detect(
@@ -199,9 +206,9 @@ def problem_rows(problems: dict[str, str]) -> Iterator[dict]:
 
 
 def describe(row: dict) -> str:
-    """One row as a line."""
+    """One row as a line, `shown` as a terminal may show it: names and what files say of themselves are others' text."""
     if row["problem"]:
-        return f"{row['path']}: {row['problem']}"
+        return shown(f"{row['path']}: {row['problem']}")
     line = "{path}: {verdict} {p_fake:.2f} (diffusion {p_dm:.2f}, GAN {p_gan:.2f}, real {p_real:.2f})".format(**row)
     if row["holds"]:
         change = "holds" if row["holds"] == "yes" else "does not hold"
@@ -210,7 +217,7 @@ def describe(row: dict) -> str:
         line += f"; remark: {row['remark']}"
     if row["unlike"]:
         line += f"; unlike the training data: {row['unlike']}"
-    return line
+    return shown(line)
 
 
 def save_rows(rows: Iterable[dict], *, table: Path | None = None, page: Path | None = None, model: str = "") -> Counter:
@@ -288,7 +295,8 @@ _PAGE_END = '<tfoot><tr><td colspan="3">{summary}{more}</td></tr></tfoot></table
 def _page_row(row: dict) -> str:
     picture = base64.b64encode(row["thumbnail"]).decode()
     image = f'<img alt="" src="data:image/jpeg;base64,{picture}">' if picture else ""
-    path, told = html.escape(row["path"]), html.escape(describe(row).removeprefix(f"{row['path']}: "))
+    path = html.escape(shown(row["path"]))
+    told = html.escape(describe(row)).removeprefix(f"{path}: ")
     told = f"<strong>{row['verdict']}</strong>{told.removeprefix(row['verdict'])}"
     told = re.sub("does not hold|unlike the training data: .*", r'<span class="warning">\g<0></span>', told)
     if row["problem"]:

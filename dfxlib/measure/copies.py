@@ -9,6 +9,7 @@ from dfxlib.data.decode import PIXEL_LIMIT
 from dfxlib.data.duplicates import copy_sets, stack_thumbnails
 from dfxlib.data.sidecar import read_facts
 from dfxlib.names import TRAINED_SPLITS
+from dfxlib.system.shown import shown
 
 #: Share of a nature's images above which one group is told.
 LARGE = 0.05
@@ -32,7 +33,7 @@ def read_thumbnails(
     if len(other):
         raise ValueError(
             f"{len(other)} files under {root} are missing or changed since the manifest was made, "
-            f"first {other.iloc[0]}; prepare the data set again"
+            f"first {shown(other.iloc[0])}; prepare the data set again"
         )
     return stack_thumbnails(facts["thumbnail"])
 
@@ -85,7 +86,7 @@ def large_groups(manifest: pd.DataFrame) -> list[str]:
     table = largest_groups(manifest, count=len(manifest))
     return [
         f"One group holds {row.share:.1%} of {row.nature}, all of it in one split ({row.images} images, first "
-        f"{row.first}). Copies, a scene or a person belong together; else correct group_pattern, or set "
+        f"{shown(row.first)}). Copies, a scene or a person belong together; else correct group_pattern, or set "
         "near_duplicates to false."
         for row in table[table["share"] > LARGE].itertuples()
     ]

@@ -13,6 +13,7 @@ from dfxlib.measure.band import UNSURE_ERROR, frozen_band
 from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.names import CLASSES
 from dfxlib.system.files import require_format, write_atomic
+from dfxlib.system.shown import shown
 
 SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
 
@@ -289,13 +290,13 @@ def named(metric: str, values: tuple[float, float, float]) -> dict:
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """A table for the eye: three digits after the point, and the word "undefined" where the data define nothing.
 
-    Of smaller numbers, such as a learning rate of 0.0001, two digits stay.
+    Of smaller numbers, such as a learning rate of 0.0001, two digits stay. Names are `shown`.
     """
     small = table.select_dtypes("float").abs().lt(0.0005) & table.select_dtypes("float").abs().gt(1e-9)
-    shown = table.round(3).astype(object).where(table.notna(), "undefined")
+    told = table.round(3).astype(object).where(table.notna(), "undefined")
     for name in small.columns[small.any()]:
-        shown.loc[small[name], name] = table.loc[small[name], name].map(lambda value: float(f"{value:.1e}"))
-    return shown
+        told.loc[small[name], name] = table.loc[small[name], name].map(lambda value: float(f"{value:.1e}"))
+    return told.map(lambda value: shown(value) if isinstance(value, str) else value)
 
 
 def markdown(table: pd.DataFrame) -> str:

@@ -109,10 +109,13 @@ def atomic(path: Path) -> Iterator[Path]:  # a neighbour to write to, which keep
     A reader sees the old file or the new one, never a part; a full disk or a killed process
     leaves `path` as it was. Many writers choose their format by the suffix. The file has the mode
     that the user's umask grants, also where a writer (as that of safetensors) grants the owner alone.
+    A file system takes 255 bytes a name; of a long one the neighbour has the hash only.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    name = os.fsencode(path.name)
+    stem = path.stem if len(name) < 200 else sha256_bytes(name)
+    partial = path.with_name(f".{stem}.{os.getpid()}.partial{path.suffix}")
     try:
         partial.touch()
         mode = partial.stat().st_mode

@@ -16,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dfxlib.system.shown import shown
+
 #: The folder of the small files.
 LIVE_VARIABLE = "DFXLIB_LIVE"
 
@@ -127,10 +129,10 @@ def minutes(seconds: float) -> str:
 
 
 def say(*words: object, file: IO[str] | None = None) -> None:
-    """`print`, flushed, on a line of its own where a live line may stand."""
+    """`print`, flushed, on a line of its own where a live line may stand; `shown` as a terminal may show it."""
     stream = file or sys.stdout
     clear = _CLEAR if is_terminal(stream) else ""
-    print(clear + " ".join(map(str, words)), file=stream, flush=True)
+    print(clear + " ".join(map(shown, words)), file=stream, flush=True)
 
 
 def open_streams() -> None:
