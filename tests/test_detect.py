@@ -26,7 +26,7 @@ from dfxlib.data.decode import ImageFile
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
-from dfxlib.detect.export import Opened, export_model, open_model
+from dfxlib.detect.export import FORMAT, Opened, export_model, open_model
 from dfxlib.detect.verdicts import COLUMNS, describe, detect, find_images, save_rows, verdict
 from dfxlib.names import CLASSES
 from dfxlib.system.files import BATCH_VARIABLE, write_vouched
@@ -395,9 +395,9 @@ class TestMistakes:
         data[-5] ^= 1
         (copy / "model.safetensors").write_bytes(data)
         assert "is damaged: model.safetensors does not match its checksum" in self.told(capsys, copy, folder)
-        older = (copy / "model.json").read_text().replace('"format": 2', '"format": 0')
+        older = (copy / "model.json").read_text().replace(f'"format": {FORMAT}', '"format": 0')
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
-        assert "has format 0; this dfxlib reads format 2; export the run again" in self.told(capsys, copy, folder)
+        assert f"has format 0; this dfxlib reads format {FORMAT}; export the run again" in self.told(capsys, copy, folder)
 
     def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
         assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
