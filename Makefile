@@ -15,7 +15,7 @@ STUDY ?= demo
 CORES ?= $(shell expr 2 \* $$(nproc))
 PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 # What profiles/default says, without the line in which Snakemake would tell of it.
-SNAKEMAKE := env -u SNAKEMAKE_PROFILE $(BIN)/snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
+SNAKEMAKE := env -u SNAKEMAKE_PROFILE $(BIN)/python -m snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
 	--workflow-profile none --rerun-incomplete --nolock
 
 .PHONY: study test test-statistics test-wheel test-faults test-slurm browser lab lint publish constraints clean

@@ -26,6 +26,8 @@ from dfxlib.system.stopping import EXIT_CODES, stoppable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dfxlib.data.decode import ImageFile
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code, as the module's text lists them."""
@@ -177,17 +179,8 @@ def _detect(options: argparse.Namespace) -> int:
     from dfxlib.system.memory import keep_freed_memory
 
     keep_freed_memory()
-    folders = [path for path in map(Path, [options.model, *options.path]) if path.is_dir()]
     written = {option: place for option, place in [("--out", options.out), ("--html", options.html)] if place}
-    for option, place in written.items():
-        _require_file(option, place, apart=folders)
-    if options.out and options.html and options.out.resolve() == options.html.resolve():
-        raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
-    files, problems = d.find_images(options.path, root=options.root)
-    read = [Path(path) for path in options.path] + [file.container or file.path for file in files]
-    for place in written.values():
-        if place.exists() and any(path.exists() and path.samefile(place) for path in read):
-            raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
+    files, problems = _find_images(options, written)
     opened = open_model(options.model, backbone=options.backbone)
     rows = d.detect(
         opened,
@@ -210,6 +203,23 @@ def _detect(options: argparse.Namespace) -> int:
     print(d.summary(counts) + limit, *written.values(), sep="; see ")
     verdicts = set(counts) - {"problem", "other"}
     return 0 if verdicts else 1
+
+
+def _find_images(options: argparse.Namespace, written: dict[str, Path]) -> tuple[list["ImageFile"], dict[str, str]]:
+    """What `find_images` finds, once the results are known to lie apart from all that is read."""
+    from dfxlib.detect.verdicts import find_images
+
+    folders = [path for path in map(Path, [options.model, *options.path]) if path.is_dir()]
+    for option, place in written.items():
+        _require_file(option, place, apart=folders)
+    if options.out and options.html and options.out.resolve() == options.html.resolve():
+        raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
+    files, problems = find_images(options.path, root=options.root)
+    read = [Path(path) for path in options.path] + [file.container or file.path for file in files]
+    for place in written.values():
+        if place.exists() and any(path.exists() and path.samefile(place) for path in read):
+            raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
+    return files, problems
 
 
 def _guidance(options: argparse.Namespace) -> int:

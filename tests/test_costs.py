@@ -126,7 +126,8 @@ def test_time_goes_down_within_a_section_that_says_nothing(estimate: c.Estimate)
 def test_images_of_a_folder_are_counted_by_its_first_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(c, "read_costs", lambda: COSTS)
-    study, demo = study_of("demo", demo_scenes=0, data_root=str(tmp_path))
+    Path("images").mkdir()
+    study, demo = study_of("demo", demo_scenes=0, data_root="images")
     estimate = c.Estimate(study, demo, cores=2)
     now = time.time()
     running = [at_work("manifest", "00_prepare_dataset", "Work", since=now - 50, fraction=0.5)]

@@ -397,7 +397,9 @@ class TestMistakes:
         assert "is damaged: model.safetensors does not match its checksum" in self.told(capsys, copy, folder)
         older = (copy / "model.json").read_text().replace(f'"format": {FORMAT}', '"format": 0')
         write_vouched(copy / "model.json", lambda path: path.write_text(older))
-        assert f"has format 0; this dfxlib reads format {FORMAT}; export the run again" in self.told(capsys, copy, folder)
+        assert f"has format 0; this dfxlib reads format {FORMAT}; export the run again" in self.told(
+            capsys, copy, folder
+        )
 
     def test_batches_of_nothing(self, model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
         assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
