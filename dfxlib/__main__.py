@@ -111,8 +111,7 @@ def _manifest(options: argparse.Namespace) -> int:
         findings = m.verify_manifest(m.read_manifest(options.verify)[0], options.root, **source)
         counts = findings["finding"].value_counts()
         if len(findings):
-            first = findings.head(20)
-            print(first.assign(path=first["path"].map(shown)).to_string(index=False))
+            print(findings.head(20).assign(path=lambda rows: rows["path"].map(shown)).to_string(index=False))
         else:
             print(f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
@@ -304,9 +303,7 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     task.add_argument("--out", type=Path, help="manifest to write, a CSV file")
     task.add_argument("--verify", type=Path, metavar="FILE", help="manifest to compare the files with, by checksum")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when any file has a problem")
-    parser.add_argument(
-        "--column", nargs=2, action="append", default=[], metavar=("COLUMN", "HEADER"), help="of a table"
-    )
+    parser.add_argument("--column", nargs=2, action="append", default=[], metavar=("NAME", "HEADER"), help="of a table")
     parser.add_argument("--group-pattern", default="", help="regular expression; equal matches in paths share a group")
     near = "near copies share a group (re-encoded, slightly resized or mirrored pictures)"
     parser.add_argument("--near-duplicates", action=argparse.BooleanOptionalAction, default=True, help=near)

@@ -28,14 +28,14 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 460,
-    "data": 1840,
+    "system": 470,
+    "data": 1855,
     "models": 710,
     "training": 520,
     "measure": 1320,
     "plots": 640,
     "study": 1370,
-    "detect": 540,
+    "detect": 545,
 }
 
 
