@@ -133,6 +133,27 @@ def test_medians_of_numpy_are_kept_as_figures(tmp_path: Path, monkeypatch: pytes
     assert json.loads((tmp_path / "some.json").read_text())["figures"]["seconds"]["held"] is False
 
 
+def test_names_are_listed_and_timed_beside_a_bare_walk(tmp_path: Path) -> None:
+    import list_names as benchmark
+
+    benchmark.plant(tmp_path, 2 * benchmark.A_FOLDER + 5)
+    assert {listing(tmp_path) for listing in benchmark.LISTINGS.values()} == {2 * benchmark.A_FOLDER + 5}
+
+
+def test_a_build_without_the_check_believes_half_a_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import manifest_build as benchmark
+
+    from dfxlib.data import decode
+
+    benchmark.plant(tmp_path, 1, (".jpg",))
+    (file,) = [decode.ImageFile(path) for path in tmp_path.rglob("*.jpg")]
+    data = file.path.read_bytes()
+    file.path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")  # half of the data, and the end marker
+    assert "truncated" in decode.inspect_file(file)["problem"]
+    monkeypatch.setattr(decode, "require_whole", decode.require_whole)  # put back after the test
+    assert benchmark.unchecked(file, pixel_limit=10**6)["problem"] == ""
+
+
 def test_planted_copies_are_grouped_and_timed_beside_all_pairs() -> None:
     import near_duplicates as benchmark
 
