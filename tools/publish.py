@@ -275,8 +275,17 @@ def differences_table(results: Path) -> str:  # Markdown
     return markdown(pd.DataFrame(said))
 
 
-#: Kinds of tables in README and docs, by the name in their marks.
+def conclusion_list(results: Path) -> str:  # Markdown
+    """The sentences with which the report begins."""
+    tables, joint = results / "baselines" / "tables", results / "baselines" / "metrics.json"
+    told = json.loads(joint.read_text(encoding="utf-8"))
+    compared = (pd.read_csv(tables / f"{name}.csv") for name in ("methods", "differences"))
+    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
+
+
+#: Kinds of tables and lists in README and docs, by the name in their marks.
 PAGE_TABLES = {"results": results_table, "methods": methods_table, "differences": differences_table}
+PAGE_TABLES |= {"conclusion": conclusion_list}
 
 
 def _methods(results: Path) -> list[dict]:

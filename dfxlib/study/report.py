@@ -166,21 +166,20 @@ def recalls_over_seeds(generalization: pd.DataFrame) -> pd.DataFrame:
 
 
 def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[str, str], *, mark: str) -> list[str]:
-    """What came out, one sentence a backbone, numbers from the tables; `answers` and `mark` are from notebook 50."""
+    """What came out, three sentences a backbone, numbers from the tables; `answers` and `mark` are from notebook 50."""
     sentences = []
     for backbone, sentence in answers.items():
         ours = methods.set_index("method").to_dict("index")[f"{OURS} ({backbone})"]
         spread = "one seed"
         if ours["seeds"] > 1:
             spread = f"standard deviation over {ours['seeds']} seeds {ours['seed_sd']:.3f}"
-        parts = [
-            f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
-            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread})"
-        ]
         own = differences[(differences["backbone"] == backbone) & (differences["method"] == mark)].iloc[0]
-        parts.append(f"minus the mark to pass ({mark}, the best linear reading on complete_select) {describe(own)}")
-        parts.append(f"whether the three-block idea helps: {sentence}")
-        sentences.append("; ".join(parts))
+        sentences += [
+            f"{OURS} ({backbone}) has a three-way balanced accuracy of {ours['value']:.3f} on {ours['images']} images "
+            f"(over images {ours['low']:.3f} to {ours['high']:.3f}; {spread}).",
+            f"Minus the mark to pass ({mark}, the best linear reading on complete_select): {describe(own)}.",
+            f"Does the three-block idea help? {sentence[0].upper()}{sentence[1:]}",
+        ]
     return sentences
 
 
