@@ -1,6 +1,5 @@
 """Which model notebooks 30 and 40 test, and where results of that belong."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from trained import BACKBONE
 from dfxlib.detect.export import export_model, model_name
 from dfxlib.detect.tested import open_tested, unlike_images
 from dfxlib.detect.unlike import distances
-from dfxlib.measure.band import ON_AVERAGE
 from dfxlib.training.fit import to_input
 
 OWN = SETTINGS["manifest_hash"]
@@ -54,18 +52,6 @@ def test_an_exported_model_keeps_its_settings_and_says_what_its_test_cannot_prom
     assert tested.parts == ("exported", model_name(folder), "generalization")
     assert (tested.settings["backbone"], tested.settings["seed"]) == (BACKBONE, 0), "its own, whatever was asked for"
     assert ("was not trained on this study's manifest" in capsys.readouterr().out) == said
-
-
-def test_a_run_of_before_promises_were_named_is_completed_in_a_sentence(
-    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    copied = shutil.copytree(trained_run, tmp_path / "complete" / trained_run.parent.name / "seed0")
-    older = {"temperature": 1.0, "threshold": 0.5, "unsure_low": 0.2, "unsure_high": 0.7, "unsure_error": 0.05}
-    (copied / "calibration.json").write_text(json.dumps(older))
-    tested = open_tested(str(tmp_path), "robustness", model_path="", **HOW)
-    assert tested.calibration == older | {"unsure_promise": ON_AVERAGE}
-    (sentence,) = capsys.readouterr().err.splitlines()
-    assert "seed0 is of an earlier dfxlib: its band promises on average over calibrations" in sentence
 
 
 def test_it_counts_the_images_that_detection_would_leave_unsure(trained_run: Path) -> None:
