@@ -74,6 +74,7 @@ def tiny_network() -> nn.Module:
         def __init__(self, kind: str):
             nn.Module.__init__(self)
             self.front_end = FrontEnd(kind, side=SIDE)
+            self.seen, self.crops = SIDE, 1
             self.backbone = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten())
             self.classifier = nn.Linear(12, 2)
 

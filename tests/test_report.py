@@ -316,3 +316,10 @@ def test_a_readme_without_marks_stays_and_a_half_mark_is_told(study: Path, tmp_p
     readme.write_text("<!-- results:s -->\nopen\n")
     with pytest.raises(ValueError, match="without <!-- /results --> after it; add the closing mark"):
         publish.update_page(readme, tmp_path / "s")
+
+
+def test_costs_are_told_where_no_model_was_trained_yet() -> None:
+    runs = pd.DataFrame({"run": ["manifest", "baselines"], "seconds": [60.0, 30.0], "device": "cpu"})
+    assert r.cost_table(runs).to_numpy().tolist() == [["manifest", 1, 1.0, "cpu"], ["baselines", 1, 0.5, "cpu"]]
+    runs = pd.DataFrame({"run": ["variant/a/x/seed0", "base/x/real/seed0"], "seconds": [60.0, 30.0], "device": "cpu"})
+    assert r.cost_table(runs)["step"].tolist() == ["variant a", "base"]

@@ -299,6 +299,7 @@ def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smok
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:
     shutil.copytree(smoke, clone / "runs" / "plain", ignore=shutil.ignore_patterns("report"))
     arguments = ["90_report.ipynb", str(clone / "plain.ipynb"), "-p", "run_root", "runs/plain"]
+    arguments += ["-y", "{backbones: [resnet18]}"]
     result = call(clone / "notebooks", "papermill", *arguments)
     assert result.returncode == 0, result.stderr
     report = clone / "runs" / "plain" / "report"

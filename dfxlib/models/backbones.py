@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from dfxlib.models.zoo import TIMM, Backbone, find_backbone, input_side, require_stem, weights_file
+from dfxlib.models.zoo import TIMM, Backbone, find_backbone, input_side, load_timm, require_stem, weights_file
 
 
 def build_backbone(
@@ -112,8 +112,7 @@ def _network(name: str, spec: Backbone, side: int, path: Path | None) -> nn.Modu
 
 
 def _timm_network(spec: Backbone, side: int, path: Path | None) -> nn.Module:
-    import timm
-
+    timm = load_timm()
     size: dict[str, Any] = {"img_size": side} if spec.patch else {}
     # Any: as a Module, it would not tell of the method that timm adds.
     network: Any

@@ -6,6 +6,7 @@ torchvision's part needs no torch, so that a study file is checked in an instant
 
 import math
 import os
+import warnings
 from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -235,13 +236,21 @@ def _require_timm(name: str) -> None:
         )
 
 
+def load_timm() -> Any:  # the module, which knows no types
+    """timm, without a warning in the page of a notebook that no bars can be drawn: nothing is downloaded."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        import timm
+    return timm
+
+
 @cache
 def _timm_backbone(name: str) -> Backbone:
     """A network of timm as a row of the table, from the description that timm keeps of it."""
     if {":", "/"} & set(name):  # hf_hub:, hf-hub: and others, which timm would fetch
         raise ValueError(f"backbone {TIMM}{name} names a place; expected a name of timm.list_models(), without : and /")
     _require_timm(TIMM + name)
-    import timm
+    timm = load_timm()
     import torch
 
     try:

@@ -185,9 +185,8 @@ def conclusion(methods: pd.DataFrame, differences: pd.DataFrame, answers: dict[s
 
 def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
     """Runs, minutes and devices of every step; variants are one step each."""
-    parts = runs["run"].str.split("/")
-    step = parts.str[0].where(parts.str[0] != "variant", "variant " + parts.str[1])
-    table = runs.groupby(step.rename("step"), sort=False).agg(
+    step = [" ".join(run.split("/")[: 2 if run.startswith("variant/") else 1]) for run in runs["run"]]
+    table = runs.groupby(pd.Index(step, name="step"), sort=False).agg(
         runs=("run", "size"),
         minutes=("seconds", lambda seconds: round(seconds.sum() / 60, 1)),
         device=("device", _unique),
