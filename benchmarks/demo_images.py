@@ -26,7 +26,7 @@ from dfxlib.data.squares import pixel_store
 from dfxlib.measure.scores import base_scores, summarise_base
 from dfxlib.models.networks import BaseModel
 from dfxlib.names import CLASSES
-from dfxlib.training.augment import AUGMENTATIONS
+from dfxlib.training.augment import reader
 from dfxlib.training.fit import Examples, fit, predict
 
 HERE = Path(__file__).parent
@@ -56,13 +56,13 @@ def train_base_model(manifest: pd.DataFrame, pixels: np.ndarray, nature: str, *,
     torch.manual_seed(0)
     model = BaseModel(
         STUDY["backbones"][0], weights=STUDY["weights"], image_size=STUDY["image_size"],
-        front_end=STUDY["front_end"], stem=STUDY["stem"],
+        crop_size=STUDY["crop_size"], crops=STUDY["crops"], front_end=STUDY["front_end"], stem=STUDY["stem"],
     )  # fmt: skip
     options = {"main_share": main_share, "split_seed": STUDY["split_seed"]}
     tasks = [base_task(manifest, nature, split=split, **options) for split in ("base_train", "base_valid")]
     train, valid = (Examples(pixels, task.index.to_numpy(), task["is_main"].to_numpy()) for task in tasks)
     loop = {name: value for name, value in STUDY["base"].items() if name not in ("augment", "patience", "clip_norm")}
-    train = train._replace(read=AUGMENTATIONS[STUDY["base"]["augment"]])
+    train = train._replace(read=reader(STUDY["base"]["augment"], crop_size=STUDY["crop_size"]))
     with tempfile.TemporaryDirectory() as states:
         fit(model, train, valid, state_folder=Path(states), settings={}, label=f"{nature} {main_share}", **loop)
     logits = predict(model, pixels, valid.rows)

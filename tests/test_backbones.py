@@ -418,3 +418,10 @@ def test_the_full_stem_keeps_installed_kernels_too() -> None:
     assert torch.equal(own.conv_stem.weight, opened.conv_stem.weight) and opened.conv_stem.stride == (1, 1)
     sides = {opened: SIZE, own: SIZE // 2}
     assert all(network.conv_stem(inputs(SIZE)).shape[-1] == side for network, side in sides.items())
+
+
+def test_a_state_with_the_networks_own_names_is_read_by_them_whatever_its_order(tmp_path: Path) -> None:
+    own = timm.create_model("tf_efficientnet_lite0").state_dict()
+    save_file(own, tmp_path / "w.safetensors")  # which sorts by name
+    read = built("efficientnet_lite0", weights=str(tmp_path / "w.safetensors")).state_dict()
+    assert read and all(torch.equal(tensor, own[name]) for name, tensor in read.items())

@@ -123,13 +123,18 @@ needs_small_disk = pytest.mark.skipif(
 )
 
 
+def run_on_a_small_disk(code: str, folder: Path) -> subprocess.CompletedProcess:
+    """Python with a disk of one megabyte mounted as `disk`."""
+    script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [*SMALL_DISK, script, code]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
 @needs_small_disk
 def test_a_disk_that_fills_up_under_a_state_or_a_model_is_told_with_the_file(tmp_path: Path) -> None:
     """torch and safetensors raise what is no OSError, torch without a word of the disk."""
-    script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [*SMALL_DISK, script, FILL]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = run_on_a_small_disk(FILL, tmp_path)
     assert done.stdout.splitlines() == [
         *(f"28 [Errno 28] cannot write disk/{name}: No space left on device" for name in ("a.pt", "a.safetensors")),
         "[]",
@@ -151,10 +156,7 @@ except OSError as error:
 
 @needs_small_disk
 def test_a_mapped_array_that_the_disk_does_not_take_is_told_and_kills_nothing(tmp_path: Path) -> None:
-    script = f'mkdir disk && mount -t tmpfs -o size=1m tmpfs disk && {sys.executable} -c "$0"'
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [*SMALL_DISK, script, ARRAY]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = run_on_a_small_disk(ARRAY, tmp_path)
     assert done.stdout == "[Errno 28] cannot write disk/a.npy: No space left on device\n", done.stderr
 
 

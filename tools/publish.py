@@ -20,7 +20,7 @@ from dfxlib.plots.models import plot_differences, plot_methods
 from dfxlib.study import report
 from dfxlib.study.recompute import recompute
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
-from dfxlib.system.files import project_root, require_own, sha256_bytes, write_text_atomic
+from dfxlib.system.files import load_json, project_root, require_own, sha256_bytes, write_text_atomic
 
 _RECORDS = ("settings.json", "environment.json", "metrics.json", "calibration.json")
 
@@ -84,7 +84,7 @@ def publish(run_root: Path, target: Path, *, figures: bool = True) -> list[Path]
     if stays:
         earlier = read_published(target)
         scores = pd.concat([earlier[earlier["run"].isin(stays)], scores], ignore_index=True)
-        made = _read(target / MARK)["made_of"] | made
+        made = load_json(target / MARK)["made_of"] | made
     if len(scores):
         write_published(scores, stage)
     if stays:
@@ -100,7 +100,7 @@ def _finished_runs(run_root: Path) -> list[str]:
     last = Path(run_root, "report")
     if not (last / DONE).is_file():
         raise FileNotFoundError(f"{run_root} holds no finished report of a batch run; run make study first")
-    names = [*_read(last / "settings.json")["runs"], "report"]
+    names = [*load_json(last / "settings.json")["runs"], "report"]
     for name in names:
         if problems := verify(Path(run_root, name)):
             raise ValueError(f"{run_root}/{name}: {problems[0]}; run its notebook again before publishing")
@@ -112,13 +112,13 @@ def _made_of(run_root: Path, names: list[str]) -> dict[str, list[str]]:
     made: dict[str, set[str]] = {}
     for name in names:
         folder = Path(run_root, name)
-        settings = {key: value for key, value in _read(folder / "settings.json").items() if key not in _OF_A_SEED}
+        settings = {key: value for key, value in load_json(folder / "settings.json").items() if key not in _OF_A_SEED}
         found = {f"setting of {_model(name)}": sha256_bytes(json.dumps(settings, sort_keys=True).encode())}
         if name not in JOINT:  # these are computed again from the scores of the others
-            done = _read(folder / DONE)
-            found["manifest"] = _read(folder / "metrics.json")["manifest_hash"]
+            done = load_json(folder / DONE)
+            found["manifest"] = load_json(folder / "metrics.json")["manifest_hash"]
             found[f"code of {done['notebook']}"] = done["code"]
-            found["code of dfxlib"] = _read(folder / "environment.json").get("code", "unknown")
+            found["code of dfxlib"] = load_json(folder / "environment.json").get("code", "unknown")
         if name != "report":
             for what, value in found.items():
                 made.setdefault(what, set()).add(value)
@@ -129,9 +129,9 @@ def _earlier_runs(target: Path, names: list[str], made: dict[str, list[str]]) ->
     """Published runs that stay beside the new ones; or none, and why what was published goes."""
     if not (target / MARK).is_file():
         return [], ""
-    stays = [name for name in _read(target / "report" / "settings.json")["runs"] if name not in names]
+    stays = [name for name in load_json(target / "report" / "settings.json")["runs"] if name not in names]
     try:
-        before = _read(target / MARK)["made_of"]
+        before = load_json(target / MARK)["made_of"]
     except json.JSONDecodeError:  # by an earlier version
         before = {}
     # What an earlier version published or ran does not say of which code it is.
@@ -181,7 +181,7 @@ def _join(stage: Path, earlier: Path, stays: list[str], *, figures: bool) -> Non
     """
     for name in stays:
         shutil.copytree(earlier / name, stage / name)
-    old, new = (_read(folder / "baselines" / "settings.json") for folder in (earlier, stage))
+    old, new = (load_json(folder / "baselines" / "settings.json") for folder in (earlier, stage))
     both = {key: [*old[key], *(value for value in new[key] if value not in old[key])] for key in ("backbones", "seeds")}
     _write(stage / "baselines" / "settings.json", new | both | {"seeds": sorted(both["seeds"])})
     _join_runs(stage, earlier, stays)
@@ -189,7 +189,7 @@ def _join(stage: Path, earlier: Path, stays: list[str], *, figures: bool) -> Non
     for name, content in found.items():
         path = stage / name
         if isinstance(content, dict):
-            _write(path, _read(path) | content)
+            _write(path, load_json(path) | content)
         else:
             content.to_csv(path, index=False, lineterminator="\n")
     if figures:
@@ -202,10 +202,10 @@ def _join_runs(stage: Path, earlier: Path, stays: list[str]) -> None:
     old, new = (pd.read_csv(folder / place, dtype=as_text) for folder in (earlier, stage))
     runs = pd.concat([old[old["run"].isin(stays)], new], ignore_index=True)
     runs = runs.iloc[sorted(range(len(runs)), key=lambda row: report.place_of(runs["run"][row]))]
-    settings = _read(stage / "report" / "settings.json")
+    settings = load_json(stage / "report" / "settings.json")
     left_out = [name for name in settings["left_out"] if name not in set(runs["run"])]
     _write(stage / "report" / "settings.json", settings | {"runs": runs["run"].tolist(), "left_out": left_out})
-    _write(stage / "report" / "metrics.json", _read(stage / "report" / "metrics.json") | {"runs": len(runs)})
+    _write(stage / "report" / "metrics.json", load_json(stage / "report" / "metrics.json") | {"runs": len(runs)})
     made = report.settings_table(str(stage.resolve()), runs).reset_index(names="setting")
     for name, table in {"runs": runs, "cost": report.cost_table(runs), "settings": made}.items():
         table.to_csv(stage / "report" / "tables" / f"{name}.csv", index=False, lineterminator="\n")
@@ -233,10 +233,6 @@ def _draw(stage: Path, earlier: Path) -> None:
 
 def _model(run: str) -> str:
     return run.rpartition("/seed")[0] or run
-
-
-def _read(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _write(path: Path, content: dict) -> None:
@@ -278,7 +274,7 @@ def differences_table(results: Path) -> str:  # Markdown
 def conclusion_list(results: Path) -> str:  # Markdown
     """The sentences with which the report begins."""
     tables, joint = results / "baselines" / "tables", results / "baselines" / "metrics.json"
-    told = json.loads(joint.read_text(encoding="utf-8"))
+    told = load_json(joint)
     compared = (pd.read_csv(tables / f"{name}.csv") for name in ("methods", "differences"))
     return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
 
@@ -300,7 +296,7 @@ def _methods(results: Path) -> list[dict]:
 def _base_models(results: Path) -> list[dict]:
     rows = []
     for folder in sorted(results.glob("base/*/*/seed*")):
-        facts = json.loads((folder / "settings.json").read_text()) | json.loads((folder / "metrics.json").read_text())
+        facts = load_json(folder / "settings.json") | load_json(folder / "metrics.json")
         told = {title: text.format(**facts) for title, text in _BASE.items()}
         rows.append({"base model": folder.parent.name} | told)
     return rows

@@ -123,7 +123,9 @@ def _timm_network(spec: Backbone, side: int, path: Path | None) -> nn.Module:
     else:
         network = timm.create_model(spec.timm, **size)
     if path and spec.package:
-        network.load_state_dict(dict(zip(network.state_dict(), read_state(path).values(), strict=True)))
+        state, names = read_state(path), network.state_dict().keys()
+        # A package's file calls them as TensorFlow does, in the same order.
+        network.load_state_dict(state if state.keys() == names else dict(zip(names, state.values(), strict=True)))
     network.reset_classifier(0)
     return network
 
