@@ -172,7 +172,8 @@ class TestShortcuts:
         assert audit.shortcut_table({"bytes": features}, table, resamples=50)["value"].tolist() == [1]
 
     def test_every_shortcut_has_words(self) -> None:
-        assert set(audit.SHORTCUTS) == {"metadata", "bytes", "processing", "scalars", "all shortcuts"}
+        by_one = {"metadata", "bytes", "processing", "scalars", "thumbnail", "content"}
+        assert set(audit.SHORTCUTS) == by_one | {"all shortcuts"}
 
     def test_shortcuts_together_find_what_none_of_them_knows_alone(self) -> None:
         table, rng = facts(), np.random.default_rng(0)
@@ -185,7 +186,7 @@ class TestShortcuts:
         parts["all shortcuts"] = pd.concat(parts.values(), axis=1)
         found = audit.shortcut_table(parts, table, resamples=50).set_index("method")
         assert found.loc["all shortcuts", "value"] == 1 and found.loc[["bytes", "scalars"], "value"].max() < 0.8
-        assert found.loc["all shortcuts", "sentence"].startswith("Knowing only these four together separates real from")
+        assert found.loc["all shortcuts", "sentence"].startswith("Knowing all of these together separates real")
 
     def test_images_that_choose_and_calibrate_teach_nothing(self) -> None:
         table = facts()

@@ -67,6 +67,23 @@ def test_scalars_follow_what_they_measure() -> None:
     assert blocky[names["blockiness"]] > 3 > 0.2 > abs(loud[names["blockiness"]])
 
 
+def test_a_thumbnail_is_the_mean_of_each_of_its_squares() -> None:
+    pixels = np.asarray(noise(0, width=64, height=32))
+    by_hand = pixels.reshape(8, 4, 8, 8, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(baselines.thumbnail_features(pixels).reshape(8, 8, 3), by_hand, atol=1)  # two roundings
+
+
+def test_content_is_a_shortcut_where_the_data_set_says_it() -> None:
+    facts = {"format": "PNG", "mode": "RGB", "width": 32, "height": 32, "jpeg_quality": np.nan, "bytes": 900}
+    images = rows(6).assign(content="unknown", **facts)
+    measured = {"scalars": pd.DataFrame({"mean": np.arange(5)}, index=images.index[:5])}
+    assert set(baselines.shortcut_features(images, **measured)) == {"metadata", "bytes", "scalars", "all shortcuts"}
+    images.loc[2, "content"] = "face"
+    found = baselines.shortcut_features(images, **measured)
+    assert found["content"]["content"].tolist() == ["unknown"] * 2 + ["face"] + ["unknown"] * 3
+    assert len(found["all shortcuts"]) == 5 and "content" in found["all shortcuts"], "where all are known"
+
+
 def test_the_shape_of_the_noise_is_that_of_the_diagonal_haar_band() -> None:
     pixels = np.asarray(noise(0, width=33, height=20))  # an odd column stays over
     luma = pixels @ np.array([0.299, 0.587, 0.114])

@@ -74,7 +74,7 @@ def test_a_study_that_is_killed_and_started_again_ends_with_the_same_results(
     smoke: Path, tmp_path: Path, kills: int, seed: int, goal: list[str], runs: list[str]
 ) -> None:
     clone = plant_clone(tmp_path)
-    killed = disturb(clone, goal, kills=kills, longest=40, seed=seed)
+    killed = disturb(clone, goal, kills=kills, longest=25, seed=seed)
     assert set(killed) == set(VICTIMS)
     result = call(clone, *COMMAND, *goal)
     assert result.returncode == 0, result.stdout + result.stderr

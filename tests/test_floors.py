@@ -32,7 +32,7 @@ LARGEST = {
     "data": 1855,
     "models": 715,
     "training": 520,
-    "measure": 1320,
+    "measure": 1400,
     "plots": 640,
     "study": 1370,
     "detect": 545,

@@ -22,7 +22,7 @@ FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content
 #: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
 LISTING = ("path", *FIELDS, "container", "row", "problem")
 
-_ALLOWED = {"nature": NATURES, "declared_split": DECLARED, "content": ("face", "object", "unknown")}
+_ALLOWED = {"nature": NATURES, "declared_split": DECLARED, "content": ("face", "object", "scene", "unknown")}
 
 #: The folder data_manifests/, which travels in the wheel.
 _SHIPPED = resources.files("dfxlib.data_manifests")

@@ -15,11 +15,13 @@ from dfxlib.names import FITTED_SPLITS, TRAINED_SPLITS
 
 #: What each shortcut classifier knows, as a sentence names it.
 SHORTCUTS = {
-    "metadata": "format, mode, size and JPEG quality",
-    "bytes": "the size of the file",
-    "processing": "the marks of JPEG blocks and resampling",
-    "scalars": "mean colour, sharpness, noise and blockiness",
-    "all shortcuts": "these four together",
+    "metadata": "only format, mode, size and JPEG quality",
+    "bytes": "only the size of the file",
+    "processing": "only the marks of JPEG blocks and resampling",
+    "scalars": "only mean colour, sharpness, noise and blockiness",
+    "thumbnail": "only 8 x 8 pixels of colour",
+    "content": "only whether it shows a face, an object or a scene",
+    "all shortcuts": "all of these together",
 }
 
 
@@ -144,7 +146,7 @@ def shortcut_table(
         value, low, high = real_or_fake(table, manifest.loc[table.index], resamples=resamples)
         effect = "separates real from fake" if low > 0.5 else "tells real from fake no better than chance"
         found = f"balanced accuracy {value:.1%} ({low:.1%} to {high:.1%})"
-        sentence = f"Knowing only {SHORTCUTS[method]} {effect}: {found}."
+        sentence = f"Knowing {SHORTCUTS[method]} {effect}: {found}."
         rows.append({"method": method, "value": value, "low": low, "high": high, "sentence": sentence})
     return pd.DataFrame(rows)
 

@@ -1,4 +1,4 @@
-"""What can be told without any deep model: metadata, file bytes, scalars, a radial spectrum, co-occurrences.
+"""What can be told without any deep model: metadata, file bytes, content, scalars, a radial spectrum, co-occurrences.
 
 Each function turns one image (or one manifest) into features, and `fit_baseline` fits the same
 logistic regression on any of them, alone or side by side. A deep model that does not beat the best
@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from scipy.fft import dctn
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.exceptions import ConvergenceWarning
@@ -38,6 +39,8 @@ _WIDE = 400  # features from which on steps of Newton's cost more than those of 
 CATEGORIES = 100  # values of one column of metadata that are told apart, such as sizes
 
 SCALAR_NAMES = ("mean_red", "mean_green", "mean_blue", "laplacian_energy", "wavelet_hh_noise", "blockiness")
+
+THUMBNAIL_SIDE = 8  # pixels
 
 TRUNCATION = 2  # grey levels; residuals beyond it count as it, as in the rich models
 
@@ -84,6 +87,15 @@ def scalar_features(
     noise, _ = _diagonal_band(luma)
     sharpness = np.log(np.mean(laplacian**2) + 1e-2)
     return np.array([*pixels.reshape(-1, 3).mean(axis=0), sharpness, np.log(noise + 0.1), _blockiness(luma)])
+
+
+def thumbnail_features(
+    pixels: np.ndarray,  # [H, W, 3] uint8
+) -> np.ndarray:  # [192] float64: grey levels of 8 x 8 pixels, R, G and B of each
+    """The picture at a size where no trace is left: what can be told from it is content and colour."""
+    _require_rgb(pixels, least=THUMBNAIL_SIDE)
+    small = Image.fromarray(pixels).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, dtype=np.float64).ravel()
 
 
 def noise_shape(
@@ -171,6 +183,17 @@ def byte_features(
     size = np.log2(manifest["bytes"].clip(lower=1))
     density = size + 3 - np.log2(manifest["width"] * manifest["height"])
     return pd.DataFrame({"bytes": size, "bits": density, "bytes_squared": size**2, "bits_squared": density**2})
+
+
+def shortcut_features(
+    manifest: pd.DataFrame,  # N rows
+    **measured: pd.DataFrame,  # of pixels, by name; some may cover a part of the rows
+) -> dict[str, pd.DataFrame]:
+    """All that a data set may give away without a trace, each by itself and all together where all are known."""
+    features = {"metadata": metadata_features(manifest), "bytes": byte_features(manifest), **measured}
+    if manifest["content"].ne("unknown").any():  # else the data set does not say what its pictures show
+        features["content"] = manifest[["content"]]
+    return features | {"all shortcuts": pd.concat(features.values(), axis=1, join="inner")}
 
 
 def fit_baseline(
