@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from sklearn.decomposition import PCA
-from sklearn.preprocessing import StandardScaler
 
 from dfxlib.measure.stats import FALSE_ALARMS
 from dfxlib.names import CLASSES, NATURES
@@ -157,6 +155,9 @@ def plot_trade(table: pd.DataFrame) -> Figure:
 
 def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     """Features [N, ...] on their first two principal components: a panel a nature, a mark an architecture."""
+    from sklearn.decomposition import PCA  # two seconds, which notebooks without this figure need not wait
+    from sklearn.preprocessing import StandardScaler
+
     flat = StandardScaler().fit_transform(np.asarray(features).reshape(len(features), -1))
     pca = PCA(n_components=2, svd_solver="covariance_eigh" if flat.shape[1] < len(flat) else "full")
     places = pca.fit_transform(flat)
