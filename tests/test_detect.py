@@ -26,8 +26,12 @@ from dfxlib.data.decode import ImageFile
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
-from dfxlib.detect.export import FORMAT, Opened, export_model, open_model
-from dfxlib.detect.verdicts import COLUMNS, describe, detect, find_images, save_rows, verdict
+from dfxlib.detect.engines import Judge, open_judge
+from dfxlib.detect.export import export_model, open_model
+from dfxlib.detect.find import find_images
+from dfxlib.detect.folder import FORMAT
+from dfxlib.detect.results import save_rows
+from dfxlib.detect.verdicts import COLUMNS, UNLIKE, describe, detect, verdict
 from dfxlib.names import CLASSES
 from dfxlib.system.files import BATCH_VARIABLE, write_vouched
 from dfxlib.training.fit import to_input
@@ -41,8 +45,8 @@ def model(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def opened(model: Path) -> Opened:
-    return open_model(model)
+def judge(model: Path) -> Judge:
+    return open_judge(model, engine="onnx")
 
 
 @pytest.fixture()
@@ -63,9 +67,9 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def with_limit(opened: Opened, limit: float) -> Opened:
+def with_limit(judge: Judge, limit: float) -> Judge:
     """The same model, to which features are near (limit 1e9) or far (1e-9) from those of its training."""
-    return opened._replace(reference=opened.reference | {"limit": np.float32(limit)})
+    return judge._replace(reference=judge.reference | {"limit": np.float32(limit)})
 
 
 def planted(root: Path, count: int) -> list[ImageFile]:
@@ -85,14 +89,16 @@ def table_of(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, keep_default_na=False, dtype=str)
 
 
-def test_scores_are_those_of_the_model_on_the_square_calibrated(opened: Opened, tmp_path: Path) -> None:
+def test_scores_are_those_of_the_model_on_the_square_calibrated(model: Path, judge: Judge, tmp_path: Path) -> None:
     noise(1, width=50, height=40).save(tmp_path / "a.png")
-    (row,) = detect(with_limit(opened, 1e9), [ImageFile(tmp_path / "a.png")], workers=1)
+    (row,) = detect(with_limit(judge, 1e9), [ImageFile(tmp_path / "a.png")], workers=1)
     picture = Image.open(tmp_path / "a.png")
     versions = [picture, jpeg(picture, quality=75, subsampling="4:2:0"), picture.resize((25, 20), Image.Resampling.BOX)]
     made = np.stack([to_square(image, image_size=32, resize_mode="crop") for image in versions])
     with torch.no_grad():
-        p = softmax(opened.model(to_input(made, torch.device("cpu"))).numpy() / CALIBRATION["temperature"], axis=1)
+        p = softmax(
+            open_model(model).model(to_input(made, torch.device("cpu"))).numpy() / CALIBRATION["temperature"], axis=1
+        )
     assert [row[name] for name in ("p_dm", "p_gan", "p_real")] == pytest.approx(list(p[0]), abs=1e-5)
     p_fake = p[:, 0] + p[:, 1]
     assert row["p_fake"] == pytest.approx(p_fake[0], abs=1e-5)
@@ -121,26 +127,27 @@ def test_the_verdict_is_that_of_the_frozen_threshold_or_of_the_band(p_fake: floa
 @pytest.mark.parametrize("size", [(31, 40), (32, 40)])
 @pytest.mark.parametrize("limit", [1e9, 1e-9])
 def test_a_picture_unlike_the_training_data_is_unsure_with_the_reason_whatever_its_score(
-    opened: Opened, tmp_path: Path, limit: float, size: tuple[int, int]
+    judge: Judge, tmp_path: Path, limit: float, size: tuple[int, int]
 ) -> None:
     noise(1, width=size[0], height=size[1]).save(tmp_path / "a.png")
-    (row,) = detect(with_limit(opened, limit), [ImageFile(tmp_path / "a.png")], workers=1)
+    (row,) = detect(with_limit(judge, limit), [ImageFile(tmp_path / "a.png")], workers=1)
     reasons = [reason for reason in row["unlike"].split("; ") if reason]
     assert [reason.split(" ")[0] for reason in reasons] == ["31"] * (size[0] < 32) + ["features"] * (limit < 1)
     assert (row["verdict"] == "unsure") == bool(reasons) == (row["holds"] == "")
     assert row["p_fake_low"] <= row["p_fake"] <= row["p_fake_high"], "scores are told all the same"
     assert row["remark"] == f"{size[0]} x 40 pixels, training had sides of 32"
     line = describe(row)
-    assert f"; remark: {row['remark']}" in line
-    assert ("under delivery" in line) == (not reasons) and line.endswith(
-        f"unlike the training data: {row['unlike']}" * bool(reasons)
+    assert line.endswith(f"; remark: {row['remark']}") and ("under delivery" in line) == (not reasons)
+    assert (f"a.png: unsure, {UNLIKE} ({row['unlike']}); fake score " in line) == bool(reasons), (
+        "the reason comes first"
     )
+    assert row["reason"] == (UNLIKE if reasons else "")
 
 
-def test_batch_1_and_batch_256_give_the_same_scores(opened: Opened, tmp_path: Path) -> None:
+def test_batch_1_and_batch_256_give_the_same_scores(judge: Judge, tmp_path: Path) -> None:
     files = planted(tmp_path / "many", 257)
-    many = [*detect(opened, files, delivery=False, batch_size=256, workers=1)]
-    one = [*detect(opened, files[::8], delivery=False, batch_size=1, workers=1)]
+    many = [*detect(judge, files, delivery=False, batch_size=256, workers=1)]
+    one = [*detect(judge, files[::8], delivery=False, batch_size=1, workers=1)]
     assert [row["path"] for row in many] == [str(file.path) for file in files]
     for name in ("p_dm", "p_gan", "p_real", "p_fake"):
         ones, manies = (np.array([row[name] for row in rows]) for rows in (one, many[::8]))
@@ -148,15 +155,15 @@ def test_batch_1_and_batch_256_give_the_same_scores(opened: Opened, tmp_path: Pa
         assert ones.std() > 1e-2, "a model that says the same of all would prove nothing"
 
 
-def test_processes_give_the_same_rows_in_the_same_order(opened: Opened, tmp_path: Path) -> None:
+def test_processes_give_the_same_rows_in_the_same_order(judge: Judge, tmp_path: Path) -> None:
     files = planted(tmp_path / "many", 70)
-    alone, spread = ([*detect(opened, files, workers=workers)] for workers in (1, 2))
+    alone, spread = ([*detect(judge, files, workers=workers)] for workers in (1, 2))
     assert alone == spread
 
 
-def test_a_stream_reads_no_further_ahead_than_it_must(opened: Opened, tmp_path: Path) -> None:
+def test_a_stream_reads_no_further_ahead_than_it_must(judge: Judge, tmp_path: Path) -> None:
     files = [*planted(tmp_path / "few", 3), *[ImageFile(tmp_path / "gone.png")] * 10_000]
-    rows = detect(opened, files, delivery=False, workers=1)
+    rows = detect(judge, files, delivery=False, workers=1)
     assert next(rows)["verdict"] and next(rows)["verdict"]
 
 
@@ -176,7 +183,7 @@ def test_one_bad_file_is_a_row_and_never_the_end(model: Path, folder: Path, tmp_
     assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
 
 
-def test_pictures_of_every_kind_get_a_verdict(opened: Opened, tmp_path: Path) -> None:
+def test_pictures_of_every_kind_get_a_verdict(judge: Judge, tmp_path: Path) -> None:
     odd = tmp_path / os.fsdecode(b"\xff.png")
     wide = Image.new("RGB", (70_000, 4))
     noise(1, width=1, height=1).save(tmp_path / "dot.png")
@@ -184,12 +191,12 @@ def test_pictures_of_every_kind_get_a_verdict(opened: Opened, tmp_path: Path) ->
     noise(3).save(odd)
     wide.save(tmp_path / "wide.png")
     files = [ImageFile(path) for path in (tmp_path / "dot.png", tmp_path / "webp.jpg", odd, tmp_path / "wide.png")]
-    dot, webp, named, too_wide = detect(with_limit(opened, 1e9), files, workers=1)
+    dot, webp, named, too_wide = detect(with_limit(judge, 1e9), files, workers=1)
     assert dot["verdict"] == "unsure" and "1 x 1 pixels, smaller than the model's input of 32" in dot["unlike"]
     assert webp["format"] == "WEBP" and webp["remark"] == "WEBP, training had PNG" and webp["verdict"] != "unsure"
     assert named["verdict"] and named["path"].endswith("\\xff.png")
     assert too_wide["problem"].startswith("cannot be delivered: ")
-    assert next(detect(opened, files[3:], delivery=False, workers=1))["verdict"]
+    assert next(detect(judge, files[3:], delivery=False, workers=1))["verdict"]
 
 
 def test_folders_patterns_files_and_tables_name_images(folder: Path, tmp_path: Path) -> None:
@@ -245,13 +252,13 @@ def test_a_name_cannot_speak_to_the_terminal(
     assert f"a{escape}b.png" in page and re.search(r"<br><strong>(fake|real|unsure)</strong> [01]", page)
 
 
-def test_a_manifest_proves_that_files_are_still_the_same(tree: Path, opened: Opened, tmp_path: Path) -> None:
+def test_a_manifest_proves_that_files_are_still_the_same(tree: Path, judge: Judge, tmp_path: Path) -> None:
     root = shutil.copytree(tree, tmp_path / "tree")
     manifest = build_manifest(root, workers=1)
     write_manifest(manifest, tmp_path / "manifest.csv")
     noise(999).save(root / manifest["path"][1])
     files, _ = find_images([str(tmp_path / "manifest.csv")], root=root)
-    first, second, *_ = detect(opened, files, workers=1, delivery=False)
+    first, second, *_ = detect(judge, files, workers=1, delivery=False)
     assert len(files) == len(manifest) and first["verdict"]
     assert "changed since the manifest was made" in second["problem"]
 
@@ -261,12 +268,12 @@ def test_lines_on_the_screen_say_what_the_table_says(model: Path, folder: Path, 
     first, second, last = capsys.readouterr().out.splitlines()
     number = r"[01]\.\d\d"
     assert re.fullmatch(
-        rf".*0\.png: (fake|real) {number} \(diffusion {number}, GAN {number}, real {number}\); "
+        rf".*0\.png: (fake|real); fake score {number} \(diffusion {number}, GAN {number}, real {number}\); "
         rf"(holds|does not hold) under delivery \({number} to {number}\).*",
         first,
     )
     assert second.endswith("empty.png: empty file")
-    assert re.fullmatch(r"2 images, 1 (fake|real), 1 with a problem", last)
+    assert re.fullmatch(r"2 images: 1 (fake|real), 1 with a problem", last)
 
 
 def test_the_page_needs_nothing_else_and_escapes_names(model: Path, folder: Path, tmp_path: Path) -> None:
@@ -298,7 +305,7 @@ def test_a_run_that_dies_leaves_the_earlier_table(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(
-        KeyboardInterrupt, match=r"interrupted after 1 image, 1 with a problem; see .*scores\.partial\.csv"
+        KeyboardInterrupt, match=r"interrupted after 1 image: 1 with a problem; see .*scores\.partial\.csv"
     ):
         save_rows(rows(), table=tmp_path / "scores.csv", page=tmp_path / "page.html")
     assert {path.name for path in tmp_path.iterdir()} == {"scores.csv", "scores.partial.csv"}
@@ -324,7 +331,7 @@ def test_a_terminated_detection_says_what_it_kept(model: Path, tmp_path: Path) -
         told = process.communicate(timeout=60)[1].splitlines()[-1]
     assert process.returncode == 143
     kept = table_of(tmp_path / "scores.partial.csv")
-    assert re.search(rf"stopped by SIGTERM after {len(kept)} images, .*; see .*/scores\.partial\.csv$", told)
+    assert re.search(rf"stopped by SIGTERM after {len(kept)} images: .*; see .*/scores\.partial\.csv$", told)
     assert {path.name for path in tmp_path.iterdir()} == {"many", "scores.partial.csv"}
 
 
@@ -339,17 +346,17 @@ def test_a_reader_that_has_enough_ends_it_quietly(model: Path, tmp_path: Path) -
 
 def test_without_any_verdict_the_exit_code_says_so(model: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
     assert call(model, folder / "words.png") == 1
-    assert capsys.readouterr().out.endswith("\n1 image, 1 with a problem\n")
+    assert capsys.readouterr().out.endswith("\n1 image: 1 with a problem\n")
     (folder / "only").mkdir()
     (folder / "notes.txt").rename(folder / "only" / "notes.txt")
     (folder / "empty.png").rename(folder / "only" / "empty.png")
     assert call(model, folder / "only") == 1
-    assert capsys.readouterr().out.endswith("\n1 image, 1 with a problem, 1 other\n")
+    assert capsys.readouterr().out.endswith("\n1 image: 1 with a problem, 1 other file\n")
 
 
-def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(opened: Opened, tmp_path: Path) -> None:
+def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(judge: Judge, tmp_path: Path) -> None:
     noise(0).save(tmp_path / "a.png")
-    broken = opened._replace(calibration=opened.calibration | {"temperature": float("nan")})
+    broken = judge._replace(score=lambda squares: tuple(np.nan * part for part in judge.score(squares)))
     (row,) = detect(broken, [ImageFile(tmp_path / "a.png")], workers=1)
     assert row["problem"] == "the model's scores are not finite" and row["verdict"] == row["holds"] == ""
 
@@ -361,8 +368,8 @@ def test_an_option_says_which_picture_is_too_large(model: Path, tmp_path: Path, 
     assert call(model, tmp_path / "a.png", "--pixel-limit", 1200) == 0
 
 
-def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(opened: Opened, tmp_path: Path) -> None:
-    (row,) = detect(opened, [ImageFile(tmp_path / "gone.png")], workers=1)
+def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(judge: Judge, tmp_path: Path) -> None:
+    (row,) = detect(judge, [ImageFile(tmp_path / "gone.png")], workers=1)
     assert row["problem"] == "cannot be read (No such file or directory)"
 
 
@@ -405,9 +412,9 @@ class TestMistakes:
         assert "batch_size is 0; expected at least 1" in self.told(capsys, model, folder, "--batch-size", 0)
 
     @pytest.mark.parametrize("count", [-1, 0])
-    def test_no_processes(self, opened: Opened, folder: Path, count: int) -> None:
+    def test_no_processes(self, judge: Judge, folder: Path, count: int) -> None:
         with pytest.raises(ValueError, match=f"workers is {count}; expected at least 1"):
-            next(detect(opened, [ImageFile(folder / "0.png")], workers=count))
+            next(detect(judge, [ImageFile(folder / "0.png")], workers=count))
 
     def test_one_file_for_table_and_page(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -458,7 +465,7 @@ def test_it_works_from_any_folder_without_data_and_without_the_study(model: Path
     command = [sys.executable, "-m", "dfxlib", "detect", "model", "a.png", "--out", "scores.csv"]
     result = subprocess.run(command, cwd=tmp_path, env=environment(ROOT), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith("with a problem; see scores.csv\n")
+    assert re.fullmatch(r"1 image: 1 .*; see scores\.csv\n", result.stdout)
     with open(tmp_path / "scores.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["path"] == "a.png" and 0 <= float(row["p_fake"]) <= 1 and copy.is_dir()
@@ -490,7 +497,7 @@ def test_the_commands_of_the_documentation_work(
     assert len(table_of(tmp_path / "scores.csv")) == 9 and (tmp_path / "page.html").is_file()
 
 
-def test_squares_are_stacked_in_the_order_of_the_files(opened: Opened, tmp_path: Path) -> None:
+def test_squares_are_stacked_in_the_order_of_the_files(judge: Judge, tmp_path: Path) -> None:
     """A problem in the middle of a batch shifts nobody's verdict."""
     made = squares(3)
     files = []
@@ -498,7 +505,7 @@ def test_squares_are_stacked_in_the_order_of_the_files(opened: Opened, tmp_path:
         Image.fromarray(square).save(tmp_path / f"{number}.png")
         files.append(ImageFile(tmp_path / f"{number}.png"))
     files.insert(1, ImageFile(tmp_path / "gone.png"))
-    alone = [next(detect(opened, [file], workers=1, delivery=False))["p_fake"] for file in files if file.path.exists()]
-    rows = [*detect(opened, files, workers=1, delivery=False)]
+    alone = [next(detect(judge, [file], workers=1, delivery=False))["p_fake"] for file in files if file.path.exists()]
+    rows = [*detect(judge, files, workers=1, delivery=False)]
     assert [row["p_fake"] for row in rows if not row["problem"]] == pytest.approx(alone, abs=1e-5)
     assert "cannot be read" in rows[1]["problem"]

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfxlib.data.residual import BLOCK, luma_residual, residual_spectrum
-from dfxlib.measure.scores import unsure_band
-from dfxlib.names import CLASSES
-from dfxlib.plots.style import NATURE_COLOURS, label_of
+from dfxlib.measure.cuts import unsure_band
+from dfxlib.names import CLASSES, NATURE_COLOURS
+from dfxlib.plots.style import label_of
 
 _NO_TICKS: dict[str, list[float]] = {"xticks": [], "yticks": []}
 
