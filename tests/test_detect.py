@@ -1,6 +1,8 @@
 """Verdicts from the command line and as a stream: calibrated, complete, and never stopped by one bad file."""
 
 import csv
+import io
+import json
 import os
 import re
 import shlex
@@ -8,7 +10,11 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
+from base64 import b64encode
+from collections import Counter
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,23 +22,27 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from pipeline import ROOT, environment
 from samples import noise, squares
 from scipy.special import softmax
 from trained import CALIBRATION
 
+import dfxlib
 from dfxlib.__main__ import main
 from dfxlib.data.decode import ImageFile
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
+from dfxlib.detect.command import exit_code
 from dfxlib.detect.engines import Judge, open_judge
 from dfxlib.detect.export import export_model, open_model
 from dfxlib.detect.find import find_images
 from dfxlib.detect.folder import FORMAT
-from dfxlib.detect.results import save_rows
-from dfxlib.detect.verdicts import COLUMNS, UNLIKE, describe, detect, verdict
-from dfxlib.names import CLASSES
+from dfxlib.detect.page import PAGE_ROWS
+from dfxlib.detect.results import count, save_rows, summary
+from dfxlib.detect.verdicts import BETWEEN, COLUMNS, UNLIKE, describe, detect, verdict
+from dfxlib.names import CLASSES, NATURE_COLOURS
 from dfxlib.system.files import BATCH_VARIABLE, write_vouched
 from dfxlib.training.fit import to_input
 
@@ -249,7 +259,7 @@ def test_a_name_cannot_speak_to_the_terminal(
     assert call(model, tmp_path, "--out", tmp_path.parent / "s.csv", "--html", tmp_path.parent / "p.html") == 0
     assert f"a{sign}b.png" in "".join(table_of(tmp_path.parent / "s.csv")["path"]), "a table keeps the name"
     page = (tmp_path.parent / "p.html").read_text()
-    assert f"a{escape}b.png" in page and re.search(r"<br><strong>(fake|real|unsure)</strong> [01]", page)
+    assert f"a{escape}b.png" in page and sign not in page.replace("\n", "", page.count("\n") * (sign == "\n"))
 
 
 def test_a_manifest_proves_that_files_are_still_the_same(tree: Path, judge: Judge, tmp_path: Path) -> None:
@@ -280,21 +290,18 @@ def test_the_page_needs_nothing_else_and_escapes_names(model: Path, folder: Path
     noise(5).save(folder / "<b>&.png")
     assert call(model, folder, "--html", tmp_path / "page.html", "--out", tmp_path / "scores.csv") == 0
     page = (tmp_path / "page.html").read_text()
-    assert "&lt;b&gt;&amp;.png" in page and "<b>" not in page
+    assert "<b>" + f"{folder}/&lt;b&gt;&amp;.png</b>" in page and "<b>&" not in page
     assert page.count('src="data:image/jpeg;base64,') == 5 and not re.search(r'(src|href)="(?!data:)', page)
     assert "empty file" in page and "no proof" in page
     assert f"<p>{model.name}: timm:test_resnet, trained on manifest 000000000000; {date.today()}</p>" in page
-    assert re.search(r"<br><strong>(fake|real)</strong> [01]", page), "the verdict first"
-    tags = r'<span class="warning">(does not hold|unlike the training data: [^<]+)</span>'
-    assert len(re.findall(tags, page)) == page.count('class="warning"') and '<tr class="warning' not in page
-    assert len(table_of(tmp_path / "scores.csv")) == 10
+    assert len(table_of(tmp_path / "scores.csv")) == 10 and page.count("<li ") == 10
 
 
 def test_a_long_page_ends_with_a_count(tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, "") | {"path": "a.png", "problem": "empty file", "thumbnail": b""}
-    save_rows([row] * 1003, page=tmp_path / "page.html")
+    save_rows([row] * (PAGE_ROWS + 3), page=tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert page.count("<tr class") == 1000 and "1003 images, 1003 with a problem; 3 more" in page
+    assert page.count("<li ") == PAGE_ROWS and "10003 images: 10003 with a problem; 3 more are not shown here" in page
 
 
 def test_a_run_that_dies_leaves_the_earlier_table(tmp_path: Path) -> None:
@@ -509,3 +516,212 @@ def test_squares_are_stacked_in_the_order_of_the_files(judge: Judge, tmp_path: P
     rows = [*detect(judge, files, workers=1, delivery=False)]
     assert [row["p_fake"] for row in rows if not row["problem"]] == pytest.approx(alone, abs=1e-5)
     assert "cannot be read" in rows[1]["problem"]
+
+
+class TestPrograms:
+    def test_json_is_one_object_a_line_and_nothing_else(
+        self, model: Path, folder: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        noise(3).save(folder / "a\x1bb.png")
+        assert call(model, folder, "--json") == 0
+        said = capsys.readouterr()
+        rows = [json.loads(line) for line in said.out.splitlines()]
+        assert len(rows) == 10 and all(tuple(row) == COLUMNS for row in rows) and "\x1b" not in said.out
+        good = next(row for row in rows if row["path"].endswith("0.png"))
+        assert good["problem"] is None and isinstance(good["width"], int) and 0 <= good["p_fake"] <= 1
+        bad = next(row for row in rows if row["path"].endswith("empty.png"))
+        assert bad["verdict"] is None and bad["p_fake"] is None and bad["problem"] == "empty file"
+        assert re.fullmatch(r"9 images: .*, 4 with a problem, 1 other file\n", said.err)
+
+    def test_json_and_a_table_say_the_same(
+        self, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    ) -> None:
+        assert call(model, folder, "--json", "--out", tmp_path / "s.csv") == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        table = table_of(tmp_path / "s.csv")
+        assert [row["path"] for row in rows] == list(table["path"])
+        assert [row["verdict"] or "" for row in rows] == list(table["verdict"])
+
+    @pytest.mark.parametrize(
+        "counts, fake, unsure",
+        [
+            ({"real": 3}, 0, 0),
+            ({"unsure": 1}, 0, 3),
+            ({"fake": 1}, 3, 3),
+            ({"real": 1, "problem": 1}, 0, 3),
+            ({}, 1, 1),
+        ],
+    )
+    def test_a_caller_may_fail_on_what_is_found(self, counts: dict, fake: int, unsure: int) -> None:
+        for fail_on, expected in {"fake": fake, "unsure": unsure, "": int(fake == 1)}.items():
+            assert exit_code(Counter(counts), fail_on) == expected
+
+    def test_the_exit_code_is_that_of_the_rows(self, model: Path, folder: Path, tmp_path: Path) -> None:
+        assert call(model, folder, "--fail-on", "unsure", "--out", tmp_path / "s.csv") == 3, "some have a problem"
+        always = table_of(tmp_path / "s.csv")["verdict"]
+        assert call(model, folder / "0.png", "--always", "--fail-on", "fake") == (3 if always[0] == "fake" else 0)
+
+    def test_paths_come_from_standard_input_as_they_are(
+        self, model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
+        odd = folder / os.fsdecode(b"\xff odd.png")
+        noise(5).save(odd)
+        names = [folder / "0.png", folder / "gone.png", odd, folder / "notes.txt"]
+        text = b"\n".join([os.fsencode(name) for name in names]) + b"\n\n"
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+        assert call(model, folder / "2.png", "-", "--json") == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [Path(row["path"]).name for row in rows] == ["2.png", "0.png", "gone.png", "\\xff odd.png", "notes.txt"]
+        assert [bool(row["verdict"]) for row in rows] == [True, True, False, True, False]
+
+    def test_a_stream_of_many_paths_is_a_row_each_in_flat_memory(self, judge: Judge, tmp_path: Path) -> None:
+        """One in a hundred is bad. What is kept grows by a hundredth of what a list of the paths would take."""
+        noise(0).save(tmp_path / "a.png")
+        model = judge._replace(score=lambda s: (np.zeros((len(s), 3, 2)), np.full((len(s), 3), 1 / 3)), reference=None)
+        names = (tmp_path / ("gone.png" if number % 100 == 0 else "a.png") for number in range(5000))
+        rows = detect(model, (ImageFile(name) for name in names), delivery=False, workers=1)
+        for _ in range(1000):
+            next(rows)
+        tracemalloc.start()
+        problems = [bool(row["problem"]) for row in rows]
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert len(problems) == 4000 and sum(problems) == 40 and kept < 500_000, "bytes"
+
+    def test_the_columns_are_documented_in_their_order(self) -> None:
+        text = (ROOT / "docs" / "detection.md").read_text()
+        table = text[text.index("| column |") : text.index("These names stay.")]
+        rows = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+        assert tuple(name for row in rows for name in re.findall(r"`(\w+)`", row)) == COLUMNS
+
+
+class TestHonestWords:
+    def test_the_summary_counts_what_is_unlike_the_training_data(self) -> None:
+        counts: Counter = Counter()
+        for verdict, reason, times in [
+            ("fake", "", 4),
+            ("real", "", 9),
+            ("unsure", BETWEEN, 9),
+            ("unsure", UNLIKE, 98),
+        ]:
+            for _ in range(times):
+                count(dict.fromkeys(COLUMNS, "") | {"verdict": verdict, "reason": reason}, counts)
+        assert summary(counts) == "120 images: 4 fake, 9 real, 107 unsure, 98 of them unlike the training data"
+
+    def test_always_gives_the_bare_verdict_and_keeps_the_facts(self, judge: Judge, tmp_path: Path) -> None:
+        noise(1, width=20, height=40).save(tmp_path / "a.png")
+        banded = judge._replace(calibration=CALIBRATION | {"unsure_low": 0.0, "unsure_high": 1.1})
+        files = [ImageFile(tmp_path / "a.png")]
+        (row,), (bare,) = (
+            detect(with_limit(banded, 1e-9), files, workers=1, always=always) for always in (False, True)
+        )
+        assert (row["verdict"], row["reason"]) == ("unsure", UNLIKE)
+        assert bare["verdict"] == ("fake" if bare["p_fake"] >= CALIBRATION["threshold"] else "real")
+        assert bare["reason"] == "" and bare["unlike"] == row["unlike"] != ""
+
+    def test_a_score_in_the_band_has_its_reason(self, judge: Judge, tmp_path: Path) -> None:
+        noise(1).save(tmp_path / "a.png")
+        banded = judge._replace(calibration=CALIBRATION | {"unsure_low": 0.0, "unsure_high": 1.1})
+        (row,) = detect(with_limit(banded, 1e9), [ImageFile(tmp_path / "a.png")], workers=1)
+        assert (row["verdict"], row["reason"]) == ("unsure", BETWEEN)
+
+    def test_what_a_file_declares_is_a_fact_and_no_part_of_the_score(self, judge: Judge, tmp_path: Path) -> None:
+        info = PngInfo()
+        info.add_text("parameters", "Steps: 20 <script>\x1b[31m")
+        noise(1).save(tmp_path / "a.png", pnginfo=info)
+        noise(1).save(tmp_path / "b.png")
+        first, second = detect(judge, [ImageFile(tmp_path / name) for name in ("a.png", "b.png")], workers=1)
+        assert first["declares"] == "generator Automatic1111" and second["declares"] == ""
+        assert first["p_fake"] == pytest.approx(second["p_fake"], abs=1e-6)
+        assert "; the file declares: generator Automatic1111" in describe(first)
+
+
+class TestPython:
+    def test_one_picture_is_a_dict_and_several_are_a_table(self, model: Path, folder: Path) -> None:
+        opened = dfxlib.load(model)
+        row = opened.detect(folder / "0.png")
+        assert tuple(row) == COLUMNS and row["verdict"] in ("fake", "real", "unsure")
+        same = opened.detect(Image.open(folder / "0.png"))
+        assert same["p_fake"] == pytest.approx(row["p_fake"], abs=1e-6) and same["path"] == ""
+        listed = opened.detect([folder / "0.png", Image.open(folder / "2.png")])
+        assert list(listed.columns) == list(COLUMNS) and list(listed["width"]) == [32, 32]
+        assert len(opened.detect(folder)) == 9 and opened.detect(folder / "empty.png")["problem"] == "empty file"
+        assert opened.detect(Image.new("F", (32, 32)))["problem"] == "unsupported mode: F"
+
+    def test_it_chooses_the_graph_on_a_processor_and_torch_says_the_same(self, model: Path, folder: Path) -> None:
+        chosen, torch_s = dfxlib.load(model, device="cpu"), dfxlib.load(model, engine="torch", device="cpu")
+        assert (chosen.engine, torch_s.engine) == ("onnx", "torch")
+        numbers = ["p_dm", "p_gan", "p_real", "p_fake_low", "p_fake_high"]
+        first, second = (opened.detect([*folder.rglob("[0-9].png")])[numbers] for opened in (chosen, torch_s))
+        assert np.abs(first - second).to_numpy().max() < 1e-5 and first.to_numpy().std() > 1e-2
+
+    @pytest.mark.parametrize("page", ["README.md", "docs/detection.md"])
+    def test_the_lines_of_the_documentation_work(
+        self, page: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    ) -> None:
+        (block,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+        shutil.copytree(model, tmp_path / "model")
+        noise(0).save(tmp_path / "photo.jpg")
+        monkeypatch.chdir(tmp_path)
+        exec(block, {})
+        assert "'path': 'photo.jpg', 'verdict': '" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "options, words",
+        [
+            ({"engine": "tensorflow"}, "engine 'tensorflow' is unknown; expected one of auto, onnx, torch"),
+            ({"engine": "onnx", "device": "cuda"}, "device 'cuda' needs the engine torch"),
+        ],
+    )
+    def test_an_engine_that_cannot_do_it_is_told(self, model: Path, options: dict, words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            dfxlib.load(model, **options)
+
+    def test_to_import_the_package_takes_no_time_and_to_judge_no_torch(self, model: Path, folder: Path) -> None:
+        """Where torch, pandas and scikit-learn cannot be imported, as in a small installation at its start."""
+        code = "import sys, time; started = time.process_time(); import dfxlib; took = time.process_time() - started\n"
+        code += "sys.modules.update(dict.fromkeys(['torch', 'pandas', 'sklearn', 'matplotlib', 'onnx']))\n"
+        code += f"row = dfxlib.load({str(model)!r}).detect({str(folder / '0.png')!r})\nprint(took, row['verdict'])"
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment(ROOT), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        took, verdict = done.stdout.split()
+        assert float(took) < 0.3 and verdict in ("fake", "real", "unsure")
+
+
+class TestPage:
+    @pytest.fixture()
+    def page(self, tmp_path: Path) -> str:
+        probabilities = {
+            "p_dm": 0.6,
+            "p_gan": 0.3,
+            "p_real": 0.1,
+            "p_fake": 0.9,
+            "p_fake_low": 0.1,
+            "p_fake_high": 0.95,
+        }
+        row = dict.fromkeys(COLUMNS, "") | probabilities | {"path": "a.png", "holds": "no", "distance": 0.5}
+        rows = [row | {"verdict": "fake"}, row | {"verdict": "unsure", "unlike": "features <b>", "holds": ""}]
+        rows.append(dict.fromkeys(COLUMNS, "") | {"path": "</script><script>", "problem": "empty file"})
+        save_rows([row | {"thumbnail": b""} for row in rows], page=tmp_path / "p.html", model="<model>")
+        return (tmp_path / "p.html").read_text()
+
+    def test_the_three_probabilities_are_one_bar_in_the_colours_of_the_natures(self, page: str) -> None:
+        parts = '<span class="dm_generated" style="width:60.0%"></span><span class="gan_generated" style="width:30.0%">'
+        assert parts in page and 'aria-label="diffusion 0.60, GAN 0.30, real 0.10"' in page
+        for nature in CLASSES:
+            assert f".{nature} {{ background: {NATURE_COLOURS[nature]} }}" in page
+        assert '<span class="real"></span>real' in page, "the legend"
+
+    def test_fake_is_said_loudly_only_where_the_picture_is_like_the_training_data(self, page: str) -> None:
+        assert page.count('<span class="verdict fake">fake</span>') == 1
+        assert 'class="bar far"' in page and "unlike the training data: features &lt;b&gt;" in page
+        assert "does not hold under delivery (0.10 to 0.95)" in page
+
+    def test_it_has_a_dark_scheme_and_runs_no_script_but_its_own(self, page: str) -> None:
+        assert "prefers-color-scheme: dark" in page and "&lt;model&gt;" in page
+        (script,) = re.findall(r"<script>(.*?)</script>", page, re.S)
+        digest = b64encode(sha256(script.encode()).digest()).decode()
+        assert f"script-src 'sha256-{digest}'" in page and "default-src 'none'" in page
+        assert "&lt;/script&gt;&lt;script&gt;" in page

@@ -85,8 +85,9 @@ def declared(data: bytes) -> str:
     if any(program in software.lower() for program in _PROGRAMS):
         makers.append(_cut(software))
     facts += [f"{GENERATOR} {maker}" for maker in dict.fromkeys(makers)]
-    if camera := " ".join(part for part in exif if part):
-        facts.append(f"{CAMERA} {camera}")
+    make, model = exif
+    if make or model:
+        facts.append(f"{CAMERA} {model if model.startswith(make) else f'{make} {model}'.strip()}")
     return "; ".join(fact.replace(";", ",") for fact in facts)
 
 
@@ -101,7 +102,7 @@ def contradiction(nature: str, declares: str) -> str:  # empty: none
     return ""
 
 
-def _texts(data: bytes) -> tuple[dict[str, str], list[str]]:  # texts by key; make and model of a camera
+def _texts(data: bytes) -> tuple[dict[str, str], tuple[str, str]]:  # texts by key; make and model of a camera
     try:
         with own_limits(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
             info = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
@@ -110,9 +111,9 @@ def _texts(data: bytes) -> tuple[dict[str, str], list[str]]:  # texts by key; ma
             exif = image.getexif()
             info.setdefault("Software", str(exif.get(_EXIF_SOFTWARE, "")))
             info["UserComment"] = _comment(exif.get_ifd(_EXIF_IFD).get(_EXIF_COMMENT, b""))
-            return info, [_cut(exif.get(tag, "")) for tag in (_EXIF_MAKE, _EXIF_MODEL)]
+            return info, (_cut(exif.get(_EXIF_MAKE, "")), _cut(exif.get(_EXIF_MODEL, "")))
     except Exception:  # whatever a damaged file makes a reader raise; decoding has its own word on it
-        return {}, []
+        return {}, ("", "")
 
 
 def _comment(value: object) -> str:

@@ -62,7 +62,7 @@ def _detect(options: argparse.Namespace) -> int:
     from dfxlib.data.decode import PIXEL_LIMIT
     from dfxlib.detect import verdicts as d
     from dfxlib.detect.engines import open_judge
-    from dfxlib.detect.results import failed, save_rows, summary
+    from dfxlib.detect.results import save_rows, summary
     from dfxlib.system.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -86,13 +86,15 @@ def _detect(options: argparse.Namespace) -> int:
         counts = save_rows(everything, table=options.out, page=options.html, model=model + limit, lines=lines)
     # Whoever reads lines of JSON reads nothing else there.
     print(summary(counts) + limit, *written.values(), sep="; see ", file=sys.stderr if options.json else sys.stdout)
-    return _exit_code(counts, failed(counts, options.fail_on))
+    return exit_code(counts, options.fail_on)
 
 
-def _exit_code(counts: Counter, found: bool) -> int:
-    if found:
-        return FOUND
-    return 0 if any(counts[name] for name in ("fake", "real", "unsure")) else NOTHING_JUDGED
+def exit_code(counts: Counter, fail_on: str) -> int:
+    """What `detect` ends with; `fail_on` unsure: anything that is not known to be real."""
+    judged = any(counts[name] for name in ("fake", "real", "unsure"))
+    names = {"": (), "fake": ("fake",), "unsure": ("fake", "unsure", "problem")}[fail_on]
+    found = judged and any(counts[name] for name in names)
+    return FOUND if found else (0 if judged else NOTHING_JUDGED)
 
 
 def _described(judge: "Judge", path: Path) -> tuple[str, str]:

@@ -87,9 +87,3 @@ def summary(counts: Counter) -> str:
         told.append(f"{counts['other']} other {'file' if counts['other'] == 1 else 'files'}")
     head = "1 image" if images == 1 else f"{images} images"
     return f"{head}: {', '.join(told)}" if told else head
-
-
-def failed(counts: Counter, fail_on: str) -> bool:
-    """Whether something was found that a caller wants to fail on; `unsure`: anything that is not `real`."""
-    names = {"": (), "fake": ("fake",), "unsure": ("fake", "unsure", "problem")}[fail_on]
-    return any(counts[name] for name in names)
