@@ -4,29 +4,27 @@
 
 Exit codes: 0 done, 1 a notebook's cell failed or its kernel died, --strict or --verify found something, detect could
 judge no image, or a published number does not come out of its scores, 2 unusable arguments or input, or a full disk,
-124 a time limit, 129 the terminal was closed, 130 interrupted from the keyboard, 141 whoever read the lines has
-enough, 143 stopped by SIGTERM.
+3 detect gave a verdict that --fail-on names, 124 a time limit, 129 the terminal was closed, 130 interrupted from the
+keyboard, 141 whoever read the lines has enough, 143 stopped by SIGTERM.
 """
 
 import argparse
 import os
 import sys
 from contextlib import nullcontext
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dfxlib import __version__
 from dfxlib.data.decode import PIXEL_LIMIT
+from dfxlib.detect.command import add_detection
 from dfxlib.system import live
-from dfxlib.system.files import project_path, require_place
+from dfxlib.system.files import project_path, require_file
 from dfxlib.system.shown import shown
-from dfxlib.system.stopping import EXIT_CODES, stoppable
+from dfxlib.system.stopping import EXIT_CODES
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dfxlib.data.decode import ImageFile
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,7 +114,7 @@ def _manifest(options: argparse.Namespace) -> int:
             print(f"{options.root} is as {options.verify} says")
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
-    _require_file("--out", options.out, apart=[options.root])
+    require_file("--out", options.out, apart=[options.root])
     names = ("group_pattern", "near_duplicates", "split_seed", "unseen", "use_declared", "pixel_limit")
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
@@ -125,13 +123,6 @@ def _manifest(options: argparse.Namespace) -> int:
     problems = _describe(manifest, use_declared=options.use_declared)
     print(f"{len(manifest)} rows, manifest {digest[:12]} in {options.out}")
     return 1 if options.strict and problems else 0
-
-
-def _require_file(option: str, place: Path, *, apart: list[Path]) -> None:
-    """Told before hours of reading: where a result cannot be written, or would change one of the folders `apart`."""
-    if place.is_dir() or not place.parent.is_dir():
-        raise ValueError(f"{option} {place} must be a file in a folder that exists")
-    require_place(place.parent, what=f"{option} {place}", apart=apart)
 
 
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
@@ -161,64 +152,6 @@ def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images
     if len(problems):
         print(f"{problems['images'].sum()} files have a problem:\n{problems.to_string(index=False)}")
     return int(problems["images"].sum())
-
-
-def _export(options: argparse.Namespace) -> int:
-    from dfxlib.detect.export import export_model
-
-    print(f"the model is {export_model(options.run, options.folder)}")
-    return 0
-
-
-def _detect(options: argparse.Namespace) -> int:
-    from dfxlib.detect import verdicts as d
-    from dfxlib.detect.export import open_model
-    from dfxlib.measure.scores import never_said
-    from dfxlib.models.networks import resolve_device
-    from dfxlib.system.memory import keep_freed_memory
-
-    keep_freed_memory()
-    written = {option: place for option, place in [("--out", options.out), ("--html", options.html)] if place}
-    files, problems = _find_images(options, written)
-    opened = open_model(options.model, backbone=options.backbone)
-    rows = d.detect(
-        opened,
-        files,
-        delivery=not options.no_delivery,
-        thumbnails=bool(options.html),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        pixel_limit=options.pixel_limit,
-        device=resolve_device(options.device),
-    )
-    manifest = opened.settings["manifest_hash"][:12] or "unknown"
-    model = f"{options.model.resolve().name}: {opened.settings['backbone']}, trained on manifest {manifest}"
-    limit = ""
-    if never := never_said(opened.calibration):
-        limit = f"; it never says {never}: too few images in its calibration to promise few mistakes"
-    with stoppable(None):
-        everything = chain(rows, d.problem_rows(problems))
-        counts = d.save_rows(everything, table=options.out, page=options.html, model=model + limit)
-    print(d.summary(counts) + limit, *written.values(), sep="; see ")
-    verdicts = set(counts) - {"problem", "other"}
-    return 0 if verdicts else 1
-
-
-def _find_images(options: argparse.Namespace, written: dict[str, Path]) -> tuple[list["ImageFile"], dict[str, str]]:
-    """What `find_images` finds, once the results are known to lie apart from all that is read."""
-    from dfxlib.detect.verdicts import find_images
-
-    folders = [path for path in map(Path, [options.model, *options.path]) if path.is_dir()]
-    for option, place in written.items():
-        _require_file(option, place, apart=folders)
-    if options.out and options.html and options.out.resolve() == options.html.resolve():
-        raise ValueError(f"--out and --html are both {options.out}; give each a file of its own")
-    files, problems = find_images(options.path, root=options.root)
-    read = [Path(path) for path in options.path] + [file.container or file.path for file in files]
-    for place in written.values():
-        if place.exists() and any(path.exists() and path.samefile(place) for path in read):
-            raise ValueError(f"{place} is among what is read, and would be lost; name another file for the results")
-    return files, problems
 
 
 def _guidance(options: argparse.Namespace) -> int:
@@ -281,11 +214,7 @@ def _parser() -> argparse.ArgumentParser:
     execute.set_defaults(handle=_execute)
     _add_manifest(commands.add_parser("manifest", help="read every image of a data set once, or verify that"))
     _add_harmonise(commands)
-    export = commands.add_parser("export", help="write a trained model as a folder that opens anywhere")
-    export.add_argument("run", type=Path, help="runs/STUDY/complete/BACKBONE/seedN")
-    export.add_argument("folder", type=Path, help="new folder of the model")
-    export.set_defaults(handle=_export)
-    _add_detect(commands.add_parser("detect", help="verdicts of an exported model for images"))
+    add_detection(commands)
     guidance = commands.add_parser("guidance", help="write the splits of a manifest as the reference reads them")
     guidance.add_argument("manifest", type=Path, help="manifest.csv with its .sha256")
     guidance.add_argument("out", type=Path, help="guidance.csv")
@@ -314,21 +243,6 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     parser.add_argument("--cache-root", default="data/cache", help="folder that remembers what unchanged files hold")
     parser.set_defaults(handle=_manifest)
-
-
-def _add_detect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, help="folder that export wrote, or a reference checkpoint with --backbone")
-    parser.add_argument("path", nargs="+", help="image, folder with all below it, pattern, or CSV with a column path")
-    parser.add_argument("--out", type=Path, metavar="FILE.csv", help="one row an image; else lines on the screen")
-    parser.add_argument("--html", type=Path, metavar="FILE.html", help="a page with thumbnails that needs nothing else")
-    parser.add_argument("--root", type=Path, help="folder from which the paths in a CSV count; by default the CSV's")
-    parser.add_argument("--no-delivery", action="store_true", help="skip JPEG 75 and half size: a third of the work")
-    parser.add_argument("--backbone", default="", help="of a reference checkpoint")
-    parser.add_argument("--batch-size", type=int, default=32, help="images judged at once")
-    parser.add_argument("--workers", type=int, help="processes that decode; by default one a core")
-    parser.add_argument("--pixel-limit", type=int, default=PIXEL_LIMIT, help="pixels above which a picture is a bomb")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.set_defaults(handle=_detect)
 
 
 def _add_harmonise(commands: argparse._SubParsersAction) -> None:

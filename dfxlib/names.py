@@ -8,6 +8,18 @@ CLASSES: tuple[str, ...] = ("dm_generated", "gan_generated", "real")
 #: Every value of a manifest's `nature`. The last two enter binary evaluation only.
 NATURES: tuple[str, ...] = (*CLASSES, "other_generated", "fake_unknown")
 
+#: One colour for a nature everywhere (Okabe and Ito, 2008).
+NATURE_COLOURS = {
+    "dm_generated": "#0072B2",
+    "gan_generated": "#E69F00",
+    "real": "#009E73",
+    "other_generated": "#CC79A7",
+    "fake_unknown": "#999999",
+}
+
+#: The three classes as figures and pages call them.
+CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
+
 #: Every value of a manifest's `split`.
 SPLITS: tuple[str, ...] = (
     "base_train",

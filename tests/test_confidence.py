@@ -10,6 +10,7 @@ from test_scores import FEW, scores
 from dfxlib.measure import scores as e
 from dfxlib.measure.band import MOSTLY, ON_AVERAGE
 from dfxlib.measure.confidence import proper_scores, reliability_table, trade_table, unsure_table
+from dfxlib.measure.cuts import never_said
 from dfxlib.names import CLASSES
 
 CALIBRATION = {"temperature": 2.0, "unsure_low": 0.3, "unsure_high": 0.8, "unsure_error": 0.05}
@@ -121,7 +122,7 @@ def test_errors_of_a_verdict_that_is_never_said_are_no_promise_kept(groups: int,
     table["split"] = "test"
     few = pd.concat([table[table["nature"] != "real"], table[table["nature"] == "real"][:groups]])
     frozen = e.calibrate(np.random.default_rng(0).normal(size=(len(few), 3)), few)
-    assert e.never_said(frozen) == never
+    assert never_said(frozen) == never
     scored = e.score_table(table, np.eye(3)[e.class_index(table["nature"])], temperature=1.0, backbone="r")
     found = band_of(scored, frozen).set_index("metric")
     assert np.isfinite(found.loc[["decided", "fake called real"], "value"]).all()

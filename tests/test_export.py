@@ -1,19 +1,35 @@
 """An exported model: opens anywhere, judges as the run did, and tells what is wrong with it."""
 
+import io
 import json
+import re
 import shutil
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import torch
-from samples import rows, squares
+from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import SETTINGS, rows, squares
 from sklearn.decomposition import PCA
+from trained import CALIBRATION
 
+import dfxlib
 from dfxlib.__main__ import main
 from dfxlib.data.residual import BLOCK
-from dfxlib.detect.export import FORMAT, export_model, open_model
+from dfxlib.detect.engines import onnx_judge, open_judge, torch_judge
+from dfxlib.detect.export import Opened, export_model, open_model
+from dfxlib.detect.folder import FORMAT, Folder
+from dfxlib.detect.graph import OPSET, write_graph
+from dfxlib.detect.plain import require_plain
 from dfxlib.detect.unlike import (
     describe_training,
     distances,
@@ -23,7 +39,8 @@ from dfxlib.detect.unlike import (
     unlike_training,
 )
 from dfxlib.measure.band import MOSTLY, ON_AVERAGE
-from dfxlib.models.networks import DeepFeatureXNet
+from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
+from dfxlib.models.saved import save_model
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import vouch
 from dfxlib.system.files import sha256_file, write_vouched
@@ -52,23 +69,25 @@ def test_the_folder_judges_as_the_model_that_was_trained(exported: Path, trained
 
 def test_the_description_says_what_is_needed_to_use_and_to_trace_it(exported: Path) -> None:
     stated = json.loads((exported / "model.json").read_text())
-    assert stated["format"] == FORMAT and stated["classes"] == list(CLASSES)
-    assert stated["input"] == {
+    settings = stated["settings"]
+    assert stated["format"] == FORMAT and settings["classes"] == list(CLASSES)
+    expected = {
         "image_size": 32,
         "crop_size": 0,
         "crops": 1,
         "resize_mode": "crop",
         "front_end": "rgb",
         "stem": "imagenet",
+        "manifest_hash": "0" * 64,
     }
-    assert stated["manifest_hash"] == "0" * 64 and stated["made"]["commit"]
+    assert settings == settings | expected and stated["made"]["commit"]
     assert stated["files"]["model.safetensors"] == sha256_file(exported / "model.safetensors")
     undefined = [row for row in stated["metrics"] if row["metric"] == "AUC"]
     assert undefined[0]["value"] is None, "JSON knows no NaN"
 
 
 def test_the_card_is_written_from_the_results(exported: Path) -> None:
-    card = (exported / "MODEL_CARD.md").read_text()
+    card = (exported / "README.md").read_text()
     assert "| three-way | balanced accuracy | 0.700 | 0.600 | 0.800 | 60 |" in card
     assert "| fake score | AUC | undefined | undefined | undefined | 60 |" in card
     assert card.count("Not measured when this card was written.") == 1, "robustness was, generalization was not"
@@ -112,7 +131,7 @@ def test_a_run_that_is_not_finished_is_not_exported(
     assert not (tmp_path / "model").exists()
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json", "reference.npz"])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "model.json", "reference.npz"])
 def test_a_flipped_byte_is_told_with_the_file(copy: Path, name: str) -> None:
     data = bytearray((copy / name).read_bytes())
     data[len(data) // 2] ^= 1
@@ -121,7 +140,7 @@ def test_a_flipped_byte_is_told_with_the_file(copy: Path, name: str) -> None:
         open_model(copy)
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "model.json.sha256", "reference.npz"])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.onnx", "model.json.sha256", "reference.npz"])
 def test_a_missing_file_is_told(copy: Path, name: str) -> None:
     (copy / name).unlink()
     with pytest.raises(FileNotFoundError, match=f"lacks {name}; copy the folder again"):
@@ -129,10 +148,10 @@ def test_a_missing_file_is_told(copy: Path, name: str) -> None:
 
 
 def test_the_card_is_for_people_to_add_to_and_to_leave_away(copy: Path) -> None:
-    with (copy / "MODEL_CARD.md").open("a") as card:
+    with (copy / "README.md").open("a") as card:
         card.write("Licence: CC BY 4.0\n")
     assert open_model(copy).calibration
-    (copy / "MODEL_CARD.md").unlink()
+    (copy / "README.md").unlink()
     assert open_model(copy).calibration
 
 
@@ -162,7 +181,7 @@ def test_an_exported_model_says_which_of_the_two_promises_its_band_keeps(trained
         band = BAND | {"unsure_promise": promise}
         folder = export_model(with_band(run, "calibration.json", band), tmp_path / "model")
         assert open_model(folder).calibration["unsure_promise"] == promise
-        card = (folder / "MODEL_CARD.md").read_text()
+        card = (folder / "README.md").read_text()
         assert (
             f"promises 5% of real images called fake and 5% of fakes called real at most, each {promise}, for" in card
         )
@@ -261,3 +280,155 @@ class TestNovelty:
 
 def table() -> pd.DataFrame:
     return rows(6).assign(format="PNG", width=64, height=64)
+
+
+class TestCard:
+    def test_a_hub_reads_it_and_opens_the_folder_as_it_is(self, exported: Path) -> None:
+        card = ModelCard.load(exported / "README.md")
+        assert card.data.library_name == "dfxlib" and card.data.pipeline_tag == "image-classification"
+        headings = re.findall(r"^## (.+)$", card.text, re.M)
+        assert headings == ["How to use it", "Intended use", "Data", "Metrics", "Limits"]
+        assert "{" not in card.text.replace("{batch", ""), "every field is filled in"
+        assert "formats and sides in pixels: PNG; 32 to 32." in card.text
+
+    def test_its_code_is_that_of_the_readme(self, exported: Path) -> None:
+        (block,) = re.findall(r"```python\n(.*?)```", (exported / "README.md").read_text(), re.S)
+        assert 'dfxlib.load("model")' in block and 'model.detect("photo.jpg")' in block
+
+
+class TestGraph:
+    @pytest.mark.parametrize("backbone", ["timm:test_resnet", "timm:test_vit", "resnet18"])
+    @pytest.mark.parametrize("front_end", ["rgb", "residual"])
+    def test_both_engines_say_the_same(self, backbone: str, front_end: str, tmp_path: Path) -> None:
+        """Any number of pictures, with crops and another head: what a study can train can be exported."""
+        side = 192 if "vit" in backbone else 48
+        cropped = {"crop_size": 0, "crops": 1} if "vit" in backbone else {"crop_size": 32, "crops": 4}
+        how = {"weights": "none", "image_size": side, "front_end": front_end, **cropped}
+        torch.manual_seed(0)
+        bases = [BaseModel(backbone, **how) for _ in CLASSES]
+        head = build_head("permuted", width=bases[0].classifier.in_features, without="real")
+        model = DeepFeatureXNet(bases, head).eval()
+        settings = SETTINGS | {"backbone": backbone} | how
+        weights = save_model(tmp_path / "model.safetensors", model, settings=settings)
+        graph = write_graph(tmp_path / "model.onnx", model, weights, image_size=side, temperature=0.5)
+        assert graph.stat().st_size < weights.stat().st_size / 4, "weights are not written twice"
+        folder = Folder(tmp_path, settings, CALIBRATION, load_reference_of(bases[0]))
+        opened = Opened(model, settings, CALIBRATION | {"temperature": 0.5}, None)
+        judges = onnx_judge(folder), torch_judge(opened, torch.device("cpu"))
+        for count in (1, 5):
+            pictures = squares(count, side=side)
+            (features, p), (same_features, same_p) = (judge.score(pictures) for judge in judges)
+            assert np.abs(p - same_p).max() < 1e-5 and np.abs(features - same_features).max() < 1e-4
+            assert p.sum(axis=1) == pytest.approx(1, abs=1e-6) and features.std() > 1e-3
+
+    def test_it_says_what_it_is_made_of(self, exported: Path) -> None:
+        graph = onnx.load(exported / "model.onnx", load_external_data=False)
+        assert (graph.producer_name, graph.producer_version) == ("dfxlib", dfxlib.__version__)
+        assert [(entry.domain, entry.version) for entry in graph.opset_import] == [("", OPSET)]
+        assert b"/" + Path(torch.__file__).parent.name.encode() + b"/" not in (exported / "model.onnx").read_bytes()
+        onnx.checker.check_model(str(exported / "model.onnx"))
+
+    def test_it_is_the_same_bytes_each_time(self, exported: Path, trained_run: Path, tmp_path: Path) -> None:
+        again = export_model(trained_run, tmp_path / "model")
+        assert sha256_file(again / "model.onnx") == sha256_file(exported / "model.onnx")
+
+
+def planted_graph(copy: Path, change: Callable[[onnx.ModelProto], object]) -> Path:
+    """A folder whose maker changed the graph and stated the checksums of what came out."""
+    graph = onnx.load(copy / "model.onnx", load_external_data=False)
+    change(graph)
+    (copy / "model.onnx").write_bytes(graph.SerializeToString())
+    stated = json.loads((copy / "model.json").read_text())
+    stated["files"]["model.onnx"] = sha256_file(copy / "model.onnx")
+    write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
+    return copy
+
+
+def placed(graph: onnx.ModelProto, key: str, value: str) -> None:
+    tensor = next(tensor for tensor in graph.graph.initializer if tensor.external_data)
+    next(entry for entry in tensor.external_data if entry.key == key).value = value
+
+
+def with_loop(graph: onnx.ModelProto) -> None:
+    inner = onnx.helper.make_graph([], "inner", [], [])
+    graph.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
+
+
+HOSTILE = {
+    "operators that are not ONNX's own": lambda graph: setattr(graph.graph.node[0], "domain", "com.example"),
+    "functions of its own": lambda graph: graph.functions.add(name="f", domain="f"),
+    "an operator with a graph inside": with_loop,
+    "weights that lie in another file": lambda graph: placed(graph, "location", "../../secret"),
+    "a weight that model.safetensors has no room for": lambda graph: placed(graph, "offset", str(10**12)),
+    "no graph": lambda graph: graph.graph.ClearField("node"),
+}
+
+
+class TestFoldersFromElsewhere:
+    @pytest.mark.parametrize("fault", HOSTILE)
+    def test_a_graph_with_anything_else_than_onnx_is_refused(self, copy: Path, fault: str) -> None:
+        folder = planted_graph(copy, HOSTILE[fault])
+        with pytest.raises(ValueError, match=f"holds {re.escape(fault)}; expected a graph that `dfx export` wrote"):
+            open_judge(folder, engine="onnx")
+
+    def test_a_weight_larger_than_its_place_is_refused_before_memory_is_taken(self, copy: Path) -> None:
+        def enlarge(graph: onnx.ModelProto) -> None:
+            tensor = next(tensor for tensor in graph.graph.initializer if tensor.external_data)
+            tensor.dims[0] = 10**12
+
+        with pytest.raises(ValueError, match=r"a weight that model\.safetensors has no room for"):
+            open_judge(planted_graph(copy, enlarge), engine="onnx")
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"\x3a\xff\xff\xff\xff\x0f", b"\x00" * 40, b"\x3a\x02\x0a\x05", b"\xff" * 90]
+    )
+    def test_bytes_that_are_no_graph_are_told(self, copy: Path, data: bytes) -> None:
+        (copy / "model.onnx").write_bytes(data)
+        with pytest.raises(ValueError, match=r"model\.onnx holds no (graph|message that can be read)"):
+            require_plain(copy / "model.onnx", copy / "model.safetensors")
+
+    @given(st.binary(max_size=200))
+    def test_no_bytes_make_the_reader_of_graphs_raise_anything_else(self, data: bytes) -> None:
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "model.onnx")
+            path.write_bytes(data)
+            with suppress(ValueError):
+                require_plain(path, path)
+
+    @pytest.mark.parametrize(
+        "changes, words",
+        [
+            ({"image_size": 10**7}, "image_size 10000000, expected 1 to 4096 pixels"),
+            ({"image_size": "32"}, "image_size 32, expected 1 to 4096 pixels"),
+            ({"resize_mode": "__import__"}, "a resize_mode or classes that no model here has"),
+            ({"backbone": 3}, "something else than a name or a number"),
+        ],
+    )
+    def test_a_description_that_cannot_be_worked_with_is_told(self, copy: Path, changes: dict, words: str) -> None:
+        stated = json.loads((copy / "model.json").read_text())
+        stated["settings"] |= changes
+        write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
+        with pytest.raises(ValueError, match=re.escape(f"model.json states {words}")):
+            open_judge(copy)
+
+    def test_a_description_of_another_models_weights_is_told(self, copy: Path) -> None:
+        stated = json.loads((copy / "model.json").read_text())
+        stated["settings"]["seed"] = 5
+        write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
+        with pytest.raises(ValueError, match=r"model\.safetensors and model\.json state different settings"):
+            open_model(copy)
+
+    def test_an_array_that_states_more_than_it_holds_takes_no_memory(self, copy: Path) -> None:
+        known = load_reference(copy / "reference.npz")
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**13,)})
+        with zipfile.ZipFile(copy / "reference.npz", "w") as archive:
+            for name in known:
+                archive.writestr(f"{name}.npy", header.getvalue())
+        with pytest.raises(ValueError, match=r"is no reference of a model \(mean\.npy states more than it holds\)"):
+            load_reference(copy / "reference.npz")
+
+
+def load_reference_of(base: BaseModel) -> dict[str, np.ndarray]:
+    features = np.random.default_rng(0).normal(size=(30, 3, base.classifier.in_features)).astype(np.float32)
+    return describe_training(features[:20], features[20:], table(), np.ones((3, BLOCK**2)))

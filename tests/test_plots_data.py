@@ -15,9 +15,8 @@ from PIL import Image
 from samples import rows
 
 from dfxlib.data.manifest import count_images
-from dfxlib.names import CLASSES, NATURES
+from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
 from dfxlib.plots import data as plots_data
-from dfxlib.plots.style import NATURE_COLOURS
 
 
 @pytest.fixture(autouse=True)

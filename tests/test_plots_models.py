@@ -10,9 +10,8 @@ from samples import rows, squares
 
 from dfxlib.measure import generators
 from dfxlib.measure import scores as measured
-from dfxlib.names import CLASSES
+from dfxlib.names import CLASSES, NATURE_COLOURS
 from dfxlib.plots import models as plots
-from dfxlib.plots.style import NATURE_COLOURS
 
 CALIBRATION = {"threshold": 0.5, "false_alarm_5": 0.8}
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from trained import CALIBRATION
 
 from dfxlib.data.residual import BLOCK, residual_spectrum
-from dfxlib.detect.reasons import agreement, judge, randomised, sensitivity_maps, smooth, votes
+from dfxlib.detect.reasons import agreement, judge, learned, randomised, sensitivity_maps, smooth, votes
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.plots.reasons import plot_maps, plot_neighbours, plot_residuals, plot_scores, plot_votes
 from dfxlib.training.fit import to_input
@@ -79,9 +79,10 @@ def test_shuffled_weights_make_other_maps_and_leave_the_model_alone(
     assert agreement(maps, -maps) == pytest.approx(-np.ones((3, 3)))
 
 
-def test_maps_that_shuffled_weights_make_too_are_counted() -> None:
+def test_maps_that_shuffled_weights_make_too_are_counted_and_not_shown() -> None:
     alike = np.array([[0.9, 0.51, 0.5], [-0.9, 0.2, np.nan]])
-    assert judge(alike).startswith("2 of 5 maps agree with those of shuffled weights above 0.5; such a map ")
+    assert learned(alike).tolist() == [[False, False, True], [True, True, False]]
+    assert judge(alike).startswith("3 of 6 maps look like those of shuffled weights, or are flat: they show the ")
 
 
 def test_votes_are_those_of_the_base_models(trained_model: DeepFeatureXNet, images: Tensor) -> None:
@@ -117,7 +118,11 @@ def test_figures_show_every_picture_and_survive_what_is_undefined(maps: np.ndarr
     p = np.full((3, 3), 1 / 3)
     bars = drawn(lambda: plot_votes(np.full((3, 3), np.nan), p, labels)).axes[0].patches
     assert all(bar.get_width() == 0 for bar in bars)
-    assert len(drawn(lambda: plot_maps(pictures, maps, maps, labels)).axes) == 3 * 7
+    passed = np.array([[True, False, False], [False, False, False], [True, True, True]])
+    figure = drawn(lambda: plot_maps(pictures, maps, passed, labels))
+    assert [len(axis.images) for axis in figure.axes] == [1, 1, 0, 0, 1, 1, 1, 1], "a picture without a map is left out"
+    with pytest.raises(ValueError, match="no map shows more than its picture"):
+        plot_maps(pictures, maps, np.zeros((3, 3), bool), labels)
     unknown = np.full((3, BLOCK**2), np.nan)
     assert len(drawn(lambda: plot_residuals(list(pictures), unknown, labels)).axes) == 4 * 5 + 2
     near = [(pictures[0], "a", [(pictures[1], "real", "x"), (pictures[2], "dm_generated", "y")])]

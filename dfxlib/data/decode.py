@@ -134,7 +134,7 @@ def read_with_format(
 ) -> tuple[Image.Image, str]:  # RGB, format as Pillow names it
     """`read_image`, and what kind of file it is, whatever its suffix says."""
     try:
-        data = _read_bytes(file)
+        data = read_bytes(file)
     except Exception as error:
         cure = "restore it or prepare the data set again"
         raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}); {cure}") from error
@@ -149,10 +149,21 @@ def read_with_format(
         raise ImageProblem(f"{shown(file.path)}: {problem}") from problem
 
 
+def rgb_of(image: Image.Image) -> Image.Image:  # RGB, upright
+    """A picture that was opened elsewhere, by the rules of this module; raises ImageProblem where they refuse it."""
+    try:
+        image.load()
+    except Exception as error:
+        raise ImageProblem(f"truncated or damaged: {_reason(error)}") from error
+    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES:
+        raise ImageProblem(f"unsupported mode: {image.mode}")
+    return _to_rgb(image, _Stored(16 if image.mode in _SIXTEEN_BIT_MODES else 8, 1))
+
+
 def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreadable
     """Hash of the bytes of a file or member as they are now."""
     try:
-        return sha256_bytes(_read_bytes(file))
+        return sha256_bytes(read_bytes(file))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError):
@@ -162,7 +173,7 @@ def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreada
 def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  # fields of ImageFacts
     """Decode one file once and describe it; a problem is a value here, not an exception."""
     try:
-        data = _read_bytes(file)
+        data = read_bytes(file)
     except Exception as error:
         return ImageFacts(problem=f"unreadable: {_reason(error)}")._asdict()
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
@@ -201,7 +212,7 @@ def _thumbnail(grey: Image.Image) -> str:
     return grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0).tobytes().hex()
 
 
-def _read_bytes(file: ImageFile) -> bytes:
+def read_bytes(file: ImageFile) -> bytes:
     """Bytes of a file or member. Raises OSError, or ValueError for a damaged Parquet file."""
     if file.container is not None:
         return read_member(file.container, file.row)
@@ -218,7 +229,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stor
     if not data:
         raise ImageProblem("empty file")
     try:
-        with _own_limits():
+        with own_limits():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > pixel_limit:
                 raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
@@ -252,7 +263,7 @@ def _one_at_a_time(pixels: int) -> Iterator[None]:
 
 
 @contextmanager
-def _own_limits() -> Iterator[None]:
+def own_limits() -> Iterator[None]:
     """Pillow's limits are one for the whole process; here limits of our own decide."""
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None

@@ -1,38 +1,24 @@
 """Pictures as model input: squares of uint8, stored once a study or streamed under perturbations."""
 
-import io
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from dfxlib.data.decode import DECODER, PIXEL_LIMIT, ImageFile, image_files, read_image, read_with_format
+from dfxlib.data.decode import DECODER, ImageFile, image_files, read_image
 from dfxlib.data.perturb import CONDITIONS
-from dfxlib.data.wholeness import ImageProblem
 from dfxlib.names import RESIZE_MODES, require_name
 from dfxlib.system.files import new_array, require_place, source_hash, stored_array
 from dfxlib.system.parallel import map_processes
-from dfxlib.system.shown import shown
 
-_THUMBNAIL = 96  # pixels, longer side
+if TYPE_CHECKING:  # processes that decode need none of it, and start sooner
+    import pandas as pd
 
 _CODE = source_hash(sys.modules[__name__])  # what stored squares depend on here
-
-
-class Picture(NamedTuple):
-    """One file as a detector reads it; fields are empty where `problem` prevents them."""
-
-    squares: np.ndarray  # [versions, image_size, image_size, 3] uint8
-    format: str = ""
-    width: int = 0  # pixels, of the upright picture
-    height: int = 0
-    thumbnail: bytes = b""  # JPEG
-    problem: str = ""
 
 
 def to_square(
@@ -66,7 +52,7 @@ def _centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:  # [H, W, 3] -> [
 
 
 def pixel_store(
-    manifest: pd.DataFrame,
+    manifest: "pd.DataFrame",
     *,
     manifest_hash: str,
     data_root: Path,
@@ -89,7 +75,7 @@ def pixel_store(
 
 
 def perturbed_squares(
-    manifest: pd.DataFrame,  # rows to read; index = position in the study's manifest
+    manifest: "pd.DataFrame",  # rows to read; index = position in the study's manifest
     conditions: list[str],
     *,
     data_root: Path,
@@ -116,7 +102,9 @@ def perturbed_squares(
 
 
 def map_pixels(
-    functions: dict[Callable[[np.ndarray], np.ndarray], pd.DataFrame],  # [H, W, 3] uint8 -> [k]; and its manifest rows
+    functions: dict[
+        Callable[[np.ndarray], np.ndarray], "pd.DataFrame"
+    ],  # [H, W, 3] uint8 -> [k]; and its manifest rows
     *,
     data_root: Path,
     workers: int | None = None,
@@ -126,6 +114,8 @@ def map_pixels(
     They are functions of a module, which travel to processes by name; their rows have no problem. Raises ValueError for
     a function without rows.
     """
+    import pandas as pd
+
     for function, rows in functions.items():
         if rows.empty:
             raise ValueError(f"no image for {function.__name__}; it needs pictures of at least 32 pixels a side")
@@ -151,34 +141,8 @@ def read_squares(file: ImageFile, *, conditions: list[str], image_size: int, res
     return np.stack([to_square(v, image_size=image_size, resize_mode=resize_mode) for v in versions])
 
 
-def read_picture(
-    file: ImageFile,
-    *,
-    versions: tuple[Callable[[Image.Image], Image.Image], ...],  # a module's functions, or partials of them
-    image_size: int,  # pixels
-    resize_mode: str,
-    thumbnail: bool = False,
-    pixel_limit: int = PIXEL_LIMIT,  # pixels
-) -> Picture:
-    """One file under several perturbations; whatever is wrong with it is a value here, not an exception."""
-    small = io.BytesIO()
-    try:
-        image, kind = read_with_format(file, pixel_limit=pixel_limit)
-        made = [to_square(v(image), image_size=image_size, resize_mode=resize_mode) for v in versions]
-        width, height = image.size
-        if thumbnail:
-            image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            image.save(small, "JPEG", quality=80)
-    except ImageProblem as problem:  # without the path, which the row has, and the cure of a data set
-        reason = str(problem).removeprefix(shown(file.path)).lstrip(": ").split("; ")[0]
-        return Picture(np.empty(0, np.uint8), problem=reason)
-    except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
-        return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
-    return Picture(np.stack(made), kind, width, height, small.getvalue())
-
-
 def _squares(
-    manifest: pd.DataFrame,
+    manifest: "pd.DataFrame",
     data_root: Path,
     conditions: list[str],
     image_size: int,

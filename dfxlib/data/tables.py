@@ -21,7 +21,7 @@ from dfxlib.data.descriptions import (
 )
 from dfxlib.data.members import holds_bytes, image_column
 from dfxlib.data.splits import DECLARED
-from dfxlib.data.trees import EMPTY, IMAGE_SUFFIXES, walk
+from dfxlib.data.walk import EMPTY, IMAGE_SUFFIXES, walk
 from dfxlib.names import NATURES
 from dfxlib.system.shown import shown
 

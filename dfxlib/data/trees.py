@@ -1,34 +1,16 @@
 """Trees of folders: what lies under a root, and what its folders' names say of the images in them."""
 
-import os
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from dfxlib.data.descriptions import FIELDS, Description, Rule, compile_pattern, evaluate, fill
-from dfxlib.system.live import say
-
-#: Suffixes of images, in lower case, also of those that are not supported here. Other files become rows with a problem.
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-IMAGE_SUFFIXES |= {".pbm", ".avif", ".heic", ".heif", ".jxl", ".jp2"}
-
-#: The problem of a folder without a file.
-EMPTY = "folder holds no image"
+from dfxlib.data.walk import EMPTY, is_image_name, walk
 
 _NOT_DATA = {"demo.json", "harmonised.json", "images.csv"}
-
-#: What systems and storage servers leave in folders, in lower case: thumbnails, waste, indexes. Whatever begins with a
-#: dot is passed over as well.
-CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
-CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
-
-#: Bytes of a name that are no UTF-8, as Python keeps them: the file system takes them and no CSV does.
-_BYTES = re.compile("[\udc80-\udcff]")
 
 
 def read_tree(root: Path, description: Description) -> pd.DataFrame:
@@ -107,88 +89,3 @@ def with_problems(said: pd.DataFrame, problems: dict[str, str]) -> pd.DataFrame:
     absent = sorted(set(problems) - set(said["path"]))
     extra = pd.DataFrame({"path": absent, "problem": [problems[path] for path in absent]}, dtype=str)
     return pd.concat([said, extra.assign(content="unknown")], ignore_index=True).fillna("")
-
-
-def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
-    """Folders below `root` with the names of their files; hidden entries, CLUTTER and `skip` are passed over.
-
-    The one walker of trees, tables and detection. How much clutter it met is told in a line when it ends.
-
-    Links to folders are followed, since data sets are often linked from another disk, unless
-    they lead back to where the walk came from. Whatever cannot be listed goes into `problems`.
-    """
-    clutter: list[str] = []
-    pending = [("", os.path.realpath(root), ())]  # folder, its real place, places where links were followed
-    while pending:
-        folder, real, jumps = pending.pop()
-        prefix = f"{folder}/" if folder else ""
-        try:
-            with os.scandir(os.path.join(root, folder)) as handle:
-                found = [entry for entry in handle if entry.name not in skip]
-        except OSError as error:
-            problems[folder or "."] = f"folder cannot be read: {error.strerror}"
-            continue
-        entries = [entry for entry in found if not is_clutter(entry.name)]
-        clutter += [entry.name for entry in found if is_clutter(entry.name)]
-        names = []
-        for entry in entries:
-            name = entry.name
-            if not name.isascii() and _BYTES.search(name):
-                shown = os.fsencode(prefix + name).decode(errors="backslashreplace")
-                problems[shown] = "name is not valid UTF-8; rename it"
-            elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and os.path.isfile(entry.path)):
-                names.append(name)
-            else:
-                way, problem = _enter(entry, real, jumps)
-                if problem:
-                    problems[prefix + name] = problem
-                else:
-                    pending.append((prefix + name, *way))
-        if not entries:
-            problems[folder or "."] = EMPTY
-        _note_equal_names([entry.name for entry in entries], prefix, problems)
-        yield folder, names
-    tell_clutter(root, clutter)
-
-
-def is_image_name(name: str) -> bool:
-    """Whether a file's suffix is an image's."""
-    return name[name.rfind(".") :].lower() in IMAGE_SUFFIXES
-
-
-def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is passed over."""
-    return name[0] == "." or name.lower() in CLUTTER
-
-
-def tell_clutter(place: Path | str, names: list[str]) -> None:
-    """Say in one line what was passed over, and how often; nothing where nothing was."""
-    counts = Counter("hidden" if name[0] == "." else name.lower() for name in names)
-    if names:
-        told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
-        say(f"{place}: passed over as clutter of systems and storage servers: {told}")
-
-
-def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple, str]:
-    """Where a folder really lies and where links were followed on the way; or why it is not entered."""
-    if not entry.is_symlink():
-        return (f"{real}/{entry.name}", jumps), "" if entry.is_dir() else "neither a file nor a folder"
-    target = os.path.realpath(entry.path)
-    if not os.path.isdir(target):
-        return (), "neither a file nor a folder" if os.path.exists(target) else "symbolic link leads nowhere"
-    way = (*jumps, real)
-    if any(f"{place}/".startswith(f"{target.rstrip('/')}/") for place in way):
-        return (), f"symbolic link leads back to {os.path.relpath(target, real)}"
-    return (target, way), ""
-
-
-def _note_equal_names(names: list[str], prefix: str, problems: dict[str, str]) -> None:
-    """Names that differ by case only: other file systems would keep one of them."""
-    folded = [name.casefold() for name in names]
-    if len(set(folded)) == len(folded):
-        return
-    count = Counter(folded)
-    for name, key in zip(names, folded):
-        if count[key] > 1:
-            others = sorted(other for other in names if other.casefold() == key and other != name)
-            problems[prefix + name] = f"name differs from {others[0]!r} by case only"

@@ -12,6 +12,8 @@ from torch import Tensor
 from dfxlib.models.networks import CPU, DeepFeatureXNet
 from dfxlib.training.fit import to_input
 
+_ALIKE = 0.5  # rank correlation above which a map counts as the same
+
 
 def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S] uint8 -> [B, 3, S, S]
     """Size of the gradient of each nature's logit by the pixels, through that nature's base model alone.
@@ -57,10 +59,16 @@ def agreement(maps: np.ndarray, others: np.ndarray) -> np.ndarray:  # [B, K, S, 
     return found
 
 
+def learned(alike: np.ndarray) -> np.ndarray:  # [B, K] from `agreement`, with maps of shuffled weights -> [B, K] bool
+    """Which maps show more than the picture: those unlike the maps of shuffled weights; a flat map shows nothing."""
+    return np.isfinite(alike) & (alike <= _ALIKE)
+
+
 def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights
-    """How many maps show the picture rather than what was learned, as a sentence; a flat map has no agreement."""
-    told = f"{(alike > 0.5).sum()} of {np.isfinite(alike).sum()} maps agree with those of shuffled weights above 0.5"
-    return f"{told}; such a map mostly shows the picture, not what was learned."
+    """How many maps are not shown, and why, as a sentence."""
+    shown = int(learned(alike).sum())
+    left_out = f"{alike.size - shown} of {alike.size} maps look like those of shuffled weights, or are flat"
+    return f"{left_out}: they show the picture, not what was learned, and are not shown."
 
 
 @torch.no_grad()

@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from dfxlib.detect.export import REFERENCE, model_name, open_model
+from dfxlib.detect.export import model_name, open_model
+from dfxlib.detect.folder import REFERENCE
 from dfxlib.detect.unlike import distances, least_side, load_reference
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.saved import load_complete_model, require_same_manifest

@@ -1,14 +1,16 @@
 """How unlike its training data a picture is: what an exported model remembers of them, and the comparison."""
 
+import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
-from dfxlib.data.residual import residual_spectrum
-from dfxlib.data.squares import map_pixels
 from dfxlib.names import CLASSES
 from dfxlib.system.files import write_atomic
+
+if TYPE_CHECKING:  # what judges pictures needs none of it, and starts sooner
+    import pandas as pd
 
 #: Share of held-out images of the same kind whose features are nearer than the limit.
 QUANTILE = 0.99
@@ -17,13 +19,15 @@ _RANK = 64  # directions of the covariance that are kept: 0.9 MB for the widest 
 
 _IMAGES = 5000  # at most, behind mean and covariance
 
+_LARGEST = 2**26  # bytes of all parts together; ours take 6 MB at most
+
 _LEAST = 1e-9  # variance; features that never varied
 
 
 def describe_training(
     features: np.ndarray,  # [n, 3, D] of training images
     held_out: np.ndarray,  # [m, 3, D] of images of the same kind that trained nothing
-    rows: pd.DataFrame,  # manifest rows of the training images
+    rows: "pd.DataFrame",  # manifest rows of the training images
     spectra: np.ndarray,  # [3, 32 * 32] from `class_spectra`
 ) -> dict[str, np.ndarray]:
     """What is kept of the training data to compare pictures with: 5 MB at most for every backbone.
@@ -52,13 +56,16 @@ def describe_training(
 
 
 def class_spectra(
-    rows: pd.DataFrame,  # manifest rows of training images
+    rows: "pd.DataFrame",  # manifest rows of training images
     data_root: Path,
     *,
     per_nature: int = 200,  # images
     workers: int | None = None,
 ) -> np.ndarray:  # [3, 32 * 32]
     """Mean spectrum of the noise residual of each nature, in the order of CLASSES."""
+    from dfxlib.data.residual import residual_spectrum
+    from dfxlib.data.squares import map_pixels
+
     sample = rows.groupby("nature").head(per_nature)
     spectra = map_pixels({residual_spectrum: sample}, data_root=data_root, workers=workers)[residual_spectrum]
     return np.stack([spectra[(sample["nature"] == nature).to_numpy()].mean(axis=0) for nature in CLASSES])
@@ -70,9 +77,38 @@ def save_reference(path: Path, known: dict[str, np.ndarray]) -> Path:
 
 
 def load_reference(path: Path) -> dict[str, np.ndarray]:
-    """What `save_reference` wrote, by name."""
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    """What `save_reference` wrote, by name.
+
+    Raises ValueError for a file that states more than it holds, before memory is taken for that, and for parts that
+    do not fit each other.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            if sum(entry.file_size for entry in members.values()) > _LARGEST:
+                raise ValueError(f"more than {_LARGEST} bytes")
+            known = {name: _read_array(archive, entry) for name, entry in members.items()}
+        width = known["mean"].size
+        fits = known["directions"].shape == (len(known["variances"]), width) and known["mean"].shape == (width,)
+        if not fits or known["spectra"].shape[0] != len(CLASSES) or known["sides"].shape != (2,):
+            raise ValueError("parts that do not fit each other")
+        if not known["formats"].dtype.kind == "U" or known["limit"].size != 1 or known["other_variance"].size != 1:
+            raise ValueError("parts of another kind")
+    except (ValueError, KeyError, IndexError, zipfile.BadZipFile, NotImplementedError) as error:
+        raise ValueError(f"{path} is no reference of a model ({error}); export the run again") from error
+    return known
+
+
+def _read_array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
+    """An array whose header states as many bytes as follow it: numpy would take memory by the header alone."""
+    with archive.open(entry) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+        if kind.hasobject or int(np.prod(shape, dtype=object)) * kind.itemsize > entry.file_size:
+            raise ValueError(f"{entry.filename} states more than it holds")
+    with archive.open(entry) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def distances(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:  # [B, 3, D] -> [B]

@@ -3,15 +3,21 @@
 Everything takes the manifest (and features of it) and returns a table; `plots.data` draws them.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from dfxlib.data.declared import contradiction, read_declared
+from dfxlib.data.decode import image_files
 from dfxlib.data.duplicates import copy_sets
 from dfxlib.data.splits import unit_hash
 from dfxlib.measure import stats
 from dfxlib.measure.baselines import fit_baseline
 from dfxlib.measure.intervals import interval
 from dfxlib.names import FITTED_SPLITS, TRAINED_SPLITS
+from dfxlib.system.parallel import map_processes
+from dfxlib.system.shown import shown
 
 #: What each shortcut classifier knows, as a sentence names it.
 SHORTCUTS = {
@@ -62,6 +68,34 @@ def describe_files(manifest: pd.DataFrame) -> pd.DataFrame:  # one row a nature 
         median_bytes=("bytes", "median"),
         bits_per_pixel=("bits", "median"),
     )
+
+
+def declarations(
+    manifest: pd.DataFrame, data_root: Path, *, workers: int | None = None
+) -> pd.DataFrame:  # columns path, nature, architecture, declares, contradiction
+    """What files declare about themselves (`data.declared`), and which of it contradicts their label.
+
+    One row a usable image that declares anything; contradictions first.
+    """
+    usable = manifest[manifest["problem"] == ""]
+    said = list(map_processes(read_declared, image_files(usable, data_root), workers=workers, label="declarations"))
+    table = usable[["path", "nature", "architecture"]].assign(declares=said)
+    table = table[table["declares"] != ""]
+    against = [contradiction(nature, text) for nature, text in zip(table["nature"], table["declares"])]
+    table = table.assign(contradiction=np.array(against, dtype=object))
+    return table.sort_values("contradiction", key=lambda facts: facts == "", kind="stable", ignore_index=True)
+
+
+def declared_finding(declared: pd.DataFrame, *, images: int) -> str:  # of `declarations`; usable images
+    """How many files declare anything, and the first that contradicts its label, as a sentence."""
+    against = declared[declared["contradiction"] != ""]
+    told = (
+        f"{len(declared)} of {images} images declare something about themselves; {len(against)} contradict their label"
+    )
+    if against.empty:
+        return f"{told}."
+    first = against.iloc[0]
+    return f"{told}, first {shown(first['path'])}, labelled {first['nature']}: {first['contradiction']}."
 
 
 def equal_pictures(manifest: pd.DataFrame) -> pd.DataFrame:  # columns as in _clusters

@@ -5,8 +5,9 @@ import pandas as pd
 
 from dfxlib.measure import stats
 from dfxlib.measure.band import PROMISES, UNSURE_ERROR, abstain_band
+from dfxlib.measure.cuts import never_said
 from dfxlib.measure.intervals import interval, loss_interval
-from dfxlib.measure.scores import LOGITS, class_index, held_out_fake_scores, named, never_said
+from dfxlib.measure.scores import LOGITS, class_index, held_out_fake_scores, named
 from dfxlib.names import CLASSES
 
 #: The metric of `unsure_table` that comes from features; scores have all others.

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfxlib.data.decode import image_files, read_image
-from dfxlib.names import NATURES, SPLITS
-from dfxlib.plots.style import NATURE_COLOURS, SPLIT_COLOURS, label_of
+from dfxlib.names import NATURE_COLOURS, NATURES, SPLITS
+from dfxlib.plots.style import SPLIT_COLOURS, label_of
 
 _SHADES = ["#333333", "#777777", "#AAAAAA", "#D5D5D5", "#8C6D31", "#E7CB94"]
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from dfxlib.names import CLASSES, NATURES
-from dfxlib.plots.style import METHOD_COLOURS, NATURE_COLOURS, label_of
+from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
+from dfxlib.plots.style import METHOD_COLOURS, label_of
 
 
 def plot_inputs(

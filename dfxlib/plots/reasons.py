@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfxlib.data.residual import BLOCK, luma_residual, residual_spectrum
-from dfxlib.measure.scores import unsure_band
-from dfxlib.names import CLASSES
-from dfxlib.plots.style import NATURE_COLOURS, label_of
+from dfxlib.measure.cuts import unsure_band
+from dfxlib.names import CLASSES, NATURE_COLOURS
+from dfxlib.plots.style import label_of
 
 _NO_TICKS: dict[str, list[float]] = {"xticks": [], "yticks": []}
 
@@ -48,22 +48,26 @@ def plot_votes(said: np.ndarray, p: np.ndarray, labels: list[str]) -> Figure:
     return figure
 
 
-def plot_maps(squares: np.ndarray, maps: np.ndarray, ignorant: np.ndarray, labels: list[str]) -> Figure:
-    """Each picture, its map a nature ([N, 3, S, S]), and the same maps of shuffled weights beside them."""
-    size = (11, 1.55 * len(squares) + 0.5)
+def plot_maps(squares: np.ndarray, maps: np.ndarray, learned: np.ndarray, labels: list[str]) -> Figure:
+    """Pictures with those of their maps ([N, 3, S, S], one a nature) that `learned` ([N, 3] bool) lets pass.
+
+    A picture without any is left out; ValueError where that is all of them.
+    """
+    kept = np.flatnonzero(learned.any(axis=1))
+    if len(kept) == 0:
+        raise ValueError("no map shows more than its picture; there is nothing to draw")
     figure, axes = plt.subplots(
-        len(squares), 7, figsize=size, layout="constrained", squeeze=False, subplot_kw=_NO_TICKS
+        len(kept), 4, figsize=(9, 2.3 * len(kept) + 0.4), layout="constrained", squeeze=False, subplot_kw=_NO_TICKS
     )
-    for row, square, label in zip(axes, squares, labels):
-        row[0].imshow(square, interpolation="nearest")
-        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)
-    for first, whose, values in ((1, "the model", maps), (4, "shuffled weights", ignorant)):
-        for number, nature in enumerate(CLASSES):
-            column = axes[:, first + number]
-            for axis, own in zip(column, values[:, number]):
+    for row, place in zip(axes, kept):
+        row[0].imshow(squares[place], interpolation="nearest")
+        row[0].set_ylabel(labels[place], rotation=0, ha="right", va="center", fontsize=8)
+        for axis, own, passed in zip(row[1:], maps[place], learned[place]):
+            if passed:
                 axis.imshow(own, cmap="magma", vmin=0)
-                axis.set_axis_off()
-            column[0].set_title(f"{label_of(nature)},\n{whose}", fontsize=8, color=NATURE_COLOURS[nature])
+            axis.set_axis_off()
+    for axis, nature in zip(axes[0, 1:], CLASSES):
+        axis.set_title(label_of(nature), fontsize=9, color=NATURE_COLOURS[nature])
     return figure
 
 
@@ -73,7 +77,7 @@ def plot_residuals(pictures: list[np.ndarray], spectra: np.ndarray, labels: list
     Spectra are in dB about their own mean, with the power of the whole residual below them;
     beside a picture's, what it has more or less than each nature's mean.
     """
-    size = (10, 1.75 * len(pictures) + 3)
+    size = (12, 2.3 * len(pictures) + 3.5)
     figure, axes = plt.subplots(1 + len(pictures), 5, figsize=size, layout="constrained", subplot_kw=_NO_TICKS)
     means = [_show_spectrum(axis, mean) for axis, mean in zip(axes[0, 2:], spectra)]
     for row, picture, label in zip(axes[1:], pictures, labels):
@@ -107,7 +111,7 @@ def _show_spectrum(axis: Axes, spectrum: np.ndarray) -> np.ndarray:  # [32, 32] 
 def plot_neighbours(rows: list[tuple[np.ndarray, str, list[tuple[np.ndarray, str, str]]]]) -> Figure:
     """Pictures with their labels, and the training images with the nearest features: picture, nature, words."""
     width = 1 + max(len(near) for _, _, near in rows)
-    figure, axes = plt.subplots(len(rows), width, figsize=(1.6 * width, 1.9 * len(rows)), squeeze=False)
+    figure, axes = plt.subplots(len(rows), width, figsize=(2.3 * width, 2.6 * len(rows)), squeeze=False)
     for line, (picture, label, near) in zip(axes, rows):
         for axis, (pixels, nature, words) in zip(line, [(picture, "", label), *near]):
             axis.imshow(pixels, interpolation="nearest")

@@ -9,8 +9,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from dfxlib.measure.stats import FALSE_ALARMS
-from dfxlib.names import CLASSES, NATURES
-from dfxlib.plots.style import NATURE_COLOURS, label_of
+from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
+from dfxlib.plots.style import label_of
 
 _METRIC_LABELS = {
     "auc": "AUC",

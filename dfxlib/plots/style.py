@@ -4,15 +4,7 @@ import matplotlib
 import pandas as pd
 import seaborn as sns
 
-from dfxlib.names import SPLITS
-
-NATURE_COLOURS = {
-    "dm_generated": "#0072B2",
-    "gan_generated": "#E69F00",
-    "real": "#009E73",
-    "other_generated": "#CC79A7",
-    "fake_unknown": "#999999",
-}
+from dfxlib.names import CLASS_LABELS, SPLITS
 
 METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
 
@@ -20,8 +12,6 @@ METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
 SPLIT_COLOURS = dict(
     zip(SPLITS, ["#555555", "#999999", "#6A51A3", "#9E9AC8", "#CBC9E2", "#A50F15", "#FB6A4A", "#E8E8E8"], strict=True)
 )
-
-CLASS_LABELS = {"dm_generated": "diffusion", "gan_generated": "GAN", "real": "real"}
 
 pd.set_option("display.max_colwidth", None)  # what a variant changes is read to its end
 

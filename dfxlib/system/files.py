@@ -222,6 +222,16 @@ def require_place(folder: Path, *, what: str, apart: Iterable[Path] = ()) -> Non
         raise OSError(error.errno, f"cannot write {what}: {error.strerror}; {cure}") from error
 
 
+def require_file(option: str, place: Path, *, apart: Iterable[Path]) -> None:
+    """Told before hours of reading: where a result cannot be written, or would change one of the folders `apart`.
+
+    `option` names it in the sentence.
+    """
+    if place.is_dir() or not place.parent.is_dir():
+        raise ValueError(f"{option} {place} must be a file in a folder that exists")
+    require_place(place.parent, what=f"{option} {place}", apart=apart)
+
+
 def require_own(folder: Path, mark: str) -> None:
     """Refuse to replace a folder that others filled: what we write holds a file called `mark`."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / mark).is_file()):

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from functools import cache
 from itertools import islice
@@ -31,14 +31,17 @@ def progress(
     items: Iterable[T],
     *,
     label: str,
-    total: int | None = None,  # items; None: as many as `items` has
+    total: int | None = None,  # items; None: as many as `items` has, or nobody knows
     epoch: int = 0,  # of `epochs`, when one label has a bar for each
     epochs: int = 1,
 ) -> Iterable[T]:
     """`items` behind a bar, on a terminal and in JupyterLab; silent in a pipe; in a batch told to the live line."""
     name = f"{label} epoch {epoch + 1}/{epochs}" if epochs > 1 else label
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     if os.environ.get(BATCH_VARIABLE):
-        return _told(items, name, label, len(items) if total is None else total, epoch, epochs)  # type: ignore[arg-type]
+        # A stream has no share to tell.
+        return items if total is None else _told(items, name, label, total, epoch, epochs)
     # A kernel's error stream is no terminal, and shows bars all the same.
     silent = None if "ipykernel" not in sys.modules else False
     return tqdm(items, desc=name, total=total, disable=silent, mininterval=0.5, leave=False)
@@ -85,17 +88,19 @@ def map_processes(
 ) -> Iterator[R]:
     """`map` in order over spawned processes, with bounded memory for streams of any length.
 
-    Processes are spawned, not forked: a fork of a process in which torch has started threads
-    can hang. An exception in `function` stops the map and reaches the caller.
+    `items` may be a stream, of which no more is read ahead than the processes work on. Processes are spawned, not
+    forked: a fork of a process in which torch has started threads can hang. An exception in `function` stops the map
+    and reaches the caller.
     """
     workers = workers or usable_cores()
-    items = list(items)
-    batches = [items[start : start + chunk] for start in range(0, len(items), chunk)]
-    if workers == 1 or len(batches) <= 1:
+    total = len(items) if isinstance(items, Sized) else None
+    if workers == 1 or (total is not None and total <= chunk):
         yield from map(function, progress(items, label=label))
         return
+    stream = iter(items)
+    batches = iter(lambda: list(islice(stream, chunk)), [])
     results = _in_order(_pool(workers), function, batches, workers)
-    yield from progress(results, label=label, total=len(items))
+    yield from progress(results, label=label, total=total)
 
 
 @cache
@@ -119,14 +124,13 @@ def _end_with_parent() -> None:
 
 
 def _in_order(
-    pool: ProcessPoolExecutor, function: Callable[[T], R], batches: list[list[T]], workers: int
+    pool: ProcessPoolExecutor, function: Callable[[T], R], batches: Iterator[list[T]], workers: int
 ) -> Iterator[R]:
     """Results in the order of `batches`, never more than two batches a process ahead."""
-    queue = iter(batches)
-    pending = [pool.submit(_apply, function, batch) for batch in islice(queue, 2 * workers)]
+    pending = [pool.submit(_apply, function, batch) for batch in islice(batches, 2 * workers)]
     while pending:
         yield from pending.pop(0).result()
-        following = next(queue, None)
+        following = next(batches, None)
         if following is not None:
             pending.append(pool.submit(_apply, function, following))
 
