@@ -166,9 +166,7 @@ class Study:
             "by_architecture": by_architecture(scores, **how),
             "averages": means,
             "seen_unseen": seen,
-            "field": field_table(
-                scores.assign(source=sources), method=f"{c.OURS} (resnet18)", resamples=RESAMPLES
-            ),
+            "field": field_table(scores.assign(source=sources), method=f"{c.OURS} (resnet18)", resamples=RESAMPLES),
             "by_source": by_source(scores, sources, **how),
             "confidence": proper_scores(scores, **how),
             "reliability": reliability_table(scores, calibration),
@@ -209,6 +207,7 @@ class Study:
             "robustness_seeds": report.over_seeds(robustness, ["condition", "metric"]),
             "generalization": found,
             "generalization_seeds": report.recalls_over_seeds(found),
+            "field": report.gather_tables(place, runs, "generalization", "field"),
             "seen_unseen": seen,
             "seen_unseen_seeds": report.over_seeds(seen, ["method", "nature", "split"], value="recall"),
             "settings": report.settings_table(place, runs).reset_index(names="setting"),

@@ -1,5 +1,6 @@
 """Other people's detectors: scores that are read and checked, and stand beside ours."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -131,3 +132,19 @@ def test_detectors_stand_beside_ours_with_decisions_by_task(manifest: pd.DataFra
     right = ours[0]["p_fake"].gt(0.5).to_numpy() == fake
     assert row["mcnemar_p"] == pytest.approx(mcnemar(right, called == fake))
     assert len(differences) == 3 and differences["p_holm"].notna().all() and set(differences["seeds"]) == {SEEDS}
+
+
+def test_the_example_of_the_documentation_turns_a_public_detectors_table_into_scores(
+    manifest: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table as ClipBased-SyntheticImageDetection writes it: filename, a column a model, and their fusion as LLR."""
+    page = (Path(__file__).parents[1] / "docs" / "detectors.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    paths = manifest.loc[manifest["split"] != "complete_train", "path"]
+    ratios = np.random.default_rng(0).normal(scale=5, size=len(paths))
+    theirs = pd.DataFrame({"filename": paths, "clipdet_latent10k_plus": ratios, "Corvi2023": ratios, "fusion": ratios})
+    theirs.to_csv(tmp_path / "results.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    scores = read_detectors({"clipdet": str(tmp_path / "clipdet.csv")}, manifest)["clipdet"]
+    np.testing.assert_array_equal(scores["p_fake"] > 0.5, ratios > 0)

@@ -91,7 +91,10 @@ def test_intervals_are_those_of_every_other_table() -> None:
     draws = stats.resample_clusters(table["group"].to_numpy(), resamples=FEW)
     fakes = (table["architecture"] == "gan_generated_1").to_numpy()
     reals = (table["nature"] == "real").to_numpy()
-    values, sizes = half_metrics(table["p_fake"].to_numpy(), fakes, reals, draws), stats.clusters_of([fakes, reals], draws)
+    values, sizes = (
+        half_metrics(table["p_fake"].to_numpy(), fakes, reals, draws),
+        stats.clusters_of([fakes, reals], draws),
+    )
     both = np.stack([values["fake_acc"], values["real_acc"]])
     assert row[["acc", "acc_low", "acc_high"]].tolist() == list(interval(both, clusters=sizes))
     assert row[["ap", "ap_low", "ap_high"]].tolist() == list(area_interval(values["ap"], clusters=sizes.min()))

@@ -96,7 +96,10 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"backbones": ["timm:vit_bse"]}, "backbone timm:vit_bse cannot be had from timm "),
         ({"backbones": ["vit_b_16"], "stem": "full"}, "stem 'full' opens a strided first .*, and vit_b_16 has none"),
         ({"backbones": ["vit_b_16"], "image_size": 18}, "backbone vit_b_16 needs squares of at least 19 px"),
-        ({"external": ["a.csv"]}, "study key external is .*; expected names of detectors, each with its file of scores"),
+        (
+            {"external": ["a.csv"]},
+            "study key external is .*; expected names of detectors, each with its file of scores",
+        ),
         ({"external": {"a/b": "x.csv"}}, "external detector 'a/b' needs a name of its own"),
         ({"external": {"threeway": "x.csv"}}, "external detector 'threeway' needs a name of its own"),
         ({"external": {"a": 3}}, "external a is 3; expected the path of a CSV file"),
@@ -306,6 +309,8 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     "change, steps",
     [
         ({"split_seed": 1}, {"manifest"}),
+        ({"unseen_families": ["WGAN"]}, {"manifest"}),
+        ({"unseen_after": "2022-08"}, {"manifest"}),
         ({"use_declared": True}, {"manifest"}),
         ({"near_duplicates": False}, {"manifest"}),
         ({"image_size": 128}, {"base", "three_way"}),

@@ -70,8 +70,8 @@ def _rows_of(table: pd.DataFrame, key: str, manifest: pd.DataFrame, where: str) 
     if len(other):
         first = other.iloc[0]
         raise ValueError(
-            f"{where}: {len(other)} images are of other parts than {' and '.join(SCORED)}, first {shown(first['path'])} "
-            f"of {first['split']}; take them out, or name the file of this study"
+            f"{where}: {len(other)} images are of other parts than {' and '.join(SCORED)}, first "
+            f"{shown(first['path'])} of {first['split']}; take them out, or name the file of this study"
         )
     twice = rows.duplicated(["path", "condition"])
     if twice.any():

@@ -24,7 +24,9 @@ def check_external(study: dict) -> None:
     """Detectors of others: a name that no method of the study has, and a file that is there."""
     for name, file in study["external"].items():
         if not names_a_folder(name) or name in {*study["variants"], *study["ensembles"]}:
-            raise ValueError(f"external detector {name!r} needs a name of its own of letters, digits, '.', '_', '+', '-'")
+            raise ValueError(
+                f"external detector {name!r} needs a name of its own of letters, digits, '.', '_', '+', '-'"
+            )
         if not isinstance(file, str) or set("{}") & set(file):  # Snakemake takes braces for wildcards
             raise ValueError(f"external {name} is {file!r}; expected the path of a CSV file, without braces")
         if not project_path(file).is_file():

@@ -219,6 +219,8 @@ def _reported(study: Published, found: Found) -> Found:
     if "generalization" in steps:
         tables["generalization"] = report.gather_tables(place, runs, "generalization", "by_architecture")
         tables["generalization_seeds"] = report.recalls_over_seeds(tables["generalization"])
+        if (study.folder / "report" / "tables" / "field.csv").is_file():  # earlier publications have none
+            tables["field"] = report.gather_tables(place, runs, "generalization", "field")
         tables["seen_unseen"] = report.gather_tables(place, runs, "generalization", "seen_unseen")
         by = ["method", "nature", "split"]
         tables["seen_unseen_seeds"] = report.over_seeds(tables["seen_unseen"], by, value="recall")

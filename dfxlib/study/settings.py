@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dfxlib.data.descriptions import require_layout
+from dfxlib.data.descriptions import is_month, require_layout
 from dfxlib.data.perturb import require_conditions
 from dfxlib.models.zoo import FRONT_ENDS, check_backbone, find_backbone, weights_address
 from dfxlib.names import (
@@ -30,7 +30,7 @@ STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weigh
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-_DATA += ("near_duplicates", "pixel_limit", "strict", "audit_images")
+_DATA += ("unseen_families", "unseen_after", "near_duplicates", "pixel_limit", "strict", "audit_images")
 _MODEL = ("weights", "image_size", "crop_size", "crops", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
@@ -91,7 +91,9 @@ def check_study(study: dict) -> dict:
     Raises ValueError, FileNotFoundError for pretrained weights that are not at hand, and
     ModuleNotFoundError for a network of timm without timm.
     """
-    study = study | {key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    study = study | {
+        key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "unseen_families", "conditions")
+    }
     _check_names(study)
     _check_kinds(study)
     _check_texts(study)
@@ -126,7 +128,7 @@ def check_places(given: dict) -> None:
 
 def _check_names(study: dict) -> None:
     """Names that YAML or Snakemake took for numbers have lost signs already: 2024_11 is 202411, 1.50 is 1.5."""
-    for key in ("study", "data_root", "cache_root", "backbones", "unseen"):
+    for key in ("study", "data_root", "cache_root", "backbones", "unseen", "unseen_families"):
         for value in study[key] if isinstance(study[key], list) else [study[key]]:
             if isinstance(value, int | float):  # a bool is an int
                 raise ValueError(
@@ -173,6 +175,8 @@ def _check_texts(study: dict) -> None:
     for key, expected in texts.items():
         if not isinstance(study[key], str):
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    if study["unseen_after"] != "" and not is_month(str(study["unseen_after"])):
+        raise ValueError(f'study key unseen_after is {study["unseen_after"]!r}; expected YEAR-MONTH, or "" for none')
     try:
         re.compile(study["group_pattern"])
     except re.error as error:
