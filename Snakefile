@@ -81,15 +81,16 @@ def data_of_the_study(wildcards):
 GPU = STUDY["gpus_per_job"]
 OF_A_MODEL = "{kind}/{backbone}/seed{seed}"
 COMPLETE = f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp"
+EXTERNAL = list(STUDY["external"].values())  # scores of other people's detectors
 TESTS = every("robustness", "generalization", "detection")
 STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of models
     "base": ("10_train_base_model", "{kind}/{backbone}/{nature}/seed{seed}", [], GPU, ["base", *OTHERS]),
     "three_way": ("15_train_three_way_baseline", OF_A_MODEL, [], GPU, THREE_WAY),
     "complete": ("20_train_complete_model", OF_A_MODEL, base_models, GPU, ["complete", *OTHERS]),
-    "robustness": ("30_jpeg_robustness", "robustness/{backbone}/seed{seed}", COMPLETE, GPU, []),
-    "generalization": ("40_generalization", "generalization/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "robustness": ("30_jpeg_robustness", "robustness/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
+    "generalization": ("40_generalization", "generalization/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
     "detection": ("60_detect_images", "detection/{backbone}/seed{seed}", COMPLETE, GPU, []),
-    "baselines": ("50_baselines_and_ablations", "baselines", every("complete", *VARIANTS), 0, []),
+    "baselines": ("50_baselines_and_ablations", "baselines", [*every("complete", *VARIANTS), *EXTERNAL], 0, []),
     "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *TESTS], 0, []),
 }
 HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}

@@ -12,6 +12,7 @@ from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import proper_scores, reliability_table, trade_table, unsure_table
+from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.names import CLASSES
@@ -144,6 +145,8 @@ class Study:
         settings = SETTINGS | {"seed": seed, "conditions": [{"condition": name} for name in CONDITIONS]}
         settings |= {"resamples": RESAMPLES}
         tables = {"robustness": table, "verdicts": measured.verdict_shares(scores), "unsure": unsure}
+        tables["field"] = by_condition(every, method=f"{c.OURS} (resnet18)", resamples=RESAMPLES)
+        tables["thresholds"] = at_frozen_thresholds(every, calibration, resamples=RESAMPLES)
         self.finish(run, tables, settings=settings, metrics={}, notebook="30.ipynb")
 
     def _plant_generalization(self, seed: int) -> None:
@@ -163,6 +166,7 @@ class Study:
             "by_architecture": by_architecture(scores, **how),
             "averages": means,
             "seen_unseen": seen,
+            "field": field_table(scores.assign(source=sources), method=f"{c.OURS} (resnet18)", resamples=RESAMPLES),
             "by_source": by_source(scores, sources, **how),
             "confidence": proper_scores(scores, **how),
             "reliability": reliability_table(scores, calibration),
@@ -203,6 +207,7 @@ class Study:
             "robustness_seeds": report.over_seeds(robustness, ["condition", "metric"]),
             "generalization": found,
             "generalization_seeds": report.recalls_over_seeds(found),
+            "field": report.gather_tables(place, runs, "generalization", "field"),
             "seen_unseen": seen,
             "seen_unseen_seeds": report.over_seeds(seen, ["method", "nature", "split"], value="recall"),
             "settings": report.settings_table(place, runs).reset_index(names="setting"),

@@ -181,3 +181,11 @@ def test_the_time_of_a_study_is_told_by_section_and_adds_up(tmp_path: Path) -> N
         (run / ".done").write_text(json.dumps({"notebook": "10_train_base_model.ipynb", "seconds": training + 5}))
     costs = benchmark.mean_costs(tmp_path)
     assert costs == {("10_train_base_model", "Start"): 5.0, ("10_train_base_model", "Training"): 15.0}
+
+
+def test_the_fields_tables_and_the_matrix_are_timed() -> None:
+    import field_tables as benchmark
+
+    found = benchmark.ratios(120, 4, resamples=10, rounds=1)
+    assert set(found) == {"field_table", "by_condition, three conditions"} and min(found.values()) > 0
+    assert benchmark.matrix_seconds(3, 12, width=4, resamples=10) > 0

@@ -30,6 +30,11 @@ def scores(right: float, *, seed: int, images: int = 300, variant: str = "m", sp
     return table.assign(variant=variant, seed=seed, p_fake=table["p_dm"] + table["p_gan"])
 
 
+def is_right(table: pd.DataFrame) -> np.ndarray:  # [N] bool
+    truth, said = c.sides_of(table)
+    return said == truth
+
+
 def balanced_accuracy(table: pd.DataFrame) -> float:
     return balanced_accuracy_score(table["nature"], np.array(CLASSES)[table[LOGITS].to_numpy().argmax(1)])
 
@@ -75,7 +80,7 @@ def test_the_image_interval_resamples_groups_of_the_mean_over_seeds() -> None:
     """By brute force: draw groups, take each image's mean over seeds, average within natures."""
     own = methods(0.7, 0.6, seeds=3)
     row = c.compare(own, resamples=2000)[1].iloc[0]
-    ours, theirs = (np.mean([c.is_right(table) for table in tables], axis=0) for tables in own.values())
+    ours, theirs = (np.mean([is_right(table) for table in tables], axis=0) for tables in own.values())
     nature, group = own[c.OURS][0]["nature"].to_numpy(), np.repeat(range(150), 2)
     random, drawn = np.random.default_rng(5), []
     for _ in range(2000):
@@ -193,7 +198,7 @@ def test_a_method_without_seeds_stands_against_every_seed() -> None:
 
 def test_mcnemar_describes_the_first_seed() -> None:
     own = methods(0.7, 0.6, seeds=2)
-    ours, theirs = (c.is_right(tables[0]) for tables in own.values())
+    ours, theirs = (is_right(tables[0]) for tables in own.values())
     only = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     assert c.compare(own, resamples=100)[1]["mcnemar_p"].item() == pytest.approx(binomtest(only[0], sum(only)).pvalue)
 

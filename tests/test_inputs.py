@@ -8,7 +8,8 @@ import pytest
 
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.squares import pixel_store
-from dfxlib.study.inputs import open_manifest, open_squares
+from dfxlib.models import frozen
+from dfxlib.study.inputs import large_images, open_manifest, open_squares, untouched_features
 
 
 def test_the_manifest_of_a_study_is_opened_with_its_hash(tree: Path, tmp_path: Path) -> None:
@@ -32,3 +33,25 @@ def test_squares_are_those_that_the_models_settings_ask_for(
     paths = {"data_root": tree, "cache_root": tmp_path / "other", "workers": 1}
     expected = pixel_store(manifest, manifest_hash=digest, image_size=16, resize_mode="nearest", **paths)
     np.testing.assert_array_equal(squares, expected)
+
+
+@pytest.mark.skipif(not frozen.is_at_hand(), reason="the extra `pretrained` is not installed")
+def test_untouched_features_are_read_from_pictures_once(
+    tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, digest = study_manifest
+    rows = large_images(manifest).head(5)
+    where = {"data_root": str(tree), "cache_root": str(tmp_path), "workers": 1}
+    features = untouched_features(rows, digest, **where)
+    squares = pixel_store(
+        manifest,
+        manifest_hash=digest,
+        data_root=tree,
+        cache_root=tmp_path,
+        image_size=32,
+        resize_mode="crop",
+        workers=1,
+    )
+    np.testing.assert_allclose(features, frozen.imagenet_features(squares[rows.index]), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(frozen, "imagenet_features", lambda batch: pytest.fail("they are stored"))
+    np.testing.assert_array_equal(untouched_features(rows, digest, **where), features)

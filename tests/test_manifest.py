@@ -12,6 +12,7 @@ from PIL import Image
 from samples import noise, plant_tree
 
 from dfxlib.data import manifest as m
+from dfxlib.data.splits import trained_relatives
 from dfxlib.names import CLASSES
 
 
@@ -26,7 +27,11 @@ def own_tree(tmp_path: Path) -> Path:
 
 def test_every_image_is_one_row_with_the_contracts_columns(tree: Path) -> None:
     table = build(tree)
-    assert list(table.columns) == m.COLUMNS and len(table) == 72 and table["path"].is_monotonic_increasing
+    assert (
+        list(table.columns) == [*m.COLUMNS, *m.PUBLIC_COLUMNS]
+        and len(table) == 72
+        and table["path"].is_monotonic_increasing
+    )
     assert (table["problem"] == "").all() and set(table["nature"]) == set(CLASSES)
     assert (table[["width", "height"]] == 32).all(axis=None) and (table["format"] == "PNG").all()
     assert table["sha256"].is_unique and (table["sha256"].str.len() == 64).all()
@@ -335,3 +340,69 @@ def test_a_manifest_says_its_format_beside_its_hash_and_another_one_is_refused(t
     stated.write_text(text.splitlines()[0] + "\n")
     with pytest.raises(ValueError, match=r"has format 0; this dfxlib reads format 1; prepare it again"):
         m.read_manifest(path)
+
+
+DESCRIBED = """
+title: Mine
+homepage: ""
+licence: not stated
+generators:
+  gan_0: {family: WGAN, released: 2017-01, source: "https://arxiv.org/abs/1701.07875"}
+  gan_1: {family: WGAN, released: 2017-03, source: "https://arxiv.org/abs/1704.00028"}
+  dm_0: {released: 2020-06, source: "https://arxiv.org/abs/2006.11239"}
+  dm_1: {released: 2021-12, source: "https://arxiv.org/abs/2112.10752"}
+images:
+  - path: "{nature}/{architecture}"
+    nature: {nature: {dm_generated: dm_generated, gan_generated: gan_generated, real: real}}
+    architecture: "{architecture}"
+"""
+
+
+@pytest.fixture()
+def described(tmp_path: Path) -> str:
+    (tmp_path / "mine.yaml").write_text(DESCRIBED)
+    return str(tmp_path / "mine.yaml")
+
+
+def test_what_is_public_of_a_generator_stands_in_the_manifest_and_survives_the_disk(
+    tree: Path, described: str, tmp_path: Path
+) -> None:
+    table = build(tree, layout=described)
+    own = table.drop_duplicates("architecture").set_index("architecture")
+    assert own.loc["gan_1", ["family", "released"]].tolist() == ["WGAN", "2017-03"]
+    assert own.loc["real_0", ["family", "released"]].tolist() == ["", ""]
+    m.write_manifest(table, tmp_path / "m.csv")
+    pd.testing.assert_frame_equal(m.read_manifest(tmp_path / "m.csv")[0], table, check_dtype=False)
+
+
+def test_what_no_data_set_says_changes_no_file(tree: Path, tmp_path: Path) -> None:
+    """Models name the hash of their manifest: a column more, and empty, would make strangers of them."""
+    table = build(tree)
+    digest = m.write_manifest(table, tmp_path / "m.csv")
+    assert digest == m.write_manifest(table[m.COLUMNS], tmp_path / "other.csv")
+    assert (m.read_manifest(tmp_path / "m.csv")[0][m.PUBLIC_COLUMNS] == "").all(axis=None)
+
+
+def test_families_and_later_months_are_held_out_as_a_whole(tree: Path, described: str) -> None:
+    table = build(tree, layout=described, unseen_after="2021-11")
+    assert set(table.loc[table["split"] == "unseen", "architecture"]) == {"dm_1"}
+    with pytest.raises(ValueError, match="unseen leaves no image of gan_generated to train on"):
+        build(tree, layout=described, unseen_families=("WGAN",))
+    with pytest.raises(ValueError, match="unseen family 'DCGAN' is not in the data; known: WGAN"):
+        build(tree, layout=described, unseen_families=("DCGAN",))
+    with pytest.raises(ValueError, match=r"no month of release is known of 4 generators \(dm_0, dm_1, gan_0, gan_1\)"):
+        build(tree, unseen_after="2021-11")
+
+
+def test_an_unseen_generator_whose_relative_trains_is_named_with_it(tree: Path, described: str) -> None:
+    told = trained_relatives(build(tree, layout=described, unseen=("gan_1", "dm_1")))
+    assert told == [
+        "Unseen gan_1 has relatives that train: gan_0 (family WGAN); unseen_families: [WGAN] holds out all of them."
+    ]
+    assert trained_relatives(build(tree, unseen=("gan_1",))) == [], "nobody knows of a family"
+
+
+def test_a_month_that_is_none_is_one_sentence(tree: Path, described: str) -> None:
+    Path(described).write_text(DESCRIBED.replace("released: 2017-03", "released: March 2017"))
+    with pytest.raises(ValueError, match=r"generator gan_1 has .*; expected released: YEAR-MONTH, and source"):
+        build(tree, layout=described)

@@ -30,7 +30,8 @@ def test_a_condition_is_pure_keeps_the_mode_and_says_its_size(condition: str) ->
     image = noise(0, width=33, height=21)
     version = CONDITIONS[condition](image)
     assert (version.size, version.mode) == (RESIZED.get(condition, (33, 21)), "RGB")
-    assert version.size == tuple(round(side * side_scale(condition)) for side in (33, 21))
+    (scale,) = side_scale(condition, np.array([[33, 21]]))
+    assert version.size == tuple(round(side * scale) for side in (33, 21))
     assert image.tobytes() == noise(0, width=33, height=21).tobytes()
     assert CONDITIONS[condition](image.copy()).tobytes() == version.tobytes()
 
@@ -140,6 +141,28 @@ def test_delivery_is_its_steps_one_after_the_other() -> None:
     by_hand = jpeg(CONDITIONS["scale_50"](image), quality=55, subsampling="4:2:0")
     by_hand = jpeg(CONDITIONS["webp_q75"](by_hand), quality=80, subsampling="4:2:0")
     assert CONDITIONS["delivery"](image).tobytes() == by_hand.tobytes()
+
+
+#: The long side that arrives of a picture of 1000 x 500 pixels, and the encoding on the way.
+TIERS = {"web": (768, 60), "hard": (512, 40), "thumb": (128, 75)}
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_a_tier_is_a_size_and_an_encoding(tier: str) -> None:
+    side, quality = TIERS[tier]
+    image = noise(0, width=1000, height=500)
+    small = image.resize((side, side // 2), Image.Resampling.LANCZOS)
+    assert CONDITIONS[tier](image).tobytes() == jpeg(small, quality=quality, subsampling="4:2:0").tobytes()
+    sizes = np.array([[1000, 500], [300, 600], [60, 90]])
+    expected = [min(1, side / longest) for longest in (1000, 600, 90)]
+    assert side_scale(tier, sizes).tolist() == pytest.approx(expected), "nothing is enlarged"
+
+
+def test_avif_is_pillows_file_decoded_and_the_same_every_time(tmp_path: Path) -> None:
+    image = noise(0, width=64, height=48)
+    image.save(tmp_path / "a.avif", quality=60, subsampling="4:2:0", max_threads=1)
+    assert CONDITIONS["avif"](image).tobytes() == Image.open(tmp_path / "a.avif").convert("RGB").tobytes()
+    assert describe("avif")["subsampling"] == "4:2:0" and "libavif" in describe("avif")["encoder"]
 
 
 def test_a_condition_describes_itself_for_the_record() -> None:

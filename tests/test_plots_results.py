@@ -119,3 +119,25 @@ def test_a_feature_map_places_every_scored_image_and_marks_architectures(width: 
         marks = {tuple(collection.get_paths()[0].vertices.ravel()) for collection in panel.collections[1:]}
         assert len(marks) == len(panel.collections) - 1 == 3
     assert "gan_generated_0, unseen" in [collection.get_label() for collection in panels[1].collections]
+
+
+def test_release_dates_are_points_with_intervals_and_unseen_ones_are_open() -> None:
+    found = generators.by_architecture(scores(0), CALIBRATION, resamples=20)
+    fakes = found[found["nature"] != "real"].head(2).assign(released=["2021-05", "2022-08"], split=["test", "unseen"])
+    figure = plots.plot_released(fakes)
+    drawn = drawn_numbers(figure)
+    assert all(
+        np.isclose(drawn, value).any() for value in fakes[["binary_recall", "binary_recall_low"]].to_numpy().flat
+    )
+    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"][:2]
+    assert faces[1] == "white" != faces[0]
+
+
+def test_the_matrix_frames_what_a_head_never_met() -> None:
+    names, pairs = ["nothing", "a", "b"], ["a", "b", "new"]
+    table = pd.DataFrame([{"without": one, "tested_on": two, "auc": 0.75} for one in names for two in pairs])
+    table["split"] = np.where(table["tested_on"] == "new", "unseen", "test")
+    figure = plots.plot_leave_one_out(table)
+    framed = {(int(patch.get_x()), int(patch.get_y())) for patch in figure.axes[0].patches}
+    assert framed == {(2, 0), (2, 1), (2, 2), (0, 1), (1, 2)}
+    assert texts(figure).count("0.75") == 9

@@ -96,6 +96,14 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"backbones": ["timm:vit_bse"]}, "backbone timm:vit_bse cannot be had from timm "),
         ({"backbones": ["vit_b_16"], "stem": "full"}, "stem 'full' opens a strided first .*, and vit_b_16 has none"),
         ({"backbones": ["vit_b_16"], "image_size": 18}, "backbone vit_b_16 needs squares of at least 19 px"),
+        (
+            {"external": ["a.csv"]},
+            "study key external is .*; expected names of detectors, each with its file of scores",
+        ),
+        ({"external": {"a/b": "x.csv"}}, "external detector 'a/b' needs a name of its own"),
+        ({"external": {"threeway": "x.csv"}}, "external detector 'threeway' needs a name of its own"),
+        ({"external": {"a": 3}}, "external a is 3; expected the path of a CSV file"),
+        ({"external": {"a": "{x}.csv"}}, "external a is '{x}.csv'; expected the path of a CSV file, without braces"),
         ({"weights": None}, "study key weights is None; expected imagenet, none, a file or a folder"),
         ({"device": "gpu"}, "study key device is 'gpu'; expected auto, cpu, cuda or cuda:NUMBER"),
         ({"layout": "cifar"}, "layout 'cifar' is unknown; expected one of folders, csv, parquet, "),
@@ -239,6 +247,11 @@ def test_all_missing_weights_are_told_at_once(demo: dict, tmp_path: Path, monkey
     assert "\n" not in str(caught.value)
 
 
+def test_a_detector_without_its_file_is_told_before_anything_runs(demo: dict) -> None:
+    with pytest.raises(FileNotFoundError, match=r"external a: no file nowhere.csv; check the path"):
+        check_study(demo | {"external": {"a": "nowhere.csv"}})
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
 def test_a_device_need_not_be_at_hand_where_a_study_is_planned(demo: dict, device: str) -> None:
     assert check_study(demo | {"device": device})["device"] == device
@@ -296,12 +309,15 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
     "change, steps",
     [
         ({"split_seed": 1}, {"manifest"}),
+        ({"unseen_families": ["WGAN"]}, {"manifest"}),
+        ({"unseen_after": "2022-08"}, {"manifest"}),
         ({"use_declared": True}, {"manifest"}),
         ({"near_duplicates": False}, {"manifest"}),
         ({"image_size": 128}, {"base", "three_way"}),
         ({"main_share": 0.9}, {"base"}),
         ({"conditions": ["raw"]}, {"robustness"}),
         ({"seeds": [0, 1]}, {"baselines", "report"}),
+        ({"external": {"a": "a.csv"}}, {"robustness", "generalization", "baselines", "report"}),
         ({"resamples": 10}, {"manifest", "three_way", "complete", "robustness", "generalization", "baselines"}),
     ],
 )

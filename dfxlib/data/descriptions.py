@@ -17,7 +17,12 @@ from dfxlib.names import NATURES
 from dfxlib.system.files import project_path
 
 #: What a rule can say about an image; all but nature and architecture may be left out.
-FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content")
+FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content", "family", "released")
+
+#: What is public of a generator, by its architecture: its relatives, the month of its release, and where that stands.
+PUBLIC = ("family", "released", "source")
+
+_MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
 #: Columns of a listing, all of them text; `row` is the number inside a Parquet file, or empty.
 LISTING = ("path", *FIELDS, "container", "row", "problem")
@@ -28,6 +33,7 @@ _ALLOWED = {"nature": NATURES, "declared_split": DECLARED, "content": ("face", "
 _SHIPPED = resources.files("dfxlib.data_manifests")
 
 _KEYS = {"title", "homepage", "licence", "note", "skip", "guidance", "tables", "image", "images", "expected"}
+_KEYS |= {"generators", "cite"}
 
 _REQUIRED = ("title", "homepage", "licence", "images")
 
@@ -81,6 +87,8 @@ class Description:
     tables: str = ""  # pattern of the tables; empty: the data set is a tree of folders
     image: str = ""  # where a table's image lies; empty: in the table itself
     expected: tuple[dict, ...] = ()
+    generators: dict[str, dict[str, str]] | None = None  # by architecture, keys of PUBLIC
+    cite: str = ""  # BibTeX
 
 
 def require_layout(layout: str) -> str:
@@ -117,6 +125,24 @@ def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architectur
     rows = read_description(layout).expected if named else ()
     table = pd.DataFrame([dict.fromkeys(_EXPECTED, "") | row for row in rows], columns=[*_EXPECTED, "images"])
     return table.astype({"images": "int64"})
+
+
+def with_generators(rows: pd.DataFrame, description: Description) -> pd.DataFrame:
+    """Rows of a listing with the `family` and `released` that their architecture has in the description."""
+    for field in ("family", "released"):
+        said = {name: facts.get(field, "") for name, facts in (description.generators or {}).items()}
+        rows[field] = rows["architecture"].map(said).fillna(rows[field])
+    return rows
+
+
+def is_month(text: str) -> bool:
+    """Whether a text is YEAR-MONTH, which sorts as time does."""
+    return _MONTH.fullmatch(text) is not None
+
+
+def citation(layout: str) -> str:  # BibTeX; "" where the layout is nobody's data set
+    """How the authors of a described data set ask to be cited."""
+    return "" if layout in ("csv", "parquet") else read_description(layout).cite
 
 
 def compile_pattern(pattern: str, *, below: bool) -> re.Pattern:
@@ -199,12 +225,33 @@ def _parse(content: dict, layout: str) -> Description:
             raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {names}")
     texts = {
         key: content[key]
-        for key in ("title", "homepage", "licence", "note", "guidance", "tables", "image")
+        for key in ("title", "homepage", "licence", "note", "guidance", "tables", "image", "cite")
         if key in content
     }
-    description = Description(layout, rules=rules, skip=tuple(content.get("skip", ())), expected=expected, **texts)
+    description = Description(
+        layout,
+        rules=rules,
+        skip=tuple(content.get("skip", ())),
+        expected=expected,
+        generators=_parse_generators(content.get("generators", {}), layout),
+        **texts,
+    )
     _check_parts(description)
     return description
+
+
+def _parse_generators(content: object, layout: str) -> dict[str, dict[str, str]]:
+    """What is public of each architecture; a month without its source cannot be checked by anybody."""
+    if not isinstance(content, dict):
+        raise ValueError(f"layout {layout}: generators is {content!r}; expected architectures, each with its facts")
+    found = {}
+    for name, facts in content.items():
+        if not isinstance(facts, dict) or not set(facts) <= set(PUBLIC):
+            raise ValueError(f"layout {layout}: generator {name} has {facts!r}; expected some of {', '.join(PUBLIC)}")
+        found[str(name)] = said = {key: str(value) for key, value in facts.items()}
+        if "released" in said and not (is_month(said["released"]) and said.get("source")):
+            raise ValueError(f"layout {layout}: generator {name} has {said}; expected released: YEAR-MONTH, and source")
+    return found
 
 
 def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:

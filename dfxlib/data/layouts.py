@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfxlib.data.descriptions import LISTING, read_description, require_layout
+from dfxlib.data.descriptions import LISTING, is_month, read_description, require_layout, with_generators
 from dfxlib.data.guidance import read_guidance
 from dfxlib.data.tables import read_plain_tables, read_tables
 from dfxlib.data.trees import read_tree, with_problems
@@ -47,10 +47,22 @@ def list_images(
             rows["declared_split"] = rows["path"].map(declared.declared).fillna("")
             rows = with_problems(rows, declared.problems)
     rows = rows.reindex(columns=LISTING, fill_value="").astype(str)
+    if layout not in ("csv", "parquet"):
+        rows = with_generators(rows, description)
+    _require_months(rows)
     paths = rows["path"].tolist()
     rows = rows.take(sorted(range(len(rows)), key=lambda row: paths[row])).reset_index(drop=True)
     _require_images(rows, root, layout)
     return rows
+
+
+def _require_months(rows: pd.DataFrame) -> None:
+    wrong = (rows["released"] != "") & ~rows["released"].map(is_month)
+    if wrong.any():
+        first = rows[wrong].iloc[0]
+        raise ValueError(
+            f"released of {shown(first['path'])} is {shown(first['released'])!r}; expected YEAR-MONTH such as 2022-08"
+        )
 
 
 def _require_images(rows: pd.DataFrame, root: Path, layout: str) -> None:

@@ -15,7 +15,7 @@ from dfxlib.data.decode import PIXEL_LIMIT, file_sha256, image_files
 from dfxlib.data.duplicates import copy_sets, stack_thumbnails
 from dfxlib.data.layouts import list_images
 from dfxlib.data.sidecar import read_facts
-from dfxlib.data.splits import assign_splits, require_architectures, require_declared
+from dfxlib.data.splits import assign_splits, held_out, require_declared
 from dfxlib.names import CLASSES
 from dfxlib.system.files import checksum_path, require_format, require_place, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
@@ -34,6 +34,9 @@ COLUMNS = (
     + ["jpeg_quality", "jpeg_subsampling", "bytes", "container", "row", "problem", "conversion"]
 )
 
+#: Columns that follow where the data set knows them of any image: in other files they do not stand.
+PUBLIC_COLUMNS = ["family", "released"]
+
 _NUMBERS = {"width": pa.int64(), "height": pa.int64(), "bytes": pa.int64(), "jpeg_quality": pa.float64()}
 
 
@@ -46,13 +49,15 @@ def build_manifest(
     near_duplicates: bool = True,  # near copies share a group
     split_seed: int = 0,
     unseen: tuple[str, ...] = (),  # architectures kept out of all training
+    unseen_families: tuple[str, ...] = (),  # and whole families
+    unseen_after: str = "",  # and generators of later months
     use_declared: bool = False,  # splits follow what the data set declares
     pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture counts as a decompression bomb
     required: tuple[str, ...] = CLASSES,  # natures without which there is nothing to train
     workers: int | None = None,
     sidecar: Path | None = None,  # folder of what earlier builds read; None: read every file
 ) -> pd.DataFrame:
-    """Read every image under `root` once and split the result; columns as in COLUMNS.
+    """Read every image under `root` once and split the result; columns COLUMNS and PUBLIC_COLUMNS.
 
     Damaged files are rows with a problem. Files that a sidecar knows unchanged are not read
     again. Raises ValueError when the root, the layout or the names are wrong, when a required
@@ -62,7 +67,8 @@ def build_manifest(
     if sidecar is not None:
         require_place(sidecar, what=f"cache_root {sidecar}", apart=[root])
     rows = _escape_names(list_images(root, layout=layout, columns=columns))
-    require_architectures(tuple(unseen), rows["architecture"])  # before hours of decoding, as what follows
+    # Before hours of decoding, as what follows.
+    unseen = held_out(rows, unseen=tuple(unseen), unseen_families=unseen_families, unseen_after=unseen_after)
     if use_declared:
         require_declared(rows)
     names = name_groups(rows, group_pattern=group_pattern)
@@ -78,7 +84,7 @@ def build_manifest(
     manifest["group"] = merge_groups(names, manifest)
     manifest["split"] = assign_splits(manifest, split_seed=split_seed, unseen=unseen, use_declared=use_declared)
     _require_trained(manifest[~manifest["split"].isin(["unseen", "excluded"])], required)
-    return manifest[COLUMNS]
+    return manifest[[*COLUMNS, *PUBLIC_COLUMNS]]
 
 
 def name_groups(rows: pd.DataFrame, *, group_pattern: str = "") -> pd.Series:
@@ -197,7 +203,12 @@ def verify_manifest(
 
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> str:  # sha256
-    """Write the CSV and, beside it, the checksum that results repeat."""
+    """Write the CSV and, beside it, the checksum that results repeat.
+
+    Columns of PUBLIC_COLUMNS that are empty throughout stay out: what a data set does not know changes no hash.
+    """
+    known = [name for name in PUBLIC_COLUMNS if name in manifest and (manifest[name] != "").any()]
+    manifest = manifest.drop(columns=[*(set(PUBLIC_COLUMNS) & set(manifest) - set(known))])
     return write_vouched(
         path, lambda partial: manifest.to_csv(partial, index=False, lineterminator="\n"), note=f"{_NOTE}{FORMAT}"
     )
@@ -215,23 +226,24 @@ def read_manifest(path: Path) -> tuple[pd.DataFrame, str]:  # manifest, sha256
         raise ValueError(f"manifest {path} does not match {stated.name}: it was edited; prepare it again")
     numbers = re.findall(rf"^# {_NOTE}(\d+)$", stated.read_text(), re.M)
     require_format(int(numbers[0]) if numbers else 0, FORMAT, what=f"manifest {path}", anew="prepare it again")
-    _require_header(path)
+    header = _require_header(path)
     # pyarrow takes half the memory that pandas takes for the same table.
-    kinds = {name: _NUMBERS.get(name, pa.string()) for name in COLUMNS}
+    kinds = {name: _NUMBERS.get(name, pa.string()) for name in header}
     texts = pyarrow.csv.ConvertOptions(column_types=kinds, null_values=[""], strings_can_be_null=False)
     lines = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    return pyarrow.csv.read_csv(path, parse_options=lines, convert_options=texts).to_pandas(), digest
+    manifest = pyarrow.csv.read_csv(path, parse_options=lines, convert_options=texts).to_pandas()
+    return manifest.assign(**{name: "" for name in PUBLIC_COLUMNS if name not in header}), digest
 
 
-def _require_header(path: Path) -> None:
+def _require_header(path: Path) -> list[str]:
     with open(path, encoding="utf-8", newline="") as file:
         found = next(csv.reader(file), [])
-    if found == COLUMNS:
-        return
+    if found == [*COLUMNS, *(name for name in PUBLIC_COLUMNS if name in found)]:
+        return found
     differs = []
     if missing := [name for name in COLUMNS if name not in found]:
         differs.append(f"lacks the columns {', '.join(missing)}")
-    if unknown := [name for name in found if name not in COLUMNS]:
+    if unknown := [name for name in found if name not in [*COLUMNS, *PUBLIC_COLUMNS]]:
         differs.append(f"has the unknown columns {', '.join(unknown)}")
     told = " and ".join(differs) or "has its columns in another order"
     raise ValueError(

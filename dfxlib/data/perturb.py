@@ -34,6 +34,11 @@ def webp(image: Image.Image, *, quality: int, method: int = 4) -> Image.Image:
     return _encoded(image, "WEBP", quality=quality, method=method)
 
 
+def avif(image: Image.Image, *, quality: int) -> Image.Image:
+    """Lossy AVIF, chroma 4:2:0, in one thread: the encoder's bytes depend on how many it has."""
+    return _encoded(image, "AVIF", quality=quality, subsampling="4:2:0", max_threads=1)
+
+
 def blur(image: Image.Image, *, kernel: int, sigma: float) -> Image.Image:
     """Gaussian blur cut to `kernel` pixels; borders are reflected without the edge (cv2's default)."""
     distance = np.arange(kernel) - kernel // 2
@@ -55,6 +60,14 @@ def scale(image: Image.Image, *, percent: int) -> Image.Image:
         return image.resize(size, Image.Resampling.NEAREST)
     rows = _area_means(np.asarray(image, dtype=np.float64), size[1])
     return _picture(_area_means(rows.swapaxes(0, 1), size[0]).swapaxes(0, 1))
+
+
+def shrink(image: Image.Image, *, side: int) -> Image.Image:
+    """The longer side brought down to `side` pixels, antialiased (Lanczos), as services do; smaller pictures stay."""
+    longest = max(image.size)
+    if longest <= side:
+        return image
+    return image.resize([max(1, round(old * side / longest)) for old in image.size], Image.Resampling.LANCZOS)
 
 
 def mirror(image: Image.Image) -> Image.Image:
@@ -96,7 +109,7 @@ def chain(image: Image.Image, *, steps: tuple[str, ...]) -> Image.Image:
 #: Perturbation by condition name, as scores and tables call it.
 CONDITIONS = {"raw": keep}
 
-for _quality in (95, 90, 80, 75, 70, 60, 55, 50, 30):
+for _quality in (95, 90, 80, 75, 70, 60, 55, 50, 40, 30):
     for _label, _subsampling in {"jpeg444": "4:4:4", "jpeg420": "4:2:0"}.items():
         CONDITIONS[f"{_label}_q{_quality}"] = partial(jpeg, quality=_quality, subsampling=_subsampling)
 
@@ -116,15 +129,37 @@ CONDITIONS |= {"crop_80": partial(crop, percent=80)}
 CONDITIONS["delivery"] = partial(chain, steps=("scale_50", "jpeg420_q55", "webp_q75", "jpeg420_q80"))
 
 
-def side_scale(condition: str) -> float:
-    """By how much a condition scales the sides of a picture, to within the rounding of pixels."""
-    return CONDITIONS[condition](Image.new("RGB", (100, 100))).width / 100
+CONDITIONS |= {f"side_{side}": partial(shrink, side=side) for side in (768, 512, 128)}
+
+CONDITIONS["avif"] = partial(avif, quality=60)
+
+#: Tiers of delivery by the size that arrives: a page of the web, a strict platform, a preview.
+CONDITIONS |= {
+    "web": partial(chain, steps=("side_768", "jpeg420_q60")),
+    "hard": partial(chain, steps=("side_512", "jpeg420_q40")),
+    "thumb": partial(chain, steps=("side_128", "jpeg420_q75")),
+}
+
+
+def side_scale(condition: str, sizes: np.ndarray) -> np.ndarray:  # [N, 2] width and height -> [N]
+    """By how much a condition scales the sides of each picture, to within the rounding of pixels."""
+    function = CONDITIONS[condition]
+    if isinstance(function, partial) and function.func is shrink:
+        return np.minimum(1.0, function.keywords["side"] / sizes.max(axis=1))
+    if isinstance(function, partial) and function.func is chain:
+        scales = np.ones(len(sizes))
+        for name in function.keywords["steps"]:
+            scales = scales * side_scale(name, sizes * scales[:, None])
+        return scales
+    return np.full(len(sizes), function(Image.new("RGB", (100, 100))).width / 100)
 
 
 #: What a function does beyond its parameters, for the record.
 _FACTS = {
     "jpeg": {"encoder": f"libjpeg-turbo {features.version('libjpeg_turbo')}, Pillow {PIL.__version__}"},
     "webp": {"encoder": f"libwebp {features.version('webp')}, Pillow {PIL.__version__}"},
+    "avif": {"encoder": f"libavif {features.version('avif')}, Pillow {PIL.__version__}", "subsampling": "4:2:0"},
+    "shrink": {"interpolation": "Lanczos", "smaller pictures": "stay"},
     "blur": {"border": "reflected without the edge"},
     "scale": {"interpolation": "area; pixels are repeated when enlarging", "size": "parts of a pixel are cut off"},
     "rotate": {"interpolation": "bilinear", "corners": "black", "canvas": "same size", "around": "pixel (w/2, h/2)"},

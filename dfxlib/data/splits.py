@@ -10,7 +10,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from dfxlib.names import CLASSES, SPLITS, TRAINED_ON, require_name
+from dfxlib.names import CLASSES, SPLITS, TRAINED_ON, TRAINED_SPLITS, require_name
 
 BASE_SHARE = 0.4  # share of the groups that train and validate base models
 
@@ -128,6 +128,50 @@ def require_architectures(unseen: tuple[str, ...], architectures: pd.Series) -> 
     if missing:
         known = ", ".join(sorted(set(architectures) - {""}))
         raise ValueError(f"unseen architecture {missing[0]!r} is not in the data; known: {known}")
+
+
+def held_out(
+    rows: pd.DataFrame,  # architecture, nature, family, released
+    *,
+    unseen: tuple[str, ...] = (),  # architectures
+    unseen_families: tuple[str, ...] = (),
+    unseen_after: str = "",  # YEAR-MONTH; generators of later months
+) -> tuple[str, ...]:
+    """Architectures that a study keeps out of all training: by name, by family, by the month of their release.
+
+    Raises ValueError for a name or family that the data lack, and for a generator that might be of a later month:
+    where its own is not known, it must be held out by name.
+    """
+    require_architectures(unseen, rows["architecture"])
+    known = sorted(set(rows["family"]) - {""})
+    for family in unseen_families:
+        if family not in known:
+            raise ValueError(f"unseen family {family!r} is not in the data; known: {', '.join(known) or 'none'}")
+    fakes = rows[rows["nature"] != "real"]
+    later = set(fakes.loc[fakes["released"] > unseen_after, "architecture"]) if unseen_after else set()
+    related = set(rows.loc[rows["family"].isin(unseen_families), "architecture"])
+    undated = sorted(set(fakes.loc[fakes["released"] == "", "architecture"]) - {*unseen, *related})
+    if unseen_after and undated:
+        raise ValueError(
+            f"unseen_after is {unseen_after}, but no month of release is known of {len(undated)} generators "
+            f"({', '.join(undated[:5])}); name them in unseen, or give their months"
+        )
+    return (*unseen, *sorted((related | later) - set(unseen)))
+
+
+def trained_relatives(manifest: pd.DataFrame) -> list[str]:
+    """A sentence for every unseen architecture of whose family another one trains: it is less new than it looks."""
+    told = []
+    trained = manifest[manifest["split"].isin(TRAINED_SPLITS) & (manifest["family"] != "")]
+    unseen = manifest.loc[manifest["split"] == "unseen", ["architecture", "family"]].drop_duplicates()
+    for name, family in unseen.sort_values("architecture").itertuples(index=False, name=None):
+        relatives = sorted(set(trained.loc[trained["family"] == family, "architecture"]) - {name})
+        if relatives:
+            told.append(
+                f"Unseen {name} has relatives that train: {', '.join(relatives)} (family {family}); "
+                f"unseen_families: [{family}] holds out all of them."
+            )
+    return told
 
 
 def base_task(

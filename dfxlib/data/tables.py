@@ -83,6 +83,8 @@ _HEADERS = {
     "source": ("source",),
     "pair": ("pair",),
     "content": ("content",),
+    "family": ("family",),
+    "released": ("released",),
 }
 
 # Words for a nature and a split in such tables. Numbers are none: 0 is real in one project and fake in another.
@@ -124,7 +126,7 @@ def describe_table(
     for field, words in _WORDS.items():
         if field in found:
             fields[field] = {found[field]: words}
-    for field in ("source", "pair", "content"):
+    for field in ("source", "pair", "content", "family", "released"):
         if field in found:
             fields[field] = _template_of(found[field])
     fields["architecture"] = _template_of(found.get("architecture", found["nature"]))

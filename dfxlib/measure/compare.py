@@ -16,13 +16,16 @@ from scipy.special import stdtrit
 
 from dfxlib.measure import stats
 from dfxlib.measure.intervals import LEVEL, interval
-from dfxlib.measure.scores import LOGITS, PROBABILITIES, read_scores, recalls, said_natures
+from dfxlib.measure.scores import LOGITS, PROBABILITIES, read_scores, said_natures
 from dfxlib.names import CLASSES
 
 OURS = "DeepFeatureX Net"
 
 #: Seeds, and groups of images of each class, below which no difference is decided: intervals of fewer are too narrow.
 SEEDS, GROUPS = 5, 10
+
+#: What methods are compared by, and the sides whose recalls it is the mean of.
+TASKS = {"three-way": CLASSES, "fake or real": ("real", "fake")}
 
 
 def changes_of(variant: dict) -> dict:
@@ -78,14 +81,25 @@ def require_same_images(tables: list[pd.DataFrame]) -> None:
             raise ValueError(f"{names[0]} and {names[1]} were tested on other images; run both again on one manifest")
 
 
-def is_right(scores: pd.DataFrame) -> np.ndarray:  # [N] bool, argmax of the three
-    """Whether the argmax of the three is the image's nature."""
-    return said_natures(scores) == scores["nature"].to_numpy()
+def sides_of(
+    scores: pd.DataFrame, task: str = "three-way"
+) -> tuple[np.ndarray, np.ndarray]:  # [N] str each: truth, verdict
+    """What each image is and what it is called; of `fake or real` the verdict is p_fake against one half."""
+    nature = scores["nature"].to_numpy()
+    if task == "three-way":
+        return nature, said_natures(scores)
+    return np.where(nature == "real", *TASKS[task]), np.where(scores["p_fake"] <= 0.5, *TASKS[task])
 
 
-def recalls_by_seed(tables: list[pd.DataFrame], draws: stats.Resamples) -> np.ndarray:  # [seeds, 3, R + 1]
-    """Three-way recalls of every seed, for the data (the first) and every resample of groups."""
-    return np.stack([recalls(table, draws) for table in tables])
+def recalls_by_seed(
+    tables: list[pd.DataFrame], draws: stats.Resamples, task: str = "three-way"
+) -> np.ndarray:  # [seeds, K, R + 1]
+    """Recalls of every seed and side, for the data (the first) and every resample of groups."""
+    found = []
+    for table in tables:
+        truth, said = sides_of(table, task)
+        found.append([stats.rate(said == side, truth == side, draws) for side in TASKS[task]])
+    return np.array(found)
 
 
 def seed_interval(values: np.ndarray) -> tuple[float, float]:
@@ -131,6 +145,7 @@ def test_of_both(
 def compare(
     methods: dict[str, list[pd.DataFrame]],  # by name, one test table a seed; one table: nothing in it is random
     *,
+    task: str = "three-way",  # of TASKS
     resamples: int = 2000,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:  # methods, differences of the first one minus each of the others
     """Every method's balanced accuracy, and the first method's paired difference from each of the others.
@@ -150,19 +165,21 @@ def compare(
         if len(tables) not in (1, len(ours)):
             raise ValueError(f"{name} has {len(tables)} seeds, {OURS} has {len(ours)}; run both with the same seeds")
         draws = stats.resample_clusters(tables[0]["group"].to_numpy(), resamples=resamples)
-        found = recalls_by_seed(tables, draws)
-        table.append(_row(name, found.mean(axis=0), found[:, :, 0].mean(axis=1), tables[0], draws))
+        found = recalls_by_seed(tables, draws, task)
+        truth, _ = sides_of(tables[0], task)
+        table.append(_row(name, found.mean(axis=0), found[:, :, 0].mean(axis=1), truth, draws, task))
         if tables is ours:
             continue
         mine, theirs = _common_images(ours, tables)
         draws = stats.resample_clusters(mine[0]["group"].to_numpy(), resamples=resamples)
-        found, other = recalls_by_seed(mine, draws), recalls_by_seed(theirs, draws)
+        found, other = recalls_by_seed(mine, draws, task), recalls_by_seed(theirs, draws, task)
         both = np.concatenate([found.mean(axis=0), other.mean(axis=0)])
-        row = _row(name, both, (found - other)[:, :, 0].mean(axis=1), mine[0], draws)
+        (truth, said), (_, other_said) = sides_of(mine[0], task), sides_of(theirs[0], task)
+        row = _row(name, both, (found - other)[:, :, 0].mean(axis=1), truth, draws, task)
         drawn = (found - other).mean(axis=(0, 1))  # [R + 1]
         tested = test_of_both(drawn, (found - other)[:, :, 0].mean(axis=1), groups=row["fewest_clusters"])
         row |= dict(zip(("p", "both_low", "both_high"), tested))
-        row["mcnemar_p"] = stats.mcnemar(is_right(mine[0]), is_right(theirs[0]))
+        row["mcnemar_p"] = stats.mcnemar(said == truth, other_said == truth)
         differences.append(row)
     return pd.DataFrame(table), decide(pd.DataFrame(differences)) if differences else pd.DataFrame()
 
@@ -180,11 +197,14 @@ def _cut(tables: list[pd.DataFrame], paths: list[str]) -> list[pd.DataFrame]:
     return [table.set_index("path", drop=False).loc[paths] for table in tables]
 
 
-def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame, draws: stats.Resamples) -> dict:
-    """From recalls [3, R + 1] of one method, or those of two below each other, and the value of every seed."""
-    clusters = stats.clusters_of([images["nature"].to_numpy() == n for n in CLASSES], draws)  # [3]
-    sign = np.repeat([1, -1], 3)[: len(rates)]  # one method, or the first minus the second
-    value, low, high = interval(rates, clusters=np.resize(clusters, len(rates)), weights=sign / 3)
+def _row(
+    name: str, rates: np.ndarray, by_seed: np.ndarray, truth: np.ndarray, draws: stats.Resamples, task: str
+) -> dict:
+    """From recalls [K, R + 1] of one method, or those of two below each other, and the value of every seed."""
+    sides = TASKS[task]
+    clusters = stats.clusters_of([truth == side for side in sides], draws)  # [K]
+    sign = np.repeat([1, -1], len(sides))[: len(rates)]  # one method, or the first minus the second
+    value, low, high = interval(rates, clusters=np.resize(clusters, len(rates)), weights=sign / len(sides))
     seed_low, seed_high = seed_interval(by_seed)
     return {
         "method": name,
@@ -195,7 +215,7 @@ def _row(name: str, rates: np.ndarray, by_seed: np.ndarray, images: pd.DataFrame
         "seed_sd": by_seed.std(ddof=1) if len(by_seed) > 1 else np.nan,
         "seed_low": seed_low,
         "seed_high": seed_high,
-        "images": len(images),
+        "images": len(truth),
         "clusters": draws.counts.shape[1],
         "fewest_clusters": clusters.min(),
     }

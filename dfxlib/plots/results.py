@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from dfxlib.measure.stats import FALSE_ALARMS
 from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
@@ -181,4 +182,42 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
     axis.set(xlim=(low[0] - margin[0], high[0] + margin[0]), ylim=(low[1] - margin[1], high[1] + margin[1]))
     np.atleast_1d(axes)[0].set_ylabel(f"second component ({pca.explained_variance_ratio_[1]:.0%})")
     sns.despine(figure)
+    return figure
+
+
+def plot_released(table: pd.DataFrame) -> Figure:
+    """Share of each generator's images that are called fake, over its month of release; from `worst.with_release`."""
+    figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+    for row in table.itertuples():
+        month, colour = pd.Timestamp(row.released), NATURE_COLOURS[row.nature]
+        axis.plot([month, month], [row.binary_recall_low, row.binary_recall_high], color=colour, linewidth=1.5)
+        face = "white" if row.split == "unseen" else colour
+        axis.plot(month, row.binary_recall, "o", color=colour, markerfacecolor=face, markersize=6)
+        axis.annotate(f" {row.architecture}", (month, row.binary_recall), fontsize=7, rotation=30)
+    for nature in pd.unique(table["nature"]):
+        axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
+    axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
+    axis.set(ylim=(-0.02, 1.15), xlabel="month of release", ylabel="called fake (95% interval)")
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    sns.despine(figure)
+    return figure
+
+
+def plot_leave_one_out(table: pd.DataFrame) -> Figure:
+    """AUC of heads trained without a generator (rows) on every generator (columns); from `leave_one_out.matrix`.
+
+    Framed cells are generators that the head of that row has not met.
+    """
+    wide = table.pivot(index="without", columns="tested_on", values="auc")
+    wide = wide.loc[pd.unique(table["without"]), pd.unique(table["tested_on"])]
+    unseen = set(table.loc[table["split"] == "unseen", "tested_on"])
+    size = (0.62 * wide.shape[1] + 3.2, 0.34 * wide.shape[0] + 2.2)
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    bar = {"label": "AUC against the real test images"}
+    sns.heatmap(wide, annot=True, fmt=".2f", cmap="viridis", vmin=0.5, vmax=1, ax=axis, cbar_kws=bar)
+    axis.set(xlabel="tested on", ylabel="trained without")
+    for row, without in enumerate(wide.index):
+        for column, tested in enumerate(wide.columns):
+            if without == tested or tested in unseen:
+                axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2))
     return figure

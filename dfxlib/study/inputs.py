@@ -1,12 +1,19 @@
 """What most notebooks open first: the study's manifest, and its pictures as a model takes them."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
+from dfxlib.data.decode import DECODER
 from dfxlib.data.manifest import read_manifest
-from dfxlib.data.squares import pixel_store
+from dfxlib.data.squares import perturbed_squares, pixel_store
+from dfxlib.measure.processing import SMALLEST
+from dfxlib.models import backbones, frozen, networks
+from dfxlib.names import TRAINED_SPLITS
 from dfxlib.study.runs import run_folder
-from dfxlib.system.files import project_path
+from dfxlib.system.files import new_array, project_path, source_hash, stored_array
 
 
 def open_manifest(run_root: str) -> tuple[pd.DataFrame, str]:  # rows, sha256
@@ -33,3 +40,42 @@ def open_squares(
         resize_mode=settings["resize_mode"],
         workers=workers,
     )
+
+
+def large_images(manifest: pd.DataFrame) -> pd.DataFrame:
+    """Rows that train or are tested and are large enough for the readings of traces."""
+    usable = manifest[manifest["split"].isin([*TRAINED_SPLITS, "test", "unseen"])]
+    return usable[usable[["width", "height"]].min(axis=1) >= SMALLEST]
+
+
+def untouched_features(
+    rows: pd.DataFrame,  # of `large_images`
+    manifest_hash: str,
+    *,
+    data_root: str,
+    cache_root: str,
+    workers: int,
+) -> np.ndarray:  # [N, 1280] float32, memory-mapped
+    """ImageNet features of the centre of every picture, by a network that nobody fine-tuned; computed once.
+
+    The side of the centre is the same for all pictures: that of the smallest, at most `frozen.SIDE`.
+    """
+    side = min(frozen.SIDE, int(rows[["width", "height"]].min(axis=None)))
+
+    def fill(path: Path) -> None:
+        squares = perturbed_squares(
+            rows, ["raw"], data_root=project_path(data_root), image_size=side, resize_mode="crop", workers=workers
+        )
+        store, start = None, 0
+        for batch in squares:
+            found = frozen.imagenet_features(batch[:, 0])
+            if store is None:
+                store = new_array(path, dtype=np.float32, shape=(len(rows), found.shape[1]))
+            store[start : start + len(found)] = found
+            start += len(found)
+        if store is not None:
+            store.flush()
+
+    made_by = [DECODER, source_hash(sys.modules[__name__], frozen, backbones, networks)]
+    key = [manifest_hash, rows.index.tolist(), side, frozen.NETWORK, *made_by]
+    return stored_array(project_path(cache_root), "untouched", key, fill)

@@ -15,6 +15,7 @@ from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import UNLIKE, proper_scores, reliability_table, trade_table, unsure_table
+from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.measure.published import base_scores_of_run, read_published, scores_of_run
@@ -129,14 +130,17 @@ def _robustness(study: Published, run: str) -> Found:
     """Notebook 30."""
     settings, scores = _settings(study, run), _scores(study, run)
     conditions = [condition["condition"] for condition in settings["conditions"]]
-    by_condition = {name: scores[scores["condition"] == name].reset_index(drop=True) for name in conditions}
+    versions = {name: scores[scores["condition"] == name].reset_index(drop=True) for name in conditions}
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
-    table = measured.robustness_table(by_condition, **how)
+    table = measured.robustness_table(versions, **how)
+    together, method = pd.concat(versions.values(), ignore_index=True), f"{c.OURS} ({settings['backbone']})"
     values = table[table["metric"] == "three-way balanced accuracy"].set_index("condition")["value"]
     return {
         "tables/robustness.csv": table,
-        "tables/verdicts.csv": measured.verdict_shares(by_condition),
-        "tables/unsure.csv": unsure_table(pd.concat(by_condition.values()), unlike=None, by="condition", **how),
+        "tables/verdicts.csv": measured.verdict_shares(versions),
+        "tables/field.csv": by_condition(together, method=method, resamples=how["resamples"]),
+        "tables/thresholds.csv": at_frozen_thresholds(together, **how),
+        "tables/unsure.csv": unsure_table(together, unlike=None, by="condition", **how),
         "metrics.json": {"three_way_balanced_accuracy": values.to_dict()},
     }
 
@@ -146,7 +150,8 @@ def _generalization(study: Published, run: str) -> Found:
     settings, scores = _settings(study, run), _scores(study, run)
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
     means = averages(scores, **how)
-    by_method = {f"{c.OURS} ({settings['backbone']})": means}
+    method = f"{c.OURS} ({settings['backbone']})"
+    by_method = {method: means}
     mark, baselines = study.candidates["method"][0], study.baselines
     read = baselines[(baselines["variant"] == mark) & baselines["split"].isin(("test", "unseen"))]
     by_method[mark] = averages(read, **how)
@@ -156,6 +161,7 @@ def _generalization(study: Published, run: str) -> Found:
         "tables/by_architecture.csv": by_architecture(scores, **how),
         "tables/averages.csv": means,
         "tables/seen_unseen.csv": comparison,
+        "tables/field.csv": field_table(scores, method=method, resamples=how["resamples"]),
         "tables/by_source.csv": by_source(scores, scores["source"], **how),
         "tables/confidence.csv": proper_scores(scores, **how),
         "tables/reliability.csv": reliability_table(scores, how["calibration"]),
@@ -213,6 +219,8 @@ def _reported(study: Published, found: Found) -> Found:
     if "generalization" in steps:
         tables["generalization"] = report.gather_tables(place, runs, "generalization", "by_architecture")
         tables["generalization_seeds"] = report.recalls_over_seeds(tables["generalization"])
+        if (study.folder / "report" / "tables" / "field.csv").is_file():  # earlier publications have none
+            tables["field"] = report.gather_tables(place, runs, "generalization", "field")
         tables["seen_unseen"] = report.gather_tables(place, runs, "generalization", "seen_unseen")
         by = ["method", "nature", "split"]
         tables["seen_unseen_seeds"] = report.over_seeds(tables["seen_unseen"], by, value="recall")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dfxlib.data.descriptions import require_layout
+from dfxlib.data.descriptions import is_month, require_layout
 from dfxlib.data.perturb import require_conditions
 from dfxlib.models.zoo import FRONT_ENDS, check_backbone, find_backbone, weights_address
 from dfxlib.names import (
@@ -22,6 +22,7 @@ from dfxlib.names import (
     require_name,
     require_training,
 )
+from dfxlib.study.own_names import check_ensembles, check_external, names_a_folder
 from dfxlib.system.files import project_path, require_place, safe_name
 
 #: What belongs to the demonstration's data and start, so that every other study must state its own.
@@ -29,7 +30,7 @@ STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weigh
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-_DATA += ("near_duplicates", "pixel_limit", "strict", "audit_images")
+_DATA += ("unseen_families", "unseen_after", "near_duplicates", "pixel_limit", "strict", "audit_images")
 _MODEL = ("weights", "image_size", "crop_size", "crops", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
@@ -90,7 +91,9 @@ def check_study(study: dict) -> dict:
     Raises ValueError, FileNotFoundError for pretrained weights that are not at hand, and
     ModuleNotFoundError for a network of timm without timm.
     """
-    study = study | {key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "conditions")}
+    study = study | {
+        key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "unseen_families", "conditions")
+    }
     _check_names(study)
     _check_kinds(study)
     _check_texts(study)
@@ -101,7 +104,8 @@ def check_study(study: dict) -> dict:
         _check_kinds(vary(study, variant))
         _check_texts(vary(study, variant))
         _check_training(vary(study, variant))
-    _check_ensembles(study)
+    check_ensembles(study)
+    check_external(study)
     _check_models(study)
     require_layout(study["layout"])
     require_conditions(study["conditions"])
@@ -124,7 +128,7 @@ def check_places(given: dict) -> None:
 
 def _check_names(study: dict) -> None:
     """Names that YAML or Snakemake took for numbers have lost signs already: 2024_11 is 202411, 1.50 is 1.5."""
-    for key in ("study", "data_root", "cache_root", "backbones", "unseen"):
+    for key in ("study", "data_root", "cache_root", "backbones", "unseen", "unseen_families"):
         for value in study[key] if isinstance(study[key], list) else [study[key]]:
             if isinstance(value, int | float):  # a bool is an int
                 raise ValueError(
@@ -134,7 +138,7 @@ def _check_names(study: dict) -> None:
 
 
 def _check_kinds(study: dict) -> None:
-    if not _names_a_folder(study["study"]):
+    if not names_a_folder(study["study"]):
         raise ValueError(f"study name {study['study']!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
     at_least = {"demo_scenes": 0, "split_seed": 0, "gpus_per_job": 0, "crop_size": 0, "crops": 1}
     at_least |= dict.fromkeys(("image_size", "audit_images", "resamples", "threads", "workers", "pixel_limit"), 1)
@@ -150,6 +154,7 @@ def _check_kinds(study: dict) -> None:
         "columns": "names as manifest column: header",
         "variants": "names, each with what it changes",
         "ensembles": "names, each with its variants",
+        "external": "names of detectors, each with its file of scores",
     }
     for key, expected in mappings.items():
         if not isinstance(study[key], dict):
@@ -170,6 +175,8 @@ def _check_texts(study: dict) -> None:
     for key, expected in texts.items():
         if not isinstance(study[key], str):
             raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    if study["unseen_after"] != "" and not is_month(str(study["unseen_after"])):
+        raise ValueError(f'study key unseen_after is {study["unseen_after"]!r}; expected YEAR-MONTH, or "" for none')
     try:
         re.compile(study["group_pattern"])
     except re.error as error:
@@ -192,7 +199,7 @@ def _check_lists(study: dict) -> None:
 def _check_variants(study: dict) -> None:
     """A variant names what it changes, and nothing that its task never reads."""
     for variant, changes in study["variants"].items():
-        if not _names_a_folder(variant):
+        if not names_a_folder(variant):
             raise ValueError(f"variant {variant!r} names a folder; expected letters, digits, '.', '_', '+', '-'")
         if not isinstance(changes, dict) or not changes or not set(changes) <= set(_VARIED):
             raise ValueError(f"variant {variant} is {changes!r}; expected changes of {', '.join(_VARIED)}")
@@ -202,20 +209,6 @@ def _check_variants(study: dict) -> None:
         unread = {"main_share", "complete"} if task == "threeway" else {"train_on"}
         for key in sorted(unread & set(changes)):
             raise ValueError(f"variant {variant} sets {key}, which task {task} never reads; take it out or set another")
-
-
-def _names_a_folder(name: object) -> bool:
-    return name is not None and re.fullmatch(r"\w[\w.+-]*", str(name)) is not None
-
-
-def _check_ensembles(study: dict) -> None:
-    """An ensemble averages variants that tell the three natures apart; it trains nothing itself."""
-    for name, members in study["ensembles"].items():
-        known = isinstance(members, list) and all(str(member) in study["variants"] for member in members)
-        if not known or len(set(members)) < max(2, len(members)) or name in study["variants"]:
-            raise ValueError(
-                f"ensemble {name} is {members!r}; expected at least two variants of this study, under a name of its own"
-            )
 
 
 def _check_training(study: dict) -> None:
@@ -328,13 +321,13 @@ def science(
         base = {"base_variant": base_variant(study, variant), "resamples": study["resamples"]}
         return training | base | study["complete"]
     if step == "robustness":
-        return run | {"conditions": study["conditions"], "resamples": study["resamples"]}
+        return run | {key: study[key] for key in ("conditions", "external", "resamples")}
     if step == "generalization":
-        return run | {"resamples": study["resamples"]}
+        return run | {key: study[key] for key in ("external", "resamples")}
     if step == "detection":
         return run | {"model_path": "", "images": [], "shown": 2}
     if step == "baselines":
-        return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "resamples")}
+        return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "external", "resamples")}
     if step == "report":
-        return {"backbones": study["backbones"], "seeds": study["seeds"], "variants": list(study["variants"])}
+        return {key: study[key] for key in ("backbones", "seeds", "external")} | {"variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

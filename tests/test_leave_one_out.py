@@ -1,0 +1,71 @@
+"""Heads without one generator: what was left out has no influence, and the matrix says which pairs that are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from samples import rows
+from sklearn.metrics import roc_auc_score
+
+from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, what_it_costs
+
+SPLITS = ("base_train", "complete_train", "complete_select", "test")
+
+
+@pytest.fixture()
+def images() -> pd.DataFrame:
+    table = rows(720, architectures=2)
+    table = table.assign(split=np.array(SPLITS)[np.arange(720) // 6 % 4])
+    new = (table["architecture"] == "gan_generated_1") & table["split"].isin(SPLITS[:3])
+    table.loc[new, "split"] = "excluded"
+    return table.assign(split=table["split"].mask(table["architecture"] == "gan_generated_1", "unseen"))
+
+
+def features_of(images: pd.DataFrame, *, seed: int = 0) -> np.ndarray:
+    """Every generator has a trace of its own, and all share a weak one."""
+    names = sorted(set(images["architecture"]))
+    own = np.eye(len(names))[[names.index(name) for name in images["architecture"]]]
+    fake = (images["nature"] != "real").to_numpy()[:, None]
+    noise = np.random.default_rng(seed).normal(size=(len(images), len(names) + 3))
+    return (noise + np.hstack([3 * own * fake, 0.5 * fake * np.ones((len(images), 3))])).astype(np.float32)
+
+
+def test_a_head_is_worse_at_what_it_never_met_and_as_good_at_the_rest(images: pd.DataFrame) -> None:
+    features = features_of(images)
+    scores = leave_one_out(features, images)
+    assert list(scores) == [NOTHING, "dm_generated_0", "dm_generated_1", "gan_generated_0"]
+    assert scores.index.equals(images.index[images["split"].isin(["test", "unseen"])])
+    table = matrix(scores, images, resamples=20)
+    cells = table.set_index(["without", "tested_on"])["auc"]
+    for name in list(scores)[1:]:
+        assert cells[name, name] < cells[NOTHING, name] - 0.05
+    assert cells["dm_generated_0", "gan_generated_0"] == pytest.approx(cells[NOTHING, "gan_generated_0"], abs=0.05)
+    tested = images.loc[scores.index]
+    shown = (tested["architecture"] == "gan_generated_0") | ((tested["nature"] == "real") & (tested["split"] == "test"))
+    expected = roc_auc_score((tested["nature"] != "real")[shown], scores["dm_generated_0"][shown])
+    assert cells["dm_generated_0", "gan_generated_0"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_pictures_of_a_generator_that_was_left_out_change_nothing_in_its_head(images: pd.DataFrame) -> None:
+    features = features_of(images)
+    other = features.copy()
+    own = ((images["architecture"] == "dm_generated_1") & images["split"].isin(SPLITS[:3])).to_numpy()
+    other[own] += 100 * np.random.default_rng(1).normal(size=(own.sum(), features.shape[1]))
+    before, after = leave_one_out(features, images), leave_one_out(other, images)
+    np.testing.assert_allclose(before["dm_generated_1"], after["dm_generated_1"], rtol=1e-5, atol=1e-6)
+    assert np.abs(before[NOTHING] - after[NOTHING]).max() > 0.01
+
+
+def test_what_it_costs_has_both_heads_of_each_generator_that_trains(images: pd.DataFrame) -> None:
+    table = matrix(leave_one_out(features_of(images), images), images, resamples=20)
+    costs = what_it_costs(table).set_index("generator")
+    assert set(costs.index) == {"dm_generated_0", "dm_generated_1", "gan_generated_0"}, "an unseen one is always new"
+    cells = table.set_index(["without", "tested_on"])["auc"]
+    row = costs.loc["dm_generated_1"]
+    assert row["lost"] == pytest.approx(cells[NOTHING, "dm_generated_1"] - cells["dm_generated_1", "dm_generated_1"])
+    assert costs["auc"].is_monotonic_increasing
+
+
+def test_one_generator_cannot_be_left_out(images: pd.DataFrame) -> None:
+    single = images[(images["nature"] == "real") | (images["architecture"] == "dm_generated_0")]
+    with pytest.raises(ValueError, match="1 generators train; a head without one of them needs two, and real images"):
+        leave_one_out(features_of(single), single)
