@@ -28,14 +28,14 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 470,
-    "data": 1855,
+    "system": 480,
+    "data": 1935,
     "models": 715,
     "training": 520,
-    "measure": 1320,
+    "measure": 1325,
     "plots": 640,
     "study": 1370,
-    "detect": 545,
+    "detect": 1270,
 }
 
 
