@@ -108,9 +108,11 @@ def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> 
 
     files = benchmark.plant(tmp_path / "images", 3, side=32)
     opened = benchmark.opened_of("resnet18", 32)
-    assert benchmark.folder_rate(opened, files, 2) > 0
+    folder = benchmark.exported("resnet18", tmp_path, 32)
+    assert benchmark.folder_rate(benchmark.open_judge(folder, engine="onnx"), files, 2) > 0
     assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
-    assert (benchmark.exported("resnet18", tmp_path) / "model.json").is_file()
+    found = benchmark.engines("resnet18", 32, 3, tmp_path, 1)
+    assert found["ratio"] > 0 and found["difference"] < 1e-5
 
 
 def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_it_goes(
@@ -121,7 +123,7 @@ def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_
     monkeypatch.setattr(benchmark, "SIDE", 32)
     tried, rate = [], benchmark.bare_rate
     monkeypatch.setattr(benchmark, "bare_rate", lambda *given: tried.append(given[2]) or rate(*given))
-    benchmark.speed("resnet18", benchmark.plant(tmp_path / "images", 5, side=32), 1)
+    benchmark.speed("resnet18", tmp_path, benchmark.plant(tmp_path / "images", 5, side=32), 1)
     assert set(tried) == {1, 4} and "images a second by itself" in capsys.readouterr().out
 
 

@@ -549,7 +549,7 @@ class TestPrograms:
             ({"unsure": 1}, 0, 3),
             ({"fake": 1}, 3, 3),
             ({"real": 1, "problem": 1}, 0, 3),
-            ({}, 1, 1),
+            ({"problem": 1}, 1, 1),
         ],
     )
     def test_a_caller_may_fail_on_what_is_found(self, counts: dict, fake: int, unsure: int) -> None:
@@ -598,14 +598,14 @@ class TestPrograms:
 class TestHonestWords:
     def test_the_summary_counts_what_is_unlike_the_training_data(self) -> None:
         counts: Counter = Counter()
-        for verdict, reason, times in [
+        for word, reason, times in [
             ("fake", "", 4),
             ("real", "", 9),
             ("unsure", BETWEEN, 9),
             ("unsure", UNLIKE, 98),
         ]:
             for _ in range(times):
-                count(dict.fromkeys(COLUMNS, "") | {"verdict": verdict, "reason": reason}, counts)
+                count(dict.fromkeys(COLUMNS, "") | {"verdict": word, "reason": reason}, counts)
         assert summary(counts) == "120 images: 4 fake, 9 real, 107 unsure, 98 of them unlike the training data"
 
     def test_always_gives_the_bare_verdict_and_keeps_the_facts(self, judge: Judge, tmp_path: Path) -> None:

@@ -28,14 +28,14 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
-    "system": 470,
-    "data": 1855,
+    "system": 480,
+    "data": 2045,
     "models": 715,
     "training": 520,
-    "measure": 1400,
+    "measure": 1780,
     "plots": 640,
-    "study": 1370,
-    "detect": 545,
+    "study": 1690,
+    "detect": 1270,
 }
 
 

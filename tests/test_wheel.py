@@ -17,10 +17,12 @@ from zipfile import ZipFile
 
 import pytest
 from pipeline import ROOT, plant_clone
-from samples import plant_tree
+from samples import noise, plant_tree
 from scored import Study
 
+import dfxlib
 from dfxlib import __version__
+from dfxlib.detect.export import export_model
 from tools.publish import publish
 
 pytestmark = pytest.mark.wheel
@@ -143,10 +145,32 @@ def test_the_small_installation_recomputes_published_numbers(small: Path, tmp_pa
     assert re.search(r"^(\d+) of \1 files come out of results/scores.parquet as they were published$", said, re.M)
 
 
+USE_MODEL = """
+import dfxlib
+row = dfxlib.load("model").detect("photos/a.png")
+print(row["verdict"], row["p_fake"])
+"""
+
+
+def test_the_small_installation_judges_pictures_as_torch_does(small: Path, trained_run: Path, tmp_path: Path) -> None:
+    model = export_model(trained_run, tmp_path / "model")
+    (tmp_path / "photos").mkdir()
+    for number, name in enumerate("abc"):
+        noise(number).save(tmp_path / "photos" / f"{name}.png")
+    said = run(str(small / "dfx"), "detect", "model", "photos", "--json", cwd=tmp_path)
+    rows = [json.loads(line) for line in said.splitlines()]
+    expected = dfxlib.load(model, engine="torch", device="cpu").detect(tmp_path / "photos")
+    assert [row["p_fake"] for row in rows] == pytest.approx(list(expected["p_fake"]), abs=1e-5)
+    verdict, p_fake = run(str(small / "python"), "-c", USE_MODEL, cwd=tmp_path).split()
+    assert verdict == rows[0]["verdict"] and float(p_fake) == pytest.approx(rows[0]["p_fake"], abs=1e-5)
+
+
 @pytest.mark.parametrize(
-    "command", [["execute", "a.ipynb", "run/b.ipynb"], ["export", "run", "model"], ["detect", "model", "."]]
+    "command",
+    [["execute", "a.ipynb", "run/b.ipynb"], ["export", "run", "model"], ["detect", "model", "a.png", "--engine", "torch"]],
 )
 def test_what_a_small_installation_lacks_is_one_sentence(small: Path, tmp_path: Path, command: list[str]) -> None:
+    noise(0).save(tmp_path / "a.png")
     done = subprocess.run([str(small / "dfx"), *command], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

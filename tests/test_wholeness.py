@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, PngImagePlugin, features
 from samples import noise
 
-from dfxlib.data import decode
+from dfxlib.data import limits
 from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image
 from dfxlib.data.wholeness import FORMATS
 
@@ -186,7 +186,7 @@ def test_what_is_not_read_is_named_and_starts_no_other_program(
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While another process decodes a large one, this one waits; small ones go on."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(decode, "_LARGE", 1000)
+    monkeypatch.setattr(limits, "_LARGE", 1000)
     noise(0, width=10, height=10).save(tmp_path / "small.png")
     noise(0, width=40, height=30).save(tmp_path / "large.png")
     read_image(ImageFile(tmp_path / "large.png"))

@@ -9,7 +9,8 @@ import re
 
 from PIL import Image
 
-from dfxlib.data.decode import ImageFile, own_limits, read_bytes
+from dfxlib.data.decode import ImageFile, read_bytes
+from dfxlib.data.limits import own_limits
 from dfxlib.data.wholeness import FORMATS
 from dfxlib.system.shown import shown
 

@@ -18,24 +18,21 @@ data arrived: `wholeness.require_whole` asks where Pillow stays silent. Whatever
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import os
 import stat
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import PIL.ImageFile
-from PIL import Image, ImageOps, JpegImagePlugin, PngImagePlugin, features
+from PIL import Image, ImageOps, JpegImagePlugin, features
 from scipy.fft import dctn
 
+from dfxlib.data.limits import one_at_a_time, own_limits
 from dfxlib.data.members import read_member
 from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
 from dfxlib.system.files import sha256_bytes
@@ -46,10 +43,6 @@ if TYPE_CHECKING:  # processes that decode need neither, and start sooner
 
 #: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
 PIXEL_LIMIT = 250_000_000
-
-_LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
-
-_TEXT_LIMIT = 2**26  # bytes of one text inside a PNG, and of all; generators write their whole workflow there
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
@@ -237,7 +230,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stor
             if image.format != "MPO" and frames > 1:
                 raise ImageProblem(f"animated: {frames} frames")
             stored = _Stored(_bits(image), _orientation(image) if image.format == "TIFF" else 1)
-            with _one_at_a_time(image.width * image.height):
+            with one_at_a_time(image.width * image.height):
                 image.load()
     except PIL.UnidentifiedImageError as error:
         raise ImageProblem(name_unsupported(data) or "not an image") from error
@@ -249,29 +242,6 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stor
         raise ImageProblem(f"unsupported mode: {image.mode}")
     require_whole(data, image)
     return image, stored
-
-
-@contextmanager
-def _one_at_a_time(pixels: int) -> Iterator[None]:
-    """Of large pictures one is decoded at a time among all processes of this user, so that memory stays bounded."""
-    if pixels <= _LARGE:
-        yield
-        return
-    with open(Path(tempfile.gettempdir(), f"dfxlib-large-{os.getuid()}.lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def own_limits() -> Iterator[None]:
-    """Pillow's limits are one for the whole process; here limits of our own decide."""
-    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    Image.MAX_IMAGE_PIXELS = None
-    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_LIMIT
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
 
 
 def _bits(image: PIL.ImageFile.ImageFile) -> int:

@@ -66,7 +66,8 @@ def onnx_judge(folder: Folder) -> Judge:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
+    threads = os.environ.get("OMP_NUM_THREADS", "")  # which torch obeys, and onnxruntime does not
+    options.intra_op_num_threads = int(threads) if threads.isdecimal() else usable_cores()
     options.log_severity_level = 4  # what goes wrong is raised, and told once
     # Threads that wait must not take time from the processes that decode.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -34,7 +34,10 @@ class _Features(nn.Module):
         self.base = base
 
     def forward(self, pictures: Tensor) -> Tensor:  # [B, S, S, 3] uint8 -> [B, D]
-        return self.base.features(pictures.permute(0, 3, 1, 2))
+        parts = self.base._crops(pictures.permute(0, 3, 1, 2))
+        # All crops are one batch: else the network would stand in the graph once for each, and be traced as often.
+        vectors = self.base.backbone(self.base.front_end(torch.cat(parts)))  # [crops * B, D]
+        return vectors.unflatten(0, (len(parts), -1)).mean(dim=0)
 
 
 class _Probabilities(nn.Module):
