@@ -29,12 +29,12 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
     "system": 470,
-    "data": 1855,
+    "data": 1965,
     "models": 715,
     "training": 520,
-    "measure": 1320,
+    "measure": 1690,
     "plots": 640,
-    "study": 1370,
+    "study": 1430,
     "detect": 545,
 }
 
