@@ -347,7 +347,11 @@ GOOD = {
     "change, message",
     [
         ({"title": None}, ""),
-        ({"colour": 1}, "key 'colour' is unknown; expected expected, guidance, homepage"),
+        ({"colour": 1}, "key 'colour' is unknown; expected cite, expected, generators, guidance, homepage"),
+        ({"generators": ["a"]}, "generators is .*; expected architectures, each with its facts"),
+        ({"generators": {"a": {"age": 1}}}, "generator a has .*; expected some of family, released, source"),
+        ({"generators": {"a": {"released": "2022-13", "source": "b"}}}, "expected released: YEAR-MONTH, and source"),
+        ({"generators": {"a": {"released": "2022-08"}}}, "expected released: YEAR-MONTH, and source"),
         ({"images": []}, "images is empty"),
         ({"images": [{"path": "{a}", "nature": "real"}]}, "a rule lacks architecture"),
         ({"images": [{"nature": "real", "architecture": "x"}]}, "a rule lacks path"),

@@ -4,8 +4,8 @@ A description is a small YAML file; `data_manifests/README.md` explains its keys
 named parts (a folder's name, a table's column) into the fields of a manifest.
 """
 
+import dataclasses
 import re
-from dataclasses import dataclass
 from importlib import resources
 from string import Formatter
 
@@ -63,7 +63,7 @@ LAYOUTS: tuple[str, ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Rule:
     """How some of the images are labelled."""
 
@@ -72,7 +72,7 @@ class Rule:
     where: dict | None = None  # rows of a table that the rule is for: {column: values}
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Description:
     """One data set; see data_manifests/README.md."""
 
@@ -87,7 +87,7 @@ class Description:
     tables: str = ""  # pattern of the tables; empty: the data set is a tree of folders
     image: str = ""  # where a table's image lies; empty: in the table itself
     expected: tuple[dict, ...] = ()
-    generators: dict[str, dict[str, str]] | None = None  # by architecture, keys of PUBLIC
+    generators: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)  # by architecture, keys of PUBLIC
     cite: str = ""  # BibTeX
 
 
@@ -129,9 +129,9 @@ def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architectur
 
 def with_generators(rows: pd.DataFrame, description: Description) -> pd.DataFrame:
     """Rows of a listing with the `family` and `released` that their architecture has in the description."""
-    for field in ("family", "released"):
-        said = {name: facts.get(field, "") for name, facts in (description.generators or {}).items()}
-        rows[field] = rows["architecture"].map(said).fillna(rows[field])
+    for column in ("family", "released") if description.generators else ():
+        said = {name: facts[column] for name, facts in description.generators.items() if column in facts}
+        rows[column] = [said.get(name, own) for name, own in zip(rows["architecture"], rows[column])]
     return rows
 
 

@@ -29,9 +29,10 @@ def leave_one_out(
     """Fake scores of the test and unseen images by a linear head for every generator that trains, without it.
 
     A head is a ridge regression of fake against real, both sides of equal weight, on features of `base_train` and
-    `complete_train`, standardised by the real ones among them: no fake has a say in another's head. Its penalty is that of
-    largest AUC on `complete_select`, where the generator is left out as well. Sums over the images of each generator are taken once and subtracted, so that a further head
-    costs one solution of D equations. Raises ValueError where fewer than two generators train.
+    `complete_train`, standardised by the real ones among them: no fake has a say in another's head. Its penalty is
+    that of largest AUC on `complete_select`, where the generator is left out as well. Sums over the images of each
+    generator are taken once and put together, so that a further head costs one solution of D equations a penalty.
+    Raises ValueError where fewer than two generators train.
     """
     fitted = rows["split"].isin(FITTED_SPLITS).to_numpy()
     fake, name = (rows["nature"] != "real").to_numpy(), rows["architecture"].to_numpy()
