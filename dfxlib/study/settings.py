@@ -25,7 +25,7 @@ from dfxlib.names import (
 from dfxlib.system.files import project_path, require_place, safe_name
 
 #: What belongs to the demonstration's data and start, so that every other study must state its own.
-STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
+STATED = ("study", "question", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
@@ -161,6 +161,7 @@ def _check_kinds(study: dict) -> None:
 
 def _check_texts(study: dict) -> None:
     texts = {
+        "question": "a sentence",
         "data_root": "a folder",
         "cache_root": "a folder",
         "layout": "the name of a layout, or a description's file",
@@ -336,5 +337,6 @@ def science(
     if step == "baselines":
         return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "resamples")}
     if step == "report":
-        return {"backbones": study["backbones"], "seeds": study["seeds"], "variants": list(study["variants"])}
+        which = {key: study[key] for key in ("question", "backbones", "seeds")}
+        return which | {"variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

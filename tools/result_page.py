@@ -1,0 +1,278 @@
+"""The page results/STUDY/README.md, and the tables of results that README and docs repeat between their marks."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from dfxlib.measure.band import ON_AVERAGE
+from dfxlib.measure.compare import OURS, describe, is_ours
+from dfxlib.measure.published import SCORES
+from dfxlib.study import report
+from dfxlib.study.figures import read_png
+from dfxlib.study.reading import by_value, for_readers, reader_markdown
+from dfxlib.study.records import Records, read_runs
+from dfxlib.system.files import write_text_atomic
+
+ACCURACY = "three-way balanced accuracy"
+
+_METHODS = ["method", "value", "low", "high", "seeds", "seed_sd", "images"]
+
+#: What the band of "unsure" did, by column of the table in docs: one metric after the other.
+_RISKS = {
+    "decided at the frozen band": ["decided"],
+    "of all real called fake": ["real called fake"],
+    "of all fakes called real": ["fake called real"],
+    "real among those called fake, as here and at half": [
+        "wrong among called fake",
+        "wrong among called fake at one half",
+    ],
+    "fakes among those called real, as here and at half": [
+        "wrong among called real",
+        "wrong among called real at one half",
+    ],
+}
+
+
+class Results(NamedTuple):
+    """A folder of published results, read."""
+
+    folder: Path
+    runs: pd.DataFrame
+    records: Records
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.folder / "tables" / f"{name}.csv")
+
+    def has(self, name: str) -> bool:
+        return (self.folder / "tables" / f"{name}.csv").is_file()
+
+
+def read_results(folder: Path) -> Results:
+    return Results(folder, *read_runs(folder))
+
+
+def page(folder: Path, *, name: str) -> str:  # Markdown
+    """What was asked and what came out, each experiment with its figure and its table folded, and how it was made."""
+    results = read_results(folder)
+    parts = [f"# {name}", _opening(results), _figure(results, "main")]
+    for section in (_data, _methods, _differences, _base_models, _robustness, _generalization, _unsure, _detection):
+        parts += section(results)
+    return "\n\n".join(part for part in [*parts, *_how_made(results)] if part) + "\n"
+
+
+def _opening(results: Results) -> str:
+    question = results.records["report"]["settings"].get("question", "")
+    facts, seeds = results.records["manifest"]["metrics"], results.records["baselines"]["settings"]["seeds"]
+    dates = [own["environment"]["date"][:10] for own in results.records.values()]
+    made = f"{facts['images']} images, {len(seeds)} seed{'s' * (len(seeds) > 1)}, finished on {max(dates)}"
+    told = [f"**{question}**"] if question else []
+    return "\n\n".join([*told, conclusion_list(results.folder), f"{made}."])
+
+
+def _figure(results: Results, name: str) -> str:
+    path = results.folder / "figures" / f"{name}.png"
+    if not path.is_file():
+        return ""
+    words = read_png(path)[0] or f"Figure {name.replace('_', ' ')}"
+    return f"![{words.replace('[', '(').replace(']', ')')}](figures/{name}.png)"
+
+
+def _folded(title: str, table: pd.DataFrame, *, marked: str = "", value: str = "value") -> str:
+    told = reader_markdown(for_readers(table, value=value), marked=marked)
+    return f"<details><summary>{title}</summary>\n\n{told}\n\n</details>"
+
+
+def _data(results: Results) -> list[str]:
+    unseen = ", ".join(results.records["manifest"]["settings"]["unseen"]) or "none"
+    told = [f"Never seen in training: {unseen}. What the files alone tell:"]
+    told.append("\n".join(f"- {sentence}" for sentence in results.table("shortcuts")["sentence"]))
+    figures = [_figure(results, name) for name in ("counts", "examples", "spectra")]
+    return ["## The data", *told, *figures]
+
+
+def _methods(results: Results) -> list[str]:
+    table = by_value(results.table("main"))[_METHODS]
+    text = "Every method on the same test images, by its most probable nature. Chance is 0.333."
+    folded = [_folded("Every method", table, marked="method", value=ACCURACY)]
+    if results.has("mark"):
+        how = f"{ACCURACY} on validation images"
+        title = "Linear readings of traces: the first is the mark to pass"
+        folded.append(_folded(title, results.table("mark"), value=how))
+    return ["## The main table", text, *folded, _figure(results, "confusion"), _figure(results, "three_way")]
+
+
+def _differences(results: Results) -> list[str]:
+    table = by_value(results.table("difference"))
+    known = ["method", "value", "low", "high", "seed_low", "seed_high", "both_low", "both_high", "p_holm", "decision"]
+    text = f"{OURS} minus each method on the same images: a positive difference is in its favour."
+    folded = _folded("Differences", table[[name for name in known if name in table]], value=f"{OURS} minus the method")
+    return ["## Baselines and ablations", text, _figure(results, "difference"), folded]
+
+
+def _base_models(results: Results) -> list[str]:
+    text = "How well each base model tells its own nature from the others, on validation images. Chance is 0.5."
+    folded = _folded("Base models", results.table("base_models"))
+    return ["## The base models", text, _figure(results, "history"), folded]
+
+
+def _robustness(results: Results) -> list[str]:
+    if not results.has("robustness_seeds"):
+        return []
+    spread = results.table("robustness_seeds")
+    table = spread.pivot(index=["backbone", "condition"], columns="metric", values="mean")
+    order = spread[["backbone", "condition"]].drop_duplicates()
+    table = table.loc[list(order.itertuples(index=False, name=None)), list(pd.unique(spread["metric"]))].reset_index()
+    figures = [_figure(results, name) for name in ("robustness", "conditions")]
+    text = "The same test images under every condition. The table has means over seeds."
+    return ["## JPEG robustness", text, *figures, _folded("Every condition", table)]
+
+
+def _generalization(results: Results) -> list[str]:
+    if not results.has("generalization_seeds"):
+        return []
+    spread, by = results.table("generalization_seeds"), ["backbone", "nature", "architecture", "split"]
+    table = spread.pivot(index=by, columns="value", values="mean")
+    order = list(spread[by].drop_duplicates().itertuples(index=False, name=None))
+    table = table.loc[order, list(pd.unique(spread["value"]))].reset_index()
+    figures = [_figure(results, name) for name in ("generalization", "seen_unseen")]
+    text = "Generators that no training saw, beside those that it saw. The tables have means over seeds."
+    seen = results.table("seen_unseen_seeds").rename(columns={"mean": "mean recall"})
+    folded = [_folded("Seen against unseen", seen, marked="method"), _folded("By architecture", table)]
+    return ["## Generalization", text, *figures, *folded]
+
+
+def _unsure(results: Results) -> list[str]:
+    if not results.has("unsure"):
+        return []
+    text = 'What the band of "unsure" gave and promised ([how](../../docs/detection.md#the-band-of-unsure)).'
+    table = results.table("unsure")
+    first = table[table["seed"] == table["seed"].min()].drop(columns=["seed", "clusters"], errors="ignore")
+    return ["## Unsure", text, _figure(results, "trade"), _folded("The first seed", first)]
+
+
+def _detection(results: Results) -> list[str]:
+    figures = [found for name in ("votes", "maps") if (found := _figure(results, name))]
+    text = "What the verdicts on a few test images rest on."
+    return ["## Single pictures", text, *figures] if figures else []
+
+
+def _how_made(results: Results) -> list[str]:
+    departures, records = report.departures(results.table("settings")), results.records
+    told = [f"- {row.setting}: {row.here} (paper: {row.paper})" for row in departures.itertuples()]
+    versions = ", ".join(f"{name} {version}" for name, version in report.versions(records).items())
+    commits = ", ".join(dict.fromkeys(own["environment"]["commit"] for own in records.values()))
+    identity = f"Manifest {records['manifest']['metrics']['manifest_hash']}, commit {commits}. {versions}."
+    files = "Settings, metrics and environment of every run stand in [runs.csv](runs.csv), every table in `tables/`."
+    if (results.folder / SCORES).is_file():
+        files += f" The numbers follow from [{SCORES}]({SCORES}): `dfx recompute results/STUDY` computes them again."
+    cost = results.table("cost")
+    total = f"{cost['minutes'].sum():.0f} minutes in all, those of jobs side by side added."
+    return [
+        "## Departures from the paper", "\n".join(told) or "None.",
+        "## Cost", total, _folded("Every step", cost),
+        "## Where it comes from", identity, files,
+    ]  # fmt: skip
+
+
+def update_page(place: Path, results: Path) -> bool:  # whether the text changed
+    """Put the tables of published results between a page's marks for them."""
+    text = before = place.read_text(encoding="utf-8")
+    for mark, table in PAGE_TABLES.items():
+        opening, closing = f"<!-- {mark}:{results.name} -->", f"<!-- /{mark} -->"
+        if opening in text:
+            head, rest = text.split(opening, 1)
+            if closing not in rest:
+                raise ValueError(f"{place} has {opening} without {closing} after it; add the closing mark")
+            text = f"{head}{opening}\n{table(results)}\n{closing}{rest.split(closing, 1)[1]}"
+    write_text_atomic(place, text)
+    return text != before
+
+
+def methods_table(folder: Path) -> str:  # Markdown
+    """Every method with its interval, and its spread over seeds."""
+    table = by_value(read_results(folder).table("main"))
+    return reader_markdown(for_readers(table[_METHODS], value=ACCURACY), marked="method")
+
+
+def base_table(folder: Path) -> str:  # Markdown
+    """Validation AUC of every base model."""
+    results = read_results(folder)
+    share = {run: own["settings"]["main_share"] for run, own in results.records.items() if run.startswith("base/")}
+    table = results.table("base_models")
+    return reader_markdown(for_readers(table.assign(main_share=list(share.values()))))
+
+
+def differences_table(folder: Path) -> str:  # Markdown
+    """DeepFeatureX Net minus every other method on the same images, with the decision."""
+    table = by_value(read_results(folder).table("difference"))
+    said = {f"{OURS} minus": table["method"], ACCURACY: table.apply(describe, axis=1)}
+    return reader_markdown(pd.DataFrame(said))
+
+
+def conclusion_list(folder: Path) -> str:  # Markdown
+    """The sentences with which the report begins."""
+    results = read_results(folder)
+    told = results.records["baselines"]["metrics"]
+    compared = (results.table(name) for name in ("main", "difference"))
+    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
+
+
+def unsure_table(folder: Path) -> str:  # Markdown
+    """What the band of "unsure" promised and gave, a line a part of the images and seed."""
+    table, rows = read_results(folder).table("unsure"), []
+    for (_, seed, split), part in table.groupby(["backbone", "seed", "split"], sort=False):
+        risk = part.set_index("metric")
+        row = {"images": f"{split} ({risk.loc['decided', 'images']})", "seed": str(seed)}
+        for title, metrics in _RISKS.items():
+            if found := [_share(risk.loc[metric]) for metric in metrics if metric in risk.index]:
+                row[title] = "; ".join(found)
+        promise = risk.loc["real called fake"].get("promise", ON_AVERAGE)  # results of before did not say
+        kept = f"{risk['promised'].max():.0%} {promise}" if split == "test" else "nothing"  # those of unlike images
+        rows.append(row | {"promised of either": kept})
+    return reader_markdown(pd.DataFrame(rows))
+
+
+def _share(row: pd.Series) -> str:
+    return "undefined" if pd.isna(row["value"]) else "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**row)
+
+
+def answers_table(folder: Path) -> str:  # Markdown
+    """Question, answer and evidence of a study, for README; what does not hold stands there too."""
+    results = read_results(folder)
+    told, main = results.records["baselines"]["metrics"], results.table("main")
+    ours = main[main["method"].map(is_ours)].iloc[0]
+    mark = results.table("difference").query("method == @told['mark']").iloc[0]
+    (answer, *_) = told["answers"].values()
+    rows = {
+        "Are the three natures told apart?": f"{_estimate(ours)} of 1, by chance 0.333",
+        f"Better than a linear reading of traces ({told['mark']})?": describe(mark),
+        "Does the three-block idea help?": answer.removesuffix("."),
+    }
+    if results.has("robustness_seeds"):
+        spread = results.table("robustness_seeds").query("metric == @ACCURACY").set_index("condition")["mean"]
+        worst = spread[spread.index.str.startswith("jpeg")].idxmin()
+        rows[f"Does it hold after JPEG ({worst})?"] = f"{spread['raw']:.3f} becomes {spread[worst]:.3f}"
+    if results.has("seen_unseen_seeds"):
+        seen = results.table("seen_unseen_seeds")
+        own = seen[seen["method"].map(is_ours)].pivot(index="nature", columns="split", values="mean")
+        fakes = own.drop(index="real", errors="ignore").dropna().mean()
+        rows["Does it hold on unseen generators?"] = f"recall {fakes['test']:.3f} becomes {fakes['unseen']:.3f}"
+    evidence = f"[{folder.name}](results/{folder.name}/README.md)"
+    cells = {"question": rows.keys(), "answer": rows.values(), "evidence": evidence}
+    return reader_markdown(pd.DataFrame(cells))
+
+
+def _estimate(row: pd.Series) -> str:
+    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+#: Kinds of tables and lists in README and docs, by the name in their marks.
+PAGE_TABLES = {
+    "answers": answers_table,
+    "methods": methods_table,
+    "base_models": base_table,
+    "differences": differences_table,
+    "conclusion": conclusion_list,
+    "unsure": unsure_table,
+}
