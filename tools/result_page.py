@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from dfxlib.measure.band import ON_AVERAGE
-from dfxlib.measure.compare import OURS, describe, is_ours
+from dfxlib.measure.compare import OURS, describe
 from dfxlib.measure.published import SCORES
 from dfxlib.study import report
-from dfxlib.study.figures import read_png
-from dfxlib.study.reading import by_value, for_readers, reader_markdown
+from dfxlib.study.reading import by_value, for_readers, is_ours, reader_markdown, unsure_in_words
 from dfxlib.study.records import Records, read_runs
 from dfxlib.system.files import write_text_atomic
 
@@ -18,19 +16,23 @@ ACCURACY = "three-way balanced accuracy"
 
 _METHODS = ["method", "value", "low", "high", "seeds", "seed_sd", "images"]
 
-#: What the band of "unsure" did, by column of the table in docs: one metric after the other.
-_RISKS = {
-    "decided at the frozen band": ["decided"],
-    "of all real called fake": ["real called fake"],
-    "of all fakes called real": ["fake called real"],
-    "real among those called fake, as here and at half": [
-        "wrong among called fake",
-        "wrong among called fake at one half",
-    ],
-    "fakes among those called real, as here and at half": [
-        "wrong among called real",
-        "wrong among called real at one half",
-    ],
+#: Figures in words, for readers who do not see them.
+_WORDS = {
+    "main": "Three-way balanced accuracy of every method with its interval, the model in colour",
+    "difference": "The model minus every other method on the same images, with intervals",
+    "counts": "Images of every architecture, by the part that they are in",
+    "examples": "Pictures of every architecture",
+    "spectra": "Mean spectrum of the high-pass residual of every architecture, against that of real images",
+    "confusion": "What the images of each nature are taken for by the model",
+    "three_way": "What the images of each nature are taken for by one backbone that learned all three",
+    "history": "Loss and balanced accuracy of base models over the epochs",
+    "robustness": "Eight metrics over JPEG quality, with and without chroma subsampling",
+    "conditions": "One picture under every condition, and what each changed",
+    "generalization": "Three-way recall of every architecture with its interval, unseen ones as open circles",
+    "seen_unseen": "Mean recall of each nature, seen against unseen architectures, the model beside the mark to pass",
+    "trade": "What promises of the band of unsure cost: images decided, and mistakes",
+    "votes": "Votes of the three base models and of the whole model on a few pictures",
+    "maps": "Where the verdicts on a few pictures are sensitive, beside maps of shuffled weights",
 }
 
 
@@ -74,8 +76,7 @@ def _figure(results: Results, name: str) -> str:
     path = results.folder / "figures" / f"{name}.png"
     if not path.is_file():
         return ""
-    words = read_png(path)[0] or f"Figure {name.replace('_', ' ')}"
-    return f"![{words.replace('[', '(').replace(']', ')')}](figures/{name}.png)"
+    return f"![{_WORDS[name]}](figures/{name}.png)"
 
 
 def _folded(title: str, table: pd.DataFrame, *, marked: str = "", value: str = "value") -> str:
@@ -146,9 +147,8 @@ def _unsure(results: Results) -> list[str]:
     if not results.has("unsure"):
         return []
     text = 'What the band of "unsure" gave and promised ([how](../../docs/detection.md#the-band-of-unsure)).'
-    table = results.table("unsure")
-    first = table[table["seed"] == table["seed"].min()].drop(columns=["seed", "clusters"], errors="ignore")
-    return ["## Unsure", text, _figure(results, "trade"), _folded("The first seed", first)]
+    folded = _folded("What was promised and given", unsure_in_words(results.table("unsure")))
+    return ["## Unsure", text, _figure(results, "trade"), folded]
 
 
 def _detection(results: Results) -> list[str]:
@@ -159,7 +159,7 @@ def _detection(results: Results) -> list[str]:
 
 def _how_made(results: Results) -> list[str]:
     departures, records = report.departures(results.table("settings")), results.records
-    told = [f"- {row.setting}: {row.here} (paper: {row.paper})" for row in departures.itertuples()]
+    told = [f"- {row.setting.replace('_', ' ')}: {row.here} (paper: {row.paper})" for row in departures.itertuples()]
     versions = ", ".join(f"{name} {version}" for name, version in report.versions(records).items())
     commits = ", ".join(dict.fromkeys(own["environment"]["commit"] for own in records.values()))
     identity = f"Manifest {records['manifest']['metrics']['manifest_hash']}, commit {commits}. {versions}."
@@ -220,21 +220,7 @@ def conclusion_list(folder: Path) -> str:  # Markdown
 
 def unsure_table(folder: Path) -> str:  # Markdown
     """What the band of "unsure" promised and gave, a line a part of the images and seed."""
-    table, rows = read_results(folder).table("unsure"), []
-    for (_, seed, split), part in table.groupby(["backbone", "seed", "split"], sort=False):
-        risk = part.set_index("metric")
-        row = {"images": f"{split} ({risk.loc['decided', 'images']})", "seed": str(seed)}
-        for title, metrics in _RISKS.items():
-            if found := [_share(risk.loc[metric]) for metric in metrics if metric in risk.index]:
-                row[title] = "; ".join(found)
-        promise = risk.loc["real called fake"].get("promise", ON_AVERAGE)  # results of before did not say
-        kept = f"{risk['promised'].max():.0%} {promise}" if split == "test" else "nothing"  # those of unlike images
-        rows.append(row | {"promised of either": kept})
-    return reader_markdown(pd.DataFrame(rows))
-
-
-def _share(row: pd.Series) -> str:
-    return "undefined" if pd.isna(row["value"]) else "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**row)
+    return reader_markdown(unsure_in_words(read_results(folder).table("unsure")))
 
 
 def answers_table(folder: Path) -> str:  # Markdown

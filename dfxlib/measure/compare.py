@@ -25,11 +25,6 @@ OURS = "DeepFeatureX Net"
 SEEDS, GROUPS = 5, 10
 
 
-def is_ours(method: object) -> bool:
-    """Whether a name in a table of methods is the model that the study is about, of any backbone."""
-    return str(method).startswith(OURS)
-
-
 def changes_of(variant: dict) -> dict:
     """What a variant changes, without the sections; a three-way backbone says what it learns from."""
     flat = {"train_on": "complete"} if "task" in variant else {}

@@ -8,11 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from dfxlib.measure.compare import is_ours
+from dfxlib.measure.compare import OURS
 from dfxlib.names import CLASSES, NATURES
 from dfxlib.plots.style import METHOD_COLOURS, NATURE_COLOURS, label_of
 
 _MODEL_COLOUR = "#D55E00"
+
+#: What metrics of a table of conditions are worth by chance, where that is one number.
+_CHANCE = {"three-way balanced accuracy": 1 / 3, "binary balanced accuracy": 1 / 2, "AUC": 1 / 2}
 
 
 def plot_inputs(
@@ -103,7 +106,7 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3, mark: str = "") 
     table = table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
     figure, axis = plt.subplots(figsize=(7, 0.42 * len(table) + 1.3), layout="constrained")
     for place, row in enumerate(table.itertuples()):
-        colour = _MODEL_COLOUR if is_ours(row.method) else "black"
+        colour = _MODEL_COLOUR if row.method.startswith(OURS) else "black"
         if np.isnan(row.value):
             axis.text(0, place, " undefined", va="center", fontsize=8)
             continue
@@ -121,7 +124,7 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3, mark: str = "") 
         axis.text(value, -0.65, told, color="grey", ha="center", va="bottom", fontsize=8)
     axis.set_yticks(range(len(table)), table["method"])
     for tick, method in zip(axis.get_yticklabels(), table["method"]):
-        tick.set_color(_MODEL_COLOUR if is_ours(method) else "black")
+        tick.set_color(_MODEL_COLOUR if method.startswith(OURS) else "black")
     axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="three-way balanced accuracy (95% interval)")
     sns.despine(figure)
     return figure
@@ -142,6 +145,7 @@ def plot_differences(table: pd.DataFrame) -> Figure:
             axis.hlines(position, part[low], part[high], color=colour, linewidth=2, label=label)
             axis.plot(part["value"], position, "o", color=colour, markersize=5)
     axis.axvline(0, color="grey", linestyle=":", linewidth=1)
+    axis.text(0, len(table) - 0.45, " no difference", color="grey", va="bottom", fontsize=8)
     axis.set_yticks(range(len(table)), table["method"])
     axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="balanced accuracy of DeepFeatureX Net minus that of the method")
     if table.empty:
@@ -173,6 +177,8 @@ def plot_robustness(table: pd.DataFrame, *, published: pd.DataFrame | None = Non
             axis.vlines(line["quality"], line["low"], line["high"], color=colour, alpha=0.4, linewidth=1)
         for row in defined[defined["condition"] == "raw"].itertuples():
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
+        if metric in _CHANCE:
+            axis.axhline(_CHANCE[metric], color="grey", linestyle=":", linewidth=1, label="chance")
         if published is not None and metric == "binary balanced accuracy":
             found = published["condition"].str.extract(r"jpeg444_q(\d+)")[0].astype(float)
             hollow = {"markerfacecolor": "none", "markersize": 5, "label": "published, on other images"}
@@ -212,7 +218,9 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     for nature in [name for name in NATURES if name in set(table["nature"])]:
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    if metric == "recall":  # three-way
+        axis.axvline(1 / 3, color="grey", linestyle=":", linewidth=1, label="chance")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
     sns.despine(figure)
     return figure
 

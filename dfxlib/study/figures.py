@@ -1,24 +1,24 @@
-"""A figure as a file: what it shows in words, and whether it shows pictures of the data set, both inside the PNG."""
+"""A figure as a file that says whether it shows pictures of the data set, and a figure in words."""
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
 from dfxlib.system.files import write_atomic
 
-#: Fields of a PNG: its description, and whether it shows pictures: "yes" or "no".
-_WORDS, _PICTURES = "Description", "Pictures"
+#: Field of a PNG that says whether it shows pictures: "yes" or "no".
+_PICTURES = "Pictures"
 
 _RESOLUTION = 120  # dots an inch
 
 
-def save_png(figure: Figure, path: Path, *, description: str) -> Path:
-    """Write a figure with its description and whether it shows pictures."""
-    shows = "yes" if shows_pictures(figure) else "no"
-    fields = {_WORDS: description, _PICTURES: shows}
-    save = {"format": "png", "bbox_inches": "tight", "dpi": _RESOLUTION, "metadata": fields}
-    return write_atomic(path, lambda partial: figure.savefig(partial, **save))
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure that says itself whether it shows pictures."""
+    how: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "dpi": _RESOLUTION}
+    fields = {_PICTURES: "yes" if shows_pictures(figure) else "no"}
+    return write_atomic(path, lambda partial: figure.savefig(partial, metadata=fields, **how))
 
 
 def shows_pictures(figure: Figure) -> bool:
@@ -29,10 +29,10 @@ def shows_pictures(figure: Figure) -> bool:
     return any(axes.get_images() for axes in figure.axes)
 
 
-def read_png(path: Path) -> tuple[str, bool]:  # description, whether it shows pictures
+def png_shows_pictures(path: Path) -> bool:
     """What `save_png` wrote into a file; one that says nothing is taken to show pictures."""
     with Image.open(path) as image:
-        return str(image.info.get(_WORDS, "")), image.info.get(_PICTURES) != "no"
+        return image.info.get(_PICTURES) != "no"
 
 
 def describe_figure(name: str, figure: Figure) -> str:

@@ -91,10 +91,9 @@ class Run:
         """Write figures/NAME.png and .svg, and give the picture back, so that a cell can end with it."""
         svg, png = (self.folder / "figures" / f"{name}.{suffix}" for suffix in ("svg", "png"))
         write_atomic(svg, lambda partial: figure.savefig(partial, format="svg", bbox_inches="tight", dpi=120))
-        description = describe_figure(name, figure)
-        save_png(figure, png, description=description)
+        save_png(figure, png)
         plt.close(figure)  # the notebook shows the picture; pyplot must not show the figure as well
-        return Picture(png.read_bytes(), description, pictures=shows_pictures(figure))
+        return Picture(png.read_bytes(), describe_figure(name, figure), pictures=shows_pictures(figure))
 
     def finish(self, metrics: dict) -> None:
         """Write metrics.json with the run's duration, and move the folder to its final name.

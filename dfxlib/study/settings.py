@@ -25,7 +25,7 @@ from dfxlib.names import (
 from dfxlib.system.files import project_path, require_place, safe_name
 
 #: What belongs to the demonstration's data and start, so that every other study must state its own.
-STATED = ("study", "question", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
+STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weights")
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
@@ -71,7 +71,7 @@ def complete_study(
             "those of studies/demo.yaml fit the demonstration alone, state your own"
         )
     sections = {name: _merge(f"study key {name}", demo[name], given.get(name, {})) for name in _SECTIONS}
-    return demo | given | sections
+    return demo | {"question": ""} | given | sections  # nobody else asks what the demonstration asks
 
 
 def _merge(where: str, values: dict, changes: object) -> dict:

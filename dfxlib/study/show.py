@@ -3,9 +3,8 @@
 import pandas as pd
 from IPython.display import display
 
-from dfxlib.measure.compare import is_ours
 from dfxlib.measure.scores import readable
-from dfxlib.study.reading import for_readers
+from dfxlib.study.reading import for_readers, is_ours
 
 
 def show(table: pd.DataFrame) -> None:
@@ -32,4 +31,5 @@ def present(table: pd.DataFrame, *, value: str = "value", marked: str = "") -> N
     def weight(row: pd.Series) -> list[str]:
         return ["font-weight: bold" if marked and is_ours(row[marked]) else ""] * len(row)
 
-    display(told.style.hide(axis="index").apply(weight, axis="columns"))
+    left = [{"selector": "th, td", "props": "text-align: left"}]
+    display(told.style.hide(axis="index").apply(weight, axis="columns").set_table_styles(left))
