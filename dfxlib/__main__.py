@@ -242,7 +242,8 @@ def _recompute(options: argparse.Namespace) -> int:
     for sentence in checked.different:
         print(f"{options.results}/{sentence}")
     files = len(checked.same) + len(checked.different)
-    print(f"{len(checked.same)} of {files} files come out of {options.results}/{SCORES} as they were published")
+    told = f"{len(checked.same)} of {files} tables and records come out of {options.results}/{SCORES}"
+    print(f"{told} as they were published")
     return 1 if checked.different else 0
 
 

@@ -146,7 +146,7 @@ def _generalization(results: Results) -> list[str]:
 def _unsure(results: Results) -> list[str]:
     if not results.has("unsure"):
         return []
-    text = 'What the band of "unsure" gave and promised ([how](../../docs/detection.md#the-band-of-unsure)).'
+    text = 'What the [band of "unsure"](../../docs/detection.md#the-band-of-unsure) gave and promised.'
     folded = _folded("What was promised and given", unsure_in_words(results.table("unsure")))
     return ["## Unsure", text, _figure(results, "trade"), folded]
 

@@ -18,7 +18,7 @@ _TEMPLATE = """
 alt="{{ (output | get_metadata('alt', 'image/png') or 'Figure without a description') | escape_html }}"
 src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"></div>
 {%- endblock -%}
-{%- block extra_css -%}<style>
+{%- block notebook_css -%}{{ super() }}<style>
 main { max-width: 70rem; margin: 0 auto; padding: 0 1rem }
 details > summary { color: var(--jp-ui-font-color2); cursor: pointer; font: 0.8rem sans-serif; padding: 0.2rem 0 }
 .jp-OutputArea-output { overflow-x: auto }

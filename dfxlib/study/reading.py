@@ -134,11 +134,11 @@ def _interval(low: float, high: float) -> str:
 
 
 def _texts(column: pd.Series, *, exact: bool) -> list[str]:
-    """Numbers of a column with as many digits as its most precise needs, at most three; counts as counts."""
+    """Numbers of a column with as many digits as its most precise needs, at most three; empty where there is none."""
     if not pd.api.types.is_float_dtype(column):
         return [_CELLS.get(text, shown(text)) for text in column.fillna("").astype(str)]
     if exact:
-        return ["undefined" if pd.isna(cell) else f"{cell:.2g}" for cell in column]
+        return ["" if pd.isna(cell) else f"{cell:.2g}" for cell in column]
     known = column.dropna()
     digits = next((digits for digits in range(3) if (known.round(digits) == known).all()), 3)
-    return ["undefined" if pd.isna(cell) else f"{cell:.{digits}f}" for cell in column]
+    return ["" if pd.isna(cell) else f"{cell:.{digits}f}" for cell in column]
