@@ -1,3 +1,3 @@
 """Models, loops and records of the DeepFeatureX study."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

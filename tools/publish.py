@@ -266,9 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
         written = publish(options.run, options.results)
         print(f"{options.results}: {len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.1f} MB")
         root = project_root()
-        for text in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
+        for text in [root / "README.md", root / "notebooks" / "README.md", *sorted((root / "docs").glob("*.md"))]:
             if update_page(text, options.results):
-                print(f"{text.name}: tables of results renewed")
+                print(f"{text.relative_to(root)}: tables of results renewed")
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ import pandas as pd
 from dfxlib.measure.compare import OURS, describe
 from dfxlib.measure.published import SCORES
 from dfxlib.study import report
+from dfxlib.study.costs import read_costs
 from dfxlib.study.reading import by_value, for_readers, is_ours, reader_markdown, unsure_in_words
 from dfxlib.study.records import Records, read_runs
 from dfxlib.system.files import write_text_atomic
@@ -231,19 +232,23 @@ def answers_table(folder: Path) -> str:  # Markdown
     mark = results.table("difference").query("method == @told['mark']").iloc[0]
     (answer, *_) = told["answers"].values()
     rows = {
-        "Are the three natures told apart?": f"{_estimate(ours)} of 1, by chance 0.333",
+        "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}; chance is 0.333",
         f"Better than a linear reading of traces ({told['mark']})?": describe(mark),
-        "Does the three-block idea help?": answer.removesuffix("."),
+        "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
     }
     if results.has("robustness_seeds"):
         spread = results.table("robustness_seeds").query("metric == @ACCURACY").set_index("condition")["mean"]
         worst = spread[spread.index.str.startswith("jpeg")].idxmin()
-        rows[f"Does it hold after JPEG ({worst})?"] = f"{spread['raw']:.3f} becomes {spread[worst]:.3f}"
+        rows[f"Does it hold after JPEG ({worst})?"] = (
+            f"Balanced accuracy falls from {spread['raw']:.3f} to {spread[worst]:.3f}"
+        )
     if results.has("seen_unseen_seeds"):
         seen = results.table("seen_unseen_seeds")
         own = seen[seen["method"].map(is_ours)].pivot(index="nature", columns="split", values="mean")
         fakes = own.drop(index="real", errors="ignore").dropna().mean()
-        rows["Does it hold on unseen generators?"] = f"recall {fakes['test']:.3f} becomes {fakes['unseen']:.3f}"
+        rows["Does it hold on unseen generators?"] = (
+            f"Mean recall of fakes: {fakes['test']:.3f} seen, {fakes['unseen']:.3f} unseen"
+        )
     evidence = f"[{folder.name}](results/{folder.name}/README.md)"
     cells = {"question": rows.keys(), "answer": rows.values(), "evidence": evidence}
     return reader_markdown(pd.DataFrame(cells))
@@ -253,6 +258,36 @@ def _estimate(row: pd.Series) -> str:
     return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
 
 
+#: What each notebook shows, and the published figure that tells it at a glance.
+_SHOWN = {
+    "00_prepare_dataset": ("what the data are, how they are split, and what files and pixels give away", "spectra"),
+    "10_train_base_model": ("three base models, each trained on one nature against the rest", "history"),
+    "15_train_three_way_baseline": ("one backbone that learns all three natures, for comparison", "three_way"),
+    "20_train_complete_model": ("the head on three frozen base models: the model of this study", "confusion"),
+    "30_jpeg_robustness": ("what is left of its verdicts after compression and other treatments", "robustness"),
+    "40_generalization": ("what it says of generators that no training saw", "generalization"),
+    "50_baselines_and_ablations": (
+        "every method on the same images, and whether the differences are real",
+        "difference",
+    ),
+    "60_detect_images": ("verdicts on single pictures, and what they rest on", "votes"),
+    "90_report": ("all of it on one page", "main"),
+}
+
+
+def notebooks_table(folder: Path) -> str:  # Markdown
+    """The notebooks in order: what each shows, how long it takes in the demonstration, and a figure of it."""
+    costs, rows = read_costs(), []
+    for name, (shows, figure) in _SHOWN.items():
+        minutes = sum(costs[name[:2]].values()) / 60
+        path = f"../results/{folder.name}/figures/{figure}.png"
+        has = (folder / "figures" / f"{figure}.png").is_file()
+        thumbnail = f'<img src="{path}" width="200" alt="{_WORDS[figure]}">' if has else ""
+        row = {"notebook": f"[{name}]({name}.ipynb)", "shows": shows, "minutes": f"{max(1, round(minutes))}"}
+        rows.append(row | {"a glimpse": thumbnail})
+    return reader_markdown(pd.DataFrame(rows))
+
+
 #: Kinds of tables and lists in README and docs, by the name in their marks.
 PAGE_TABLES = {
     "answers": answers_table,
@@ -260,5 +295,6 @@ PAGE_TABLES = {
     "base_models": base_table,
     "differences": differences_table,
     "conclusion": conclusion_list,
+    "notebooks": notebooks_table,
     "unsure": unsure_table,
 }
