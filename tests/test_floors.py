@@ -34,7 +34,7 @@ LARGEST = {
     "training": 520,
     "measure": 1320,
     "plots": 640,
-    "study": 1560,
+    "study": 1625,
     "detect": 545,
 }
 
