@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import site
 import socket
@@ -19,12 +20,14 @@ from urllib.request import urlopen
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from packaging.specifiers import SpecifierSet
 
 from dfxlib import __version__
+from dfxlib.__main__ import _parser
 from dfxlib.measure.published import SCORES
 from dfxlib.models.zoo import BACKBONES
 from dfxlib.study.recompute import check
@@ -200,6 +203,37 @@ def test_the_inventory_holds_the_images_of_the_paper() -> None:
     inventory = pd.read_csv(ROOT / "data_manifests" / "deepfeaturex_inventory.csv")
     totals = inventory.groupby("nature")["images"].sum().to_dict()
     assert totals == {"dm_generated": 15421, "gan_generated": 37572, "real": 19341}
+
+
+def commands() -> list[list[str]]:
+    """Every line of a shell in README and docs, without comments, as words."""
+    blocks = [block for place in PAGES for block in re.findall(r"```sh\n(.*?)```", place.read_text(), re.S)]
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line]
+
+
+def test_commands_of_the_pages_are_known_with_their_files_and_options() -> None:
+    """Those of detecting and testing run in tests of their own; here nothing is computed."""
+    known: set[str] = set()
+    for program, *words in commands():
+        name = Path(program).name
+        known.add(name)
+        if name == "dfx":
+            _parser().parse_args(words)
+        elif name == "make":
+            assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), words
+        elif name == "papermill":
+            notebook = next(word for word in words if word.startswith("notebooks/"))
+            parameters = papermill.inspect_notebook(str(ROOT / notebook))
+            given = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
+            assert set(given) <= set(parameters), words
+        elif name == "snakemake":
+            assert (ROOT / words[words.index("--configfile") + 1]).is_file()
+            assert "--workflow-profile" not in words or (ROOT / words[words.index("--workflow-profile") + 1]).is_dir()
+            keys = {word.partition("=")[0] for word in words if re.match(r"\w+=", word)}
+            assert keys <= set(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())), words
+        else:
+            assert name == "git", words
+    assert known >= {"dfx", "make", "papermill", "snakemake", "git"}
 
 
 def test_the_readme_lists_every_notebook() -> None:

@@ -138,9 +138,11 @@ def test_the_small_installation_knows_its_version_and_reads_a_data_set(small: Pa
 
 
 def test_the_small_installation_recomputes_published_numbers(small: Path, tmp_path: Path) -> None:
-    publish(Study(tmp_path / "runs" / "s", seeds=(0,)).root, tmp_path / "results", figures=False)
+    publish(Study(tmp_path / "runs" / "s", seeds=(0,)).root, tmp_path / "results")
     said = run(str(small / "dfx"), "recompute", "results", cwd=tmp_path)
-    assert re.search(r"^(\d+) of \1 files come out of results/scores.parquet as they were published$", said, re.M)
+    assert re.search(
+        r"^(\d+) of \1 tables and records come out of results/scores.parquet as they were published$", said, re.M
+    )
 
 
 @pytest.mark.parametrize(
