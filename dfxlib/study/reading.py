@@ -68,7 +68,8 @@ def for_readers(
             each = zip(table[name], table[ends[0]], table[ends[1]])
             told[f"{title} (95% interval)"] = [_with_interval(*row) for row in each]
         else:
-            told[title] = _texts(table[name], exact=name in _PROBABILITIES)
+            cells = table[name].str.replace("_", " ") if name == "setting" else table[name]
+            told[title] = _texts(cells, exact=name in _PROBABILITIES)
     return pd.DataFrame(told)
 
 
