@@ -3,6 +3,7 @@
 #   make test    install what the tests need and run them
 #   make browser what the tests of rendered pages need besides; make test-slurm and test-faults go further
 #   make lab     JupyterLab with this environment's kernel
+#   make site    what there is to read as one static folder: site/index.html
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -18,7 +19,7 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CON
 SNAKEMAKE := env -u SNAKEMAKE_PROFILE $(BIN)/python -m snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
 	--workflow-profile none --rerun-incomplete --nolock
 
-.PHONY: study test test-statistics test-wheel test-faults test-slurm browser lab lint publish constraints clean
+.PHONY: study test test-statistics test-wheel test-faults test-slurm browser lab lint publish recompute site constraints clean
 
 study: $(VENV)/.installed
 	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
@@ -60,7 +61,16 @@ lint: $(VENV)/.installed-test
 	$(BIN)/mypy
 
 publish: $(VENV)/.installed
-	$(BIN)/python tools/publish.py runs/$(STUDY) results/$(STUDY)
+	$(BIN)/python -m tools.publish runs/$(STUDY) results/$(STUDY)
+
+# Every published number that comes from scores, from the scores that are published with it.
+recompute: $(VENV)/.installed
+	@for study in results/*; do if [ -f $$study/scores.parquet ]; then $(BIN)/dfx recompute $$study || exit 1; fi; done
+
+# Results, reports and executed notebooks as one static folder. PICTURES=no leaves out what shows a data set's pictures.
+PICTURES ?= yes
+site: $(VENV)/.installed
+	$(BIN)/python -m tools.site site $(if $(filter no,$(PICTURES)),--no-pictures)
 
 # Renew constraints.txt: the newest versions that the resolver finds, tested before they are committed. Call it with the
 # oldest Python that is promised, `make constraints PYTHON=/usr/bin/python3.11`: a newer one finds what that cannot run.

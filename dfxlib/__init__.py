@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
     from dfxlib.detect.model import Model
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def load(path: "str | os.PathLike", *, engine: str = "auto", backbone: str = "", device: str = "auto") -> "Model":

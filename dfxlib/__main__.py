@@ -174,8 +174,8 @@ def _recompute(options: argparse.Namespace) -> int:
     print("not computed from scores:", *by_step(checked.others), sep="\n  ")
     for sentence in checked.different:
         print(f"{options.results}/{sentence}")
-    files = len(checked.same) + len(checked.different)
-    print(f"{len(checked.same)} of {files} files come out of {options.results}/{SCORES} as they were published")
+    every, scores = len(checked.same) + len(checked.different), options.results / SCORES
+    print(f"{len(checked.same)} of {every} tables and records come out of {scores} as they were published")
     return 1 if checked.different else 0
 
 

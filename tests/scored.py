@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from samples import SETTINGS, rows
@@ -17,6 +18,7 @@ from dfxlib.measure.generators import averages, by_architecture, by_source, seen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.names import CLASSES
 from dfxlib.study import report
+from dfxlib.study.figures import save_png
 from dfxlib.study.run_folder import DONE, vouch
 
 RESAMPLES = 10
@@ -29,8 +31,8 @@ BASELINES = {"bytes": 0.1, "co-occurrences": 0.8, "spectrum": 1.0}  # the last t
 class Study:
     """runs/NAME of a study; its seeds draw the same scores whatever other seeds it has."""
 
-    def __init__(self, root: Path, *, seeds: tuple[int, ...]):
-        self.root, self.seeds = root, seeds
+    def __init__(self, root: Path, *, seeds: tuple[int, ...], demo_scenes: int = 0):
+        self.root, self.seeds, self.demo_scenes = root, seeds, demo_scenes
         self.images = planted_images()
         (root / "manifest").mkdir(parents=True)
         self.hash = write_manifest(self.images[COLUMNS], root / "manifest" / "manifest.csv")
@@ -52,7 +54,14 @@ class Study:
         (folder / "tables").mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             table.to_csv(folder / "tables" / f"{name}.csv", index=False)
-        environment = {"device": "cpu", "threads": 2, "commit": "abc", "code": "c", "packages": {"torch": "2.15"}}
+        environment = {
+            "device": "cpu",
+            "threads": 2,
+            "commit": "abc",
+            "code": "c",
+            "date": "2026-01-02",
+            "packages": {"torch": "2.15"},
+        }
         records = {"settings": settings | {"manifest_hash": self.hash}, "environment": environment}
         records["metrics"] = {"manifest_hash": self.hash, "seconds": 3.0} | metrics
         for name, content in records.items():
@@ -72,7 +81,7 @@ class Study:
         self.mark = self.candidates["method"][0]
         counts = pd.DataFrame({"nature": ["real"], "all": [9]})
         tables = {"baselines": found, "mark": self.candidates, "counts": counts}
-        settings = {"unseen": [], "resamples": RESAMPLES}
+        settings = {"unseen": [], "resamples": RESAMPLES, "demo_scenes": self.demo_scenes}
         self.finish("manifest", tables, settings=settings, metrics={"images": 9}, notebook="00.ipynb")
         return fitted
 
@@ -195,26 +204,18 @@ class Study:
     def _plant_report(self) -> None:
         place = str(self.root)
         runs, _ = report.collect_runs(place, backbones=["resnet18"], seeds=list(self.seeds), variants=list(VARIANTS))
-        robustness = report.gather_tables(place, runs, "robustness", "robustness")
-        found = report.gather_tables(place, runs, "generalization", "by_architecture")
-        seen = report.gather_tables(place, runs, "generalization", "seen_unseen")
-        tables = {
+        records = report.read_records(place, runs)
+        tables = report.gather_tables(place, runs) | {
             "main": report.compared(place, "methods"),
             "difference": report.compared(place, "differences"),
             "mark": report.compared(place, "mark"),
-            "base_models": report.base_table(place, runs),
-            "robustness": robustness,
-            "robustness_seeds": report.over_seeds(robustness, ["condition", "metric"]),
-            "generalization": found,
-            "generalization_seeds": report.recalls_over_seeds(found),
-            "field": report.gather_tables(place, runs, "generalization", "field"),
-            "seen_unseen": seen,
-            "seen_unseen_seeds": report.over_seeds(seen, ["method", "nature", "split"], value="recall"),
-            "settings": report.settings_table(place, runs).reset_index(names="setting"),
+            "base_models": report.base_table(records),
+            "settings": report.settings_table(records),
             "cost": report.cost_table(runs),
+            "shortcuts": pd.DataFrame({"method": ["bytes"], "sentence": ["Knowing only the size tells nothing."]}),
             "runs": runs,
         }
-        settings = {"runs": runs["run"].tolist(), "left_out": []}
+        settings = {"question": "Does it work?", "runs": runs["run"].tolist(), "left_out": []}
         self.finish("report", tables, settings=settings, metrics={"runs": len(runs)}, notebook="90.ipynb")
 
 
@@ -248,11 +249,15 @@ def rewrite(folder: Path, record: str, **changes: object) -> None:
     _vouch_again(folder)
 
 
-def draw(folder: Path, *names: str) -> None:
-    """Give a finished run figures, and vouch for it again."""
+def draw(folder: Path, **figures: bool) -> None:
+    """Give a finished run figures by name, which show pictures or do not, and vouch for it again."""
     (folder / "figures").mkdir(exist_ok=True)
-    for name in names:
-        (folder / "figures" / f"{name}.png").write_text("planted")
+    for name, pictures in figures.items():
+        figure, axis = plt.subplots(figsize=(1, 1))
+        if pictures:
+            axis.imshow(np.zeros((2, 2, 3)))
+        save_png(figure, folder / "figures" / f"{name}.png")
+        plt.close(figure)
     _vouch_again(folder)
 
 

@@ -7,6 +7,10 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
+from dfxlib.system.files import project_root
+from tools.publish import publish
+from tools.site import build
+
 pytestmark = pytest.mark.study
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs Playwright; make browser installs it")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -26,6 +30,18 @@ def browser() -> Iterator["sync_api.Browser"]:
 def copied(smoke: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run's folder somewhere else, as it would be sent to a colleague."""
     return Path(shutil.copytree(smoke, tmp_path_factory.mktemp("sent") / "a study"))
+
+
+@pytest.fixture(scope="module")
+def site(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of a project that has run and published this study."""
+    root = tmp_path_factory.mktemp("project")
+    (root / "runs").mkdir()
+    (root / "runs" / "smoke").symlink_to(copied)
+    shutil.copytree(project_root(Path(__file__).parent) / "notebooks", root / "notebooks")
+    publish(copied, root / "results" / "smoke")
+    build(root, root / "a site", pictures=True)
+    return root / "a site"
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +121,33 @@ def test_code_is_folded_and_opens(tab: tuple, copied: Path) -> None:
     assert code.is_visible()
     page.goto((copied / "report" / "index.html").as_uri())
     assert page.locator(".jp-Editor").count() == 0, "the entrance shows results only"
+
+
+def test_the_site_opens_from_a_file_and_every_link_leads_somewhere(tab: tuple, site: Path) -> None:
+    page, complaints = tab
+    ways = {(site / "index.html").as_uri()}
+    seen: set[str] = set()
+    while ways:
+        address = ways.pop()
+        seen.add(address)
+        page.goto(address)
+        assert complaints == [], address
+        pictures = page.eval_on_selector_all("img", "all => all.map(i => [i.complete ? i.naturalWidth : 0, i.alt])")
+        assert all(width > 0 and words for width, words in pictures), address
+        links = {link.partition("#")[0] for link in page.eval_on_selector_all("a[href]", "all => all.map(a => a.href)")}
+        for link in {link for link in links if link and not is_foreign(link)}:
+            assert Path(unquote(urlparse(link).path)).is_file(), (address, link)
+            ways |= {link} - seen if link.endswith(".html") else set()
+    assert len(seen) == len(list(site.rglob("*.html"))), "every page is reached from the index"
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [("light", False), ("dark", True)])
+def test_pages_follow_the_readers_colour_scheme(
+    browser: "sync_api.Browser", site: Path, scheme: str, dark: bool
+) -> None:
+    page = browser.new_page(color_scheme=scheme)
+    brightness = "element => getComputedStyle(element).getPropertyValue('--jp-layout-color0')"
+    for place in ("index.html", "results/smoke/index.html", "runs/smoke/report/index.html"):
+        page.goto((site / place).as_uri())
+        assert (page.locator("body").evaluate(brightness).strip() == "#111111") == dark
+    page.close()

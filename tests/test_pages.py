@@ -9,8 +9,8 @@ import pytest
 from bs4 import BeautifulSoup
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from dfxlib.study.figures import describe_figure
 from dfxlib.study.pages import to_html
-from dfxlib.study.runs import describe_figure
 
 TEXT = """## What we see
 

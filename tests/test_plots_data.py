@@ -17,6 +17,7 @@ from samples import rows
 from dfxlib.data.manifest import count_images
 from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
 from dfxlib.plots import data as plots_data
+from dfxlib.study.figures import shows_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -67,8 +68,10 @@ def test_spectra_are_decibel_above_the_mean_real_picture() -> None:
     table = rows(30, architectures=1)
     spectra = np.ones((30, 16))
     spectra[(table["nature"] == "gan_generated").to_numpy()] = 2
-    shown = pictures(plots_data.plot_spectra(spectra, table, columns=3))
-    assert [round(float(picture.mean()), 1) for picture in shown[:3]] == [0.0, 3.0, 0.0]
+    figure = plots_data.plot_spectra(spectra, table, columns=3)
+    shown = [axis.collections[0].get_array() for axis in figure.axes[:3]]
+    assert [round(float(spectrum.mean()), 1) for spectrum in shown] == [0.0, 3.0, 0.0]
+    assert not shows_pictures(figure), "a mean is no picture of the data set"
 
 
 def test_scenes_stand_in_columns_and_architectures_in_rows() -> None:

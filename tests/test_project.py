@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import site
 import socket
@@ -19,20 +20,25 @@ from urllib.request import urlopen
 
 import nbformat
 import pandas as pd
+import papermill
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from packaging.specifiers import SpecifierSet
 
+from dfxlib import __version__
+from dfxlib.__main__ import _parser
 from dfxlib.measure.published import SCORES
 from dfxlib.models.zoo import BACKBONES
 from dfxlib.study.recompute import check
+from dfxlib.study.records import read_runs
 from dfxlib.system.files import project_root
-from tools.publish import PAGE_TABLES
+from tools.result_page import PAGE_TABLES, page
 
 ROOT = project_root(Path(__file__).parent)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "notebooks" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RESULTS = sorted(path.parent for path in (ROOT / "results").glob("*/runs.csv"))
 
 
 def test_environment_yml_defers_to_pyproject() -> None:
@@ -100,10 +106,10 @@ def version_of(python: Path) -> tuple[int, ...]:
     return tuple(map(int, said.split())) or (99,)  # a shim that starts nothing
 
 
-@pytest.mark.parametrize("results", sorted((ROOT / "results").glob("*/")), ids=lambda path: path.name)
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_the_pages_repeat_the_published_numbers(results: Path) -> None:
     marked = rf"<!-- (\w+):{results.name} -->\n(.*?)\n<!-- /\1 -->"
-    blocks = [block for page in PAGES for block in re.findall(marked, page.read_text(encoding="utf-8"), re.S)]
+    blocks = [block for place in PAGES for block in re.findall(marked, place.read_text(encoding="utf-8"), re.S)]
     assert blocks, "make publish fills them"
     for mark, text in blocks:
         assert text == PAGE_TABLES[mark](results)
@@ -121,13 +127,16 @@ def test_the_results_repeat_the_base_models_at_two_main_shares() -> None:
         assert f"| {nature} | {' | '.join(areas)} |" in block
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
-def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8"))
+@pytest.mark.parametrize(
+    "place", [*PAGES, *(folder / "README.md" for folder in RESULTS)], ids=lambda path: path.parent.name
+)
+def test_every_link_of_a_page_leads_to_a_file_and_a_heading(place: Path) -> None:
+    text = place.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:)([^)]+)\)", text) + re.findall(r'<img src="([^"]+)"', text)
     assert links
     for link in links:
         name, _, anchor = link.partition("#")
-        target = page.parent / name if name else page
+        target = place.parent / name if name else place
         assert target.exists(), link
         if anchor:
             headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.M)
@@ -135,25 +144,97 @@ def test_every_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
 
 
 def test_the_published_audit_of_the_demonstration_lies_where_the_set_was_made_to_lie() -> None:
-    audit = pd.read_csv(ROOT / "results" / "demo" / "manifest" / "tables" / "baselines.csv").set_index("method")[
-        "value"
-    ]
+    audit = pd.read_csv(ROOT / "results" / "demo" / "tables" / "main.csv").set_index("method")["value"]
     assert audit["metadata"] == pytest.approx(1 / 3), "nothing but chance in mode, size and format"
     assert audit["bytes"] <= 0.5, "or the size of the file tells natures apart"
     assert audit["scalars"] <= audit["spectrum"] - 0.1, "noise and sharpness tell some, traces tell more"
     assert 0.6 <= audit["spectrum"] <= 0.9, "neither without traces nor solved by them"
 
 
-def test_published_results_name_their_environment_and_manifest() -> None:
-    for metrics in (ROOT / "results").rglob("metrics.json"):
-        assert (metrics.parent / "environment.json").is_file()
-        assert '"manifest_hash"' in metrics.read_text()
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
+def test_published_results_are_few_files_and_name_environment_and_manifest_of_every_run(results: Path) -> None:
+    files = [path for path in results.rglob("*") if path.is_file()]
+    assert len(files) <= 40 and sum(path.stat().st_size for path in files) <= 3_000_000
+    assert len(list(results.glob("figures/*.png"))) <= 15
+    for own in read_runs(results)[1].values():
+        assert own["environment"]["packages"] and own["metrics"]["manifest_hash"]
+
+
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
+def test_the_page_of_results_follows_from_the_other_files(results: Path) -> None:
+    if not (results / SCORES).is_file():
+        pytest.skip("published before scores were, which its page says; it comes when the study is run again")
+    assert (results / "README.md").read_text(encoding="utf-8") == page(results, name=results.name)
+
+
+def test_the_readme_is_a_page() -> None:
+    assert len(README.splitlines()) <= 150 and len(README.split()) <= 1300
+
+
+def test_a_forge_tests_every_promised_python() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = [name.rpartition(" ")[2] for name in project["classifiers"]]
+    assert promised[0] == project["requires-python"].removeprefix(">=")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["jobs"]["test"]["strategy"]["matrix"]["python"] == promised
+    steps = [step.get("run") for job in workflow["jobs"].values() for step in job["steps"]]
+    assert {"make lint", "make test", "make recompute"} <= set(steps)
+    pages = yaml.safe_load((ROOT / ".github" / "workflows" / "pages.yml").read_text())
+    assert "make site" in [step.get("run") for step in pages["jobs"]["site"]["steps"]]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
+    assert citation == newest == __version__
+
+
+def test_the_site_is_pushed_by_the_two_documented_lines(tmp_path: Path) -> None:
+    lines = re.search(r"Two lines push.*?```sh\n(.*?)```", (ROOT / "docs" / "running.md").read_text(), re.S)[1]
+    assert len(lines.splitlines()) == 2
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("<h1>Site</h1>")
+    subprocess.run(["git", "init", "-q", "--bare", tmp_path / "forge"], check=True)
+    subprocess.run(["sh", "-ec", lines.replace("ADDRESS", "../forge")], cwd=tmp_path, check=True, capture_output=True)
+    log = subprocess.run(["git", "log", "--oneline", "pages"], cwd=tmp_path / "forge", capture_output=True, text=True)
+    assert len(log.stdout.splitlines()) == 1, "a branch without history"
 
 
 def test_the_inventory_holds_the_images_of_the_paper() -> None:
     inventory = pd.read_csv(ROOT / "data_manifests" / "deepfeaturex_inventory.csv")
     totals = inventory.groupby("nature")["images"].sum().to_dict()
     assert totals == {"dm_generated": 15421, "gan_generated": 37572, "real": 19341}
+
+
+def commands() -> list[list[str]]:
+    """Every line of a shell in README and docs, without comments, as words."""
+    blocks = [block for place in PAGES for block in re.findall(r"```sh\n(.*?)```", place.read_text(), re.S)]
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line]
+
+
+def test_commands_of_the_pages_are_known_with_their_files_and_options() -> None:
+    """Those of detecting and testing run in tests of their own; here nothing is computed."""
+    known: set[str] = set()
+    for program, *words in commands():
+        name = Path(program).name
+        known.add(name)
+        if name == "dfx":
+            _parser().parse_args(words)
+        elif name == "make":
+            assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.M), words
+        elif name == "papermill":
+            notebook = next(word for word in words if word.startswith("notebooks/"))
+            parameters = papermill.inspect_notebook(str(ROOT / notebook))
+            given = [words[place + 1] for place, word in enumerate(words) if word == "-p"]
+            assert set(given) <= set(parameters), words
+        elif name == "snakemake":
+            assert (ROOT / words[words.index("--configfile") + 1]).is_file()
+            assert "--workflow-profile" not in words or (ROOT / words[words.index("--workflow-profile") + 1]).is_dir()
+            keys = {word.partition("=")[0] for word in words if re.match(r"\w+=", word)}
+            assert keys <= set(yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())), words
+        else:
+            assert name == "git", words
+    assert known >= {"dfx", "make", "papermill", "snakemake", "git"}
 
 
 def test_the_readme_lists_every_notebook() -> None:
@@ -174,7 +255,7 @@ def test_no_tracked_file_is_large_without_a_reason() -> None:
     assert [str(path) for path, most in allowed.items() if path.stat().st_size > most] == []
 
 
-@pytest.mark.parametrize("results", sorted((ROOT / "results").glob("*/")), ids=lambda path: path.name)
+@pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_published_numbers_follow_from_the_committed_scores(results: Path) -> None:
     if not (results / SCORES).is_file():
         pytest.skip("published before scores were; they come when the study is run again")

@@ -1,6 +1,5 @@
 """Published numbers come out of the scores beside them, and a study is published in pieces."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -19,7 +18,9 @@ from dfxlib.measure.published import SCORES, join_scores, read_published, write_
 from dfxlib.measure.scores import LOGITS, said_natures
 from dfxlib.names import CLASSES
 from dfxlib.study.recompute import by_step, check, recompute
+from dfxlib.study.records import RUNS, read_runs, write_runs
 from tools import publish
+from tools.result_page import unsure_table
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def runs(planted: dict) -> Path:
 def whole(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of it, published at once. Read only."""
     folder = tmp_path_factory.mktemp("results") / "s"
-    publish.publish(runs, folder, figures=False)
+    publish.publish(runs, folder)
     return folder
 
 
@@ -51,14 +52,15 @@ def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Pa
     checked = check(whole)
     assert checked.different == []
     assert by_step(checked.others) == [
-        "base: history.csv, metrics.json manifest_hash, metrics.json seconds",
-        "manifest: counts.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json images",
-        "report: cost.csv, runs.csv, settings.csv, metrics.json manifest_hash, metrics.json seconds, metrics.json runs",
-        "generalization: unsure.csv unlike the training data, metrics.json manifest_hash, metrics.json seconds",
-        "robustness: unsure.csv unlike the training data, metrics.json manifest_hash, metrics.json seconds",
-        "baselines: metrics.json manifest_hash, metrics.json seconds",
-        "complete: metrics.json manifest_hash, metrics.json seconds, metrics.json chosen_cell",
-        "variant: metrics.json manifest_hash, metrics.json seconds",
+        "tables: cost.csv, settings.csv, shortcuts.csv, unsure.csv unlike the training data",
+        "manifest: metrics.manifest_hash, metrics.seconds, metrics.images",
+        "base: metrics.manifest_hash, metrics.seconds",
+        "complete: metrics.manifest_hash, metrics.seconds, metrics.chosen_cell",
+        "variant: metrics.manifest_hash, metrics.seconds",
+        "robustness: metrics.manifest_hash, metrics.seconds",
+        "generalization: metrics.manifest_hash, metrics.seconds",
+        "baselines: metrics.manifest_hash, metrics.seconds",
+        "report: metrics.manifest_hash, metrics.seconds, metrics.runs",
     ]
 
 
@@ -73,19 +75,19 @@ def test_what_comes_out_is_what_scikit_learn_finds_in_the_runs_own_scores(runs: 
     assert summary["fake score", "AUC"] == pytest.approx(area)
     valid = pd.read_csv(runs / "base" / "resnet18" / "real" / "seed1" / "tables" / "valid_scores.csv")
     area = roc_auc_score(valid["is_main"], valid["p_main"])
-    assert found["base/resnet18/real/seed1/metrics.json"]["valid_auc"] == pytest.approx(area)
+    assert found["base/resnet18/real/seed1/metrics"]["valid_auc"] == pytest.approx(area)
 
 
 #: A run, and the part of its images of which one is changed; a file whose numbers must then differ.
 CHANGED = {
-    ("manifest", "test"): "manifest/tables/baselines.csv",
-    ("manifest", "complete_select"): "manifest/tables/mark.csv",
-    ("base/resnet18/real/seed0", ""): "base/resnet18/real/seed0/metrics.json",
-    ("complete/resnet18/seed1", "test"): "baselines/tables/methods.csv",
-    ("complete/resnet18/seed0", "complete_calibrate"): "complete/resnet18/seed0/calibration.json",
-    ("variant/three/resnet18/seed1", "test"): "variant/three/resnet18/seed1/tables/summary.csv",
-    ("robustness/resnet18/seed0", "test"): "robustness/resnet18/seed0/tables/robustness.csv",
-    ("generalization/resnet18/seed1", "unseen"): "generalization/resnet18/seed1/tables/by_architecture.csv",
+    ("manifest", "test"): "tables/main.csv",
+    ("manifest", "complete_select"): "tables/mark.csv",
+    ("base/resnet18/real/seed0", ""): "runs.csv: metrics of base/resnet18/real/seed0",
+    ("complete/resnet18/seed1", "test"): "tables/summary.csv",
+    ("complete/resnet18/seed0", "complete_calibrate"): "runs.csv: calibration of complete/resnet18/seed0",
+    ("variant/three/resnet18/seed1", "test"): "runs.csv: metrics of variant/three/resnet18/seed1",
+    ("robustness/resnet18/seed0", "test"): "tables/robustness.csv",
+    ("generalization/resnet18/seed1", "unseen"): "tables/generalization.csv",
 }
 
 
@@ -100,38 +102,35 @@ def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> No
             row = own.index[said_natures(own) == own["nature"]][0]  # a verdict that was right
             scores.loc[row, LOGITS] = np.roll(scores.loc[row, LOGITS].to_numpy(), 1)
     write_published(scores, results)
-    told = {sentence.partition(": ")[0] for sentence in check(results).different}
-    assert set(CHANGED.values()) <= told
-    assert not [name for name in told if "linear" in name or name.startswith("robustness/resnet18/seed1")]
+    told = check(results).different
+    assert [name for name in CHANGED.values() if not any(sentence.startswith(f"{name}: ") for sentence in told)] == []
+    assert not [
+        sentence for sentence in told if "of variant/linear" in sentence or "of robustness/resnet18/seed1" in sentence
+    ]
 
 
 def test_of_what_the_band_gave_only_the_row_that_comes_from_features_is_not_compared(results: Path) -> None:
-    changed = {}
-    for step in ("generalization", "robustness"):
-        for seed, metric in enumerate((UNLIKE, "decided")):
-            name = f"{step}/resnet18/seed{seed}/tables/unsure.csv"
-            table = pd.read_csv(results / name)
-            own = table["metric"] == metric
-            assert own.sum() == 2 and table.loc[own, "value"].max() > 0.01, (
-                "one a split or condition, and not all empty"
-            )
-            table.assign(value=table["value"].where(~own, 0.123)).to_csv(results / name, index=False)
-            changed.setdefault(metric, []).append(name)
-    assert [sentence.partition(":")[0] for sentence in check(results).different] == changed["decided"]
+    path = results / "tables" / "unsure.csv"
+    table = pd.read_csv(path)
+    for metric, told in ((UNLIKE, []), ("decided", ["tables/unsure.csv"])):
+        own = table["metric"] == metric
+        assert own.sum() == 4 and table.loc[own, "value"].max() > 0.01, "one a split and seed, and not all empty"
+        table.assign(value=table["value"].where(~own, 0.123)).to_csv(path, index=False)
+        assert [sentence.partition(":")[0] for sentence in check(results).different] == told
 
 
 def test_the_readmes_table_shows_what_the_band_promised_and_gave(runs: Path, whole: Path) -> None:
     scores = pd.read_parquet(runs / "generalization/resnet18/seed0/scores.parquet")
     calibration = read(runs / "complete/resnet18/seed0/calibration.json")
-    lines = publish.results_table(whole).splitlines()
+    lines = unsure_table(whole).splitlines()
     for split in ("test", "unseen"):
         test = scores[scores["split"] == split]
         real, p_fake = test["nature"] == "real", test["p_fake"]
         said = {"fake": p_fake >= calibration["unsure_high"], "real": p_fake < calibration["unsure_low"]}
         shares = [(said["fake"] | said["real"]).mean(), said["fake"][real].mean(), said["real"][~real].mean()]
         shares += [real[said["fake"]].mean(), (~real)[said["real"]].mean()]
-        _, images, *cells, promised, _ = next(line for line in lines if line.startswith(f"| {split} (")).split("|")
-        assert images.strip() == f"{split} ({len(test)})"
+        wanted = f"| {split} ({len(test)}), seed 0 |"
+        _, _, *cells, promised, _ = next(line for line in lines if line.startswith(wanted)).split("|")
         assert [cell.split()[0] for cell in cells] == [f"{share:.1%}" for share in shares]
         kept = f"5% {calibration['unsure_promise']}" if split == "test" else "nothing"
         assert promised.strip() == kept and "; " in cells[3] and "; " in cells[4], "at two prevalences"
@@ -140,22 +139,23 @@ def test_the_readmes_table_shows_what_the_band_promised_and_gave(runs: Path, who
 def test_the_command_names_a_number_that_does_not_come_out_and_fails(
     results: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    summary, confusion = (f"complete/resnet18/seed0/tables/{name}.csv" for name in ("summary", "confusion"))
-    table = pd.read_csv(results / summary)
-    right = table.loc[0, "value"]
-    table.loc[0, "value"] += 3e-6
-    table.to_csv(results / summary, index=False)
-    pd.read_csv(results / confusion).drop(index=0).to_csv(results / confusion, index=False)
-    turned = results / "generalization" / "resnet18" / "seed0" / "tables" / "by_architecture.csv"
+    tables = results / "tables"
+    summary = pd.read_csv(tables / "summary.csv")
+    right = summary.loc[0, "value"]
+    summary.loc[0, "value"] += 3e-6
+    summary.to_csv(tables / "summary.csv", index=False)
+    pd.read_csv(tables / "mark.csv").drop(index=0).to_csv(tables / "mark.csv", index=False)
+    turned = tables / "generalization.csv"
     pd.read_csv(turned).iloc[::-1, ::-1].to_csv(turned, index=False)  # no number is another
-    path = results / "baselines" / "metrics.json"
-    path.write_text(json.dumps(read(path) | {"answers": {"resnet18": "yes."}}))
+    runs, records = read_runs(results)
+    records["baselines"]["metrics"]["answers"] = {"resnet18": "yes."}
+    write_runs(runs, records, results / RUNS)
     assert main(["recompute", str(results)]) == 1
     *_, fewer, changed, answer, _ = capsys.readouterr().out.splitlines()
-    words = f"value of three-way, balanced accuracy is {right + 3e-6} and comes out as {right}"
-    assert changed == f"{results}/{summary}: {words}"
-    assert fewer.startswith(f"{results}/{confusion}: has 2 rows of nature, ") and "; 3 rows of nature, " in fewer
-    assert answer.startswith(f"{path}: answers is {{'resnet18': 'yes.'}} and comes out as ")
+    words = f"is {right + 3e-6} and comes out as {right}"
+    assert changed == f"{results}/tables/summary.csv: value of resnet18, three-way, balanced accuracy {words}"
+    assert fewer.startswith(f"{results}/tables/mark.csv: has 1 rows of method, ") and "; 2 rows of method, " in fewer
+    assert answer.startswith(f"{results}/runs.csv: metrics of baselines: answers is {{'resnet18': 'yes.'}} and comes ")
 
 
 WITHOUT = """
@@ -174,9 +174,9 @@ def test_the_command_needs_neither_torch_nor_what_draws_and_fits(whole: Path) ->
     command = [sys.executable, "-c", WITHOUT, str(whole)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "  base: history.csv, metrics.json manifest_hash" in done.stdout
+    assert "  base: metrics.manifest_hash, metrics.seconds" in done.stdout
     *_, last = done.stdout.splitlines()
-    assert re.fullmatch(rf"(\d\d) of \1 files come out of {whole}/{SCORES} as they were published", last)
+    assert re.fullmatch(rf"(\d\d) of \1 tables and records come out of {whole}/{SCORES} as they were published", last)
 
 
 def test_results_without_scores_say_what_to_do(results: Path, capsys: pytest.CaptureFixture) -> None:
@@ -203,21 +203,24 @@ def test_a_path_that_shows_a_folder_of_a_machine_is_not_published(path: str) -> 
 def test_a_study_published_in_pieces_is_the_study_published_at_once(planted: dict, whole: Path, tmp_path: Path) -> None:
     target = tmp_path / "s"
     for seed in (1, 0):  # in any order
-        publish.publish(planted[seed,], target, figures=False)
-    names = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
-    assert {path.relative_to(target) for path in target.rglob("*") if path.is_file()} == names
+        publish.publish(planted[seed,], target)
+    names, found = (
+        {path.relative_to(place) for path in place.rglob("*") if path.is_file()} for place in (whole, target)
+    )
+    assert {name for name in found if name.suffix != ".png"} == names, "and figures of all seeds, which are drawn anew"
     for name in names:
         if name.suffix == ".csv":
             pd.testing.assert_frame_equal(pd.read_csv(target / name), pd.read_csv(whole / name), obj=str(name))
-        elif name.suffix == ".json":
-            assert read(target / name) == read(whole / name), name
+        elif name.suffix == ".md":
+            lines = (target / name).read_text().split("\n\n")
+            assert [line for line in lines if not line.startswith("![")] == (whole / name).read_text().split("\n\n")
     pd.testing.assert_frame_equal(read_published(target), read_published(whole))
 
 
 @pytest.fixture()
 def published(planted: dict, tmp_path: Path) -> Path:
     """The first piece."""
-    publish.publish(planted[0,], tmp_path / "s", figures=False)
+    publish.publish(planted[0,], tmp_path / "s")
     return tmp_path / "s"
 
 
@@ -243,11 +246,11 @@ def test_runs_that_were_made_otherwise_take_the_place_of_what_was_published(
     published: Path, later: Path, capsys: pytest.CaptureFixture, record: str, change: dict, reason: str
 ) -> None:
     rewrite(later / BASE / "seed1", record, **change)
-    publish.publish(later, published, figures=False)
+    publish.publish(later, published)
     said = f"{published} is replaced: {BASE}/seed0 had another {reason}, or one that is unknown\n"
     assert capsys.readouterr().out == said
     assert {Path(run).name for run in read_published(published)["run"]} == {"manifest", "seed1"}
-    assert read(published / "report" / "settings.json")["runs"][1] == f"{BASE}/seed1"
+    assert read_runs(published)[0]["run"][1] == f"{BASE}/seed1"
 
 
 def test_a_piece_without_one_of_the_methods_changes_nothing(published: Path, later: Path) -> None:
@@ -255,7 +258,7 @@ def test_a_piece_without_one_of_the_methods_changes_nothing(published: Path, lat
     left = [run for run in read(later / "report" / "settings.json")["runs"] if "three" not in run]
     rewrite(later / "report", "settings", runs=left)
     with pytest.raises(ValueError, match="has no scores of variant/three/resnet18/seed1, which its comparisons need"):
-        publish.publish(later, published, figures=False)
+        publish.publish(later, published)
     assert {path: path.read_bytes() for path in published.rglob("*") if path.is_file()} == before
 
 
@@ -264,13 +267,12 @@ def test_figures_of_all_methods_are_drawn_again_and_those_of_a_seed_stay(
 ) -> None:
     first, target = shutil.copytree(planted[0,], tmp_path / "first"), tmp_path / "s"
     for seed, piece in enumerate((first, later)):
-        draw(piece / "report", "main", f"robustness_resnet18_seed{seed}")
-        draw(piece / f"complete/resnet18/seed{seed}", "confusion")
+        draw(piece / "report", main=False, **{f"robustness_resnet18_seed{seed}": False})
+        draw(piece / f"complete/resnet18/seed{seed}", confusion=False)
         publish.publish(piece, target)
-    drawn = {path.relative_to(target).as_posix() for path in target.rglob("*.png")}
-    assert drawn == {
-        "baselines/figures/differences_resnet18.png", "baselines/figures/methods.png",
-        "complete/resnet18/seed0/figures/confusion.png", "report/figures/difference_resnet18.png",
-        "report/figures/main.png", "report/figures/robustness_resnet18_seed0.png",
-    }  # fmt: skip
-    assert (target / "report" / "figures" / "main.png").read_bytes().startswith(b"\x89PNG"), "and no planted text"
+    drawn = {path.stem for path in target.rglob("*.png")}
+    assert drawn == {"main", "difference", "robustness", "confusion"}
+    planted_one = (first / "report" / "figures" / "main.png").read_bytes()
+    assert (target / "figures" / "main.png").read_bytes() != planted_one
+    confusion = (first / "complete/resnet18/seed0/figures/confusion.png").read_bytes()
+    assert (target / "figures" / "confusion.png").read_bytes() == confusion

@@ -112,7 +112,7 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
         ({"conditions": ["raw", "blur"]}, "condition 'blur' is unknown; expected one of raw, "),
         ({"conditions": ["jpeg444_q90"]}, "conditions lack 'raw', .*; add it"),
-        ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, data_root, "),
+        ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, question, "),
         ({"seeds": ["a"]}, "study key seeds holds 'a'; expected whole numbers"),
         ({"seeds": []}, "study key seeds is empty; expected at least one value"),
         ({"backbones": None}, "study key backbones is empty"),

@@ -140,9 +140,11 @@ def test_the_small_installation_knows_its_version_and_reads_a_data_set(small: Pa
 
 
 def test_the_small_installation_recomputes_published_numbers(small: Path, tmp_path: Path) -> None:
-    publish(Study(tmp_path / "runs" / "s", seeds=(0,)).root, tmp_path / "results", figures=False)
+    publish(Study(tmp_path / "runs" / "s", seeds=(0,)).root, tmp_path / "results")
     said = run(str(small / "dfx"), "recompute", "results", cwd=tmp_path)
-    assert re.search(r"^(\d+) of \1 files come out of results/scores.parquet as they were published$", said, re.M)
+    assert re.search(
+        r"^(\d+) of \1 tables and records come out of results/scores.parquet as they were published$", said, re.M
+    )
 
 
 USE_MODEL = """
@@ -167,7 +169,11 @@ def test_the_small_installation_judges_pictures_as_torch_does(small: Path, train
 
 @pytest.mark.parametrize(
     "command",
-    [["execute", "a.ipynb", "run/b.ipynb"], ["export", "run", "model"], ["detect", "model", "a.png", "--engine", "torch"]],
+    [
+        ["execute", "a.ipynb", "run/b.ipynb"],
+        ["export", "run", "model"],
+        ["detect", "model", "a.png", "--engine", "torch"],
+    ],
 )
 def test_what_a_small_installation_lacks_is_one_sentence(small: Path, tmp_path: Path, command: list[str]) -> None:
     noise(0).save(tmp_path / "a.png")

@@ -1,6 +1,6 @@
-"""Publish a finished study for review: its tables, small figures and environments, and its tables in README and docs.
+"""Publish a finished study for review: a page to read, every score, the report's tables, and a few figures.
 
-python tools/publish.py runs/STUDY results/STUDY
+python -m tools.publish runs/STUDY results/STUDY
 """
 
 import argparse
@@ -8,24 +8,44 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
 from dfxlib.data.manifest import read_manifest
-from dfxlib.measure.band import ON_AVERAGE
-from dfxlib.measure.compare import describe
 from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
-from dfxlib.measure.scores import markdown, read_scores
+from dfxlib.measure.scores import read_scores
 from dfxlib.plots.models import plot_differences, plot_methods
 from dfxlib.study import report
+from dfxlib.study.figures import png_shows_pictures, save_png
 from dfxlib.study.recompute import recompute
+from dfxlib.study.records import RUNS, Records, describe_run, read_run, read_runs, write_runs
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
 from dfxlib.system.files import load_json, project_root, require_own, sha256_bytes, write_text_atomic
+from tools.result_page import page, update_page
 
-_RECORDS = ("settings.json", "environment.json", "metrics.json", "calibration.json")
+#: Figures of a publication in the order of their worth: its name there, the step, the name in a run (of the first run
+#: that has it), and how the notebook's name begins where other runs of that step have another such figure.
+FIGURES = (
+    ("main", "report", "main", ""),
+    ("difference", "report", "difference_*", ""),
+    ("robustness", "report", "robustness_*", ""),
+    ("generalization", "report", "generalization_*", ""),
+    ("counts", "report", "counts", ""),
+    ("confusion", "complete", "confusion", ""),
+    ("seen_unseen", "generalization", "seen_unseen", ""),
+    ("trade", "complete", "trade", ""),
+    ("history", "base", "history", ""),
+    ("spectra", "manifest", "spectra", ""),
+    ("three_way", "variant", "confusion", "15"),
+    ("examples", "manifest", "examples", ""),
+    ("conditions", "robustness", "conditions", ""),
+    ("votes", "detection", "votes", ""),
+    ("maps", "detection", "maps", ""),
+)
 
-#: Figures above this size stay in the run's folder and out of the repository.
-LARGEST_FIGURE = 350_000  # bytes
+#: Figures above this size, and those beyond the size of the whole, stay in the run's folder.
+LARGEST_FIGURE, LARGEST_WHOLE = 350_000, 3_000_000  # bytes
 
 #: Runs that speak of all others, by the notebooks 50 and 90.
 JOINT = ("baselines", "report")
@@ -36,66 +56,45 @@ _VALID = "valid_scores.csv"
 #: Settings in which the seeds of one model differ.
 _OF_A_SEED = ("seed", "seeds", "backbones", "base_models")
 
-#: Column of the table in README and docs: what it shows of the band, one after the other.
-_RISKS = {
-    "decided at the frozen band": ["decided"],
-    "of all real called fake": ["real called fake"],
-    "of all fakes called real": ["fake called real"],
-    "real among those called fake, as here and at half": [
-        "wrong among called fake",
-        "wrong among called fake at one half",
-    ],
-    "fakes among those called real, as here and at half": [
-        "wrong among called real",
-        "wrong among called real at one half",
-    ],
-}
-
-_ACCURACY = "three-way balanced accuracy (95% interval)"
-
-_BASE = {
-    "main share": "{main_share:g}",
-    "validation AUC (95% interval)": "{valid_auc:.3f} ({valid_auc_low:.3f} to {valid_auc_high:.3f})",
-    "images: own + other": "{main_images} + {other_images}",
-}
-
 #: The mark of what is published. A target without it is not replaced.
 MARK = ".published"
 
 
-def publish(run_root: Path, target: Path, *, figures: bool = True) -> list[Path]:
-    """Copy tables, settings, environments and small figures of the runs that the report names, and all their scores.
+class Piece(NamedTuple):
+    """A study, or some of its seeds, as it is published."""
 
-    Tables are copied of all, figures of the first of several seeds and of no variant. Some figures show pictures of
-    the data set: where those must not be passed on, leave figures out. Runs that were published before stay, where
-    manifest, code and settings are the same: what speaks of all seeds is then computed again from all scores. Else
-    the new runs take their place.
+    runs: pd.DataFrame
+    records: Records
+    tables: dict[str, pd.DataFrame]  # of the report
+    scores: pd.DataFrame
+
+
+def publish(run_root: Path, target: Path) -> list[Path]:
+    """Write README.md, runs.csv, scores, the report's tables and figures of a finished study.
+
+    Figures that show pictures of a data set are published where that is the demonstration's, which is ours. Runs that
+    were published before stay, where manifest, code and settings are the same: what speaks of all seeds is then
+    computed again from all scores. Else the new runs take their place.
     """
-    names = _finished_runs(run_root)
+    new = _read_piece(run_root)
     require_own(target, MARK)
-    made = _made_of(run_root, names)
-    stays, reason = _earlier_runs(target, names, made)
+    stays, reason = _earlier_runs(target, new)
     if reason:
         print(f"{target} is replaced: {reason}")
     stage = staging_folder(target)
     shutil.rmtree(stage, ignore_errors=True)
-    copied = _copy_runs(run_root, stage, names, drawn={_model(name) for name in stays} if figures else None)
-    scores = _scores(run_root, names)
+    _write(_join(_read_published(target, stays), new) if stays else new, stage)
     if stays:
-        earlier = read_published(target)
-        scores = pd.concat([earlier[earlier["run"].isin(stays)], scores], ignore_index=True)
-        made = load_json(target / MARK)["made_of"] | made
-    if len(scores):
-        write_published(scores, stage)
-    if stays:
-        _join(stage, target, stays, figures=figures)
-    note = {"note": "written by tools/publish.py, which may replace this folder", "made_of": made}
-    write_text_atomic(stage / MARK, json.dumps(note, indent=1) + "\n")
+        _compute_joint(stage)
+    _copy_figures(run_root, new, target if stays else None, stage)
+    write_text_atomic(stage / "README.md", page(stage, name=target.name))
+    note = {"note": "written by tools/publish.py, which may replace this folder"}
+    write_text_atomic(stage / MARK, json.dumps(note) + "\n")
     replace_folder(target)
-    return [target / path.relative_to(stage) for path in copied]
+    return sorted(path for path in target.rglob("*") if path.is_file())
 
 
-def _finished_runs(run_root: Path) -> list[str]:
+def _read_piece(run_root: Path) -> Piece:
     """The runs that the report names, and the report; ValueError where one is not as it was vouched for."""
     last = Path(run_root, "report")
     if not (last / DONE).is_file():
@@ -104,59 +103,11 @@ def _finished_runs(run_root: Path) -> list[str]:
     for name in names:
         if problems := verify(Path(run_root, name)):
             raise ValueError(f"{run_root}/{name}: {problems[0]}; run its notebook again before publishing")
-    return names
-
-
-def _made_of(run_root: Path, names: list[str]) -> dict[str, list[str]]:
-    """What must be the same in all runs of a publication: manifest, code, settings but for the seed; as hashes."""
-    made: dict[str, set[str]] = {}
-    for name in names:
-        folder = Path(run_root, name)
-        settings = {key: value for key, value in load_json(folder / "settings.json").items() if key not in _OF_A_SEED}
-        found = {f"setting of {_model(name)}": sha256_bytes(json.dumps(settings, sort_keys=True).encode())}
-        if name not in JOINT:  # these are computed again from the scores of the others
-            done = load_json(folder / DONE)
-            found["manifest"] = load_json(folder / "metrics.json")["manifest_hash"]
-            found[f"code of {done['notebook']}"] = done["code"]
-            found["code of dfxlib"] = load_json(folder / "environment.json").get("code", "unknown")
-        if name != "report":
-            for what, value in found.items():
-                made.setdefault(what, set()).add(value)
-    return {what: sorted(values) for what, values in made.items()}
-
-
-def _earlier_runs(target: Path, names: list[str], made: dict[str, list[str]]) -> tuple[list[str], str]:
-    """Published runs that stay beside the new ones; or none, and why what was published goes."""
-    if not (target / MARK).is_file():
-        return [], ""
-    stays = [name for name in load_json(target / "report" / "settings.json")["runs"] if name not in names]
-    try:
-        before = load_json(target / MARK)["made_of"]
-    except json.JSONDecodeError:  # by an earlier version
-        before = {}
-    # What an earlier version published or ran does not say of which code it is.
-    changed = [what for what in made if made[what] != before.get(what, made[what]) or "unknown" in made[what]]
-    changed += [] if before else ["code of dfxlib"]
-    if stays and changed:
-        return [], f"{stays[0]} had another {changed[0]}, or one that is unknown"
-    return stays, ""
-
-
-def _copy_runs(run_root: Path, stage: Path, names: list[str], *, drawn: set[str] | None) -> list[Path]:
-    """Copy what is read of each run; of the models in `drawn` no figures, and none at all without it."""
-    copied = []
-    for name in names:
-        folder, model = Path(run_root, name), _model(name)
-        wanted = [folder / own for own in _RECORDS if (folder / own).is_file()]
-        wanted += [path for path in folder.glob("tables/*.csv") if path.name != _VALID]
-        if drawn is not None and model not in drawn and not name.startswith("variant/"):
-            wanted += [path for path in folder.glob("figures/*.png") if path.stat().st_size <= LARGEST_FIGURE]
-            drawn.add(model)
-        for path in wanted:
-            copied.append(stage / path.relative_to(run_root))
-            copied[-1].parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copied[-1])
-    return copied
+    runs = pd.DataFrame([describe_run(Path(run_root), name) for name in names])
+    tables = {path.stem: pd.read_csv(path) for path in sorted(last.glob("tables/*.csv"))}
+    tables.pop("runs", None)  # of which runs.csv says more
+    records = {name: read_run(Path(run_root, name)) for name in names}
+    return Piece(runs, records, tables, _scores(run_root, names))
 
 
 def _scores(run_root: Path, names: list[str]) -> pd.DataFrame:
@@ -174,166 +125,150 @@ def _scores(run_root: Path, names: list[str]) -> pd.DataFrame:
     return join_scores(tables, manifest.set_index("path")["source"])
 
 
-def _join(stage: Path, earlier: Path, stays: list[str], *, figures: bool) -> None:
-    """Bring the runs `stays` of an earlier publication beside the later ones in `stage`, which holds all scores.
-
-    Numbers that speak of several seeds are computed again from the scores of all, and their figures drawn again.
-    """
-    for name in stays:
-        shutil.copytree(earlier / name, stage / name)
-    old, new = (load_json(folder / "baselines" / "settings.json") for folder in (earlier, stage))
-    both = {key: [*old[key], *(value for value in new[key] if value not in old[key])] for key in ("backbones", "seeds")}
-    _write(stage / "baselines" / "settings.json", new | both | {"seeds": sorted(both["seeds"])})
-    _join_runs(stage, earlier, stays)
-    found = {name: content for name, content in recompute(stage).items() if name.split("/")[0] in JOINT}
-    for name, content in found.items():
-        path = stage / name
-        if isinstance(content, dict):
-            _write(path, load_json(path) | content)
-        else:
-            content.to_csv(path, index=False, lineterminator="\n")
-    if figures:
-        _draw(stage, earlier)
+def _earlier_runs(target: Path, new: Piece) -> tuple[list[str], str]:
+    """Published runs that stay beside the new ones; or none, and why what was published goes."""
+    if not (target / MARK).is_file():
+        return [], ""
+    if not (target / RUNS).is_file():
+        return [], f"it holds no {RUNS}, so it is of an earlier version"
+    runs, records = read_runs(target)
+    stays = [name for name in runs["run"] if name not in set(new.runs["run"])]
+    made, before = _made_of(new.runs, new.records), _made_of(runs, records)
+    changed = [what for what in made if made[what] != before.get(what, made[what]) or "unknown" in made[what]]
+    if stays and changed:
+        return [], f"{stays[0]} had another {changed[0]}, or one that is unknown"
+    return stays, ""
 
 
-def _join_runs(stage: Path, earlier: Path, stays: list[str]) -> None:
-    """The report's list of runs, and what it tells of them without scores."""
-    place, as_text = Path("report", "tables", "runs.csv"), {"commit": str, "manifest": str}
-    old, new = (pd.read_csv(folder / place, dtype=as_text) for folder in (earlier, stage))
-    runs = pd.concat([old[old["run"].isin(stays)], new], ignore_index=True)
+def _made_of(runs: pd.DataFrame, records: Records) -> dict[str, set[str]]:
+    """What must be the same in all runs of a publication: manifest, code, settings but for the seed; as hashes."""
+    made: dict[str, set[str]] = {}
+    for run, notebook, code in runs[["run", "notebook", "code"]].itertuples(index=False):
+        own = records[run]
+        settings = {key: value for key, value in own["settings"].items() if key not in _OF_A_SEED}
+        found = {f"setting of {_model(run)}": sha256_bytes(json.dumps(settings, sort_keys=True).encode())}
+        if run not in JOINT:  # these are computed again from the scores of the others
+            found |= {"manifest": own["metrics"]["manifest_hash"], f"code of {notebook}": code}
+            found["code of dfxlib"] = own["environment"].get("code", "unknown")
+        if run != "report":
+            for what, value in found.items():
+                made.setdefault(what, set()).add(value)
+    return made
+
+
+def _read_published(folder: Path, stays: list[str]) -> Piece:
+    """What was published of the runs `stays`."""
+    runs, records = read_runs(folder)
+    scores = read_published(folder)
+    tables = {path.stem: pd.read_csv(path) for path in sorted(folder.glob("tables/*.csv"))}
+    return Piece(
+        runs[runs["run"].isin(stays)],
+        {run: records[run] for run in [*stays, *JOINT]},
+        tables,
+        scores[scores["run"].isin(stays)],
+    )
+
+
+def _join(old: Piece, new: Piece) -> Piece:
+    """Earlier runs beside later ones; numbers that follow from all scores are still those of the later ones."""
+    runs = pd.concat([old.runs, new.runs], ignore_index=True)
     runs = runs.iloc[sorted(range(len(runs)), key=lambda row: report.place_of(runs["run"][row]))]
-    settings = load_json(stage / "report" / "settings.json")
-    left_out = [name for name in settings["left_out"] if name not in set(runs["run"])]
-    _write(stage / "report" / "settings.json", settings | {"runs": runs["run"].tolist(), "left_out": left_out})
-    _write(stage / "report" / "metrics.json", load_json(stage / "report" / "metrics.json") | {"runs": len(runs)})
-    made = report.settings_table(str(stage.resolve()), runs).reset_index(names="setting")
-    for name, table in {"runs": runs, "cost": report.cost_table(runs), "settings": made}.items():
-        table.to_csv(stage / "report" / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+    records = {run: (old.records | new.records)[run] for run in runs["run"]}
+    one, two = (piece.records["baselines"]["settings"] for piece in (old, new))
+    both = {key: [*one[key], *(value for value in two[key] if value not in one[key])] for key in ("backbones", "seeds")}
+    both["seeds"] = sorted(both["seeds"])
+    records["baselines"] = new.records["baselines"] | {"settings": two | both}
+    trained = [run for run in runs["run"] if run != "report"]
+    left_out = [run for run in new.records["report"]["settings"]["left_out"] if run not in trained]
+    settings = new.records["report"]["settings"] | {"runs": trained, "left_out": left_out}
+    metrics = new.records["report"]["metrics"] | {"runs": len(trained)}
+    records["report"] = new.records["report"] | {"settings": settings, "metrics": metrics}
+    gathered = {name: _joined_table(name, runs, old, new) for name in report.GATHERED if name in new.tables}
+    tables = new.tables | gathered | report.spread_tables(gathered)
+    of_runs = runs[runs["run"] != "report"]
+    tables |= {"base_models": report.base_table(records), "settings": report.settings_table(records)}
+    tables["cost"] = report.cost_table(of_runs)
+    return Piece(runs, records, tables, pd.concat([old.scores, new.scores], ignore_index=True))
 
 
-def _draw(stage: Path, earlier: Path) -> None:
-    """Figures of one seed are those of the earlier publication; those of all methods are drawn again."""
-    for name in JOINT:
-        if (earlier / name / "figures").is_dir():
-            shutil.rmtree(stage / name / "figures", ignore_errors=True)
-            shutil.copytree(earlier / name / "figures", stage / name / "figures")
-    tables = stage / "baselines" / "tables"
-    methods, differences = (pd.read_csv(tables / f"{name}.csv") for name in ("methods", "differences"))
-    drawn = {"baselines/figures/methods": plot_methods(methods), "report/figures/main": plot_methods(methods)}
-    for backbone, part in differences.groupby("backbone"):
-        drawn[f"baselines/figures/differences_{backbone}"] = plot_differences(part)
-        drawn[f"report/figures/difference_{backbone}"] = plot_differences(part)
+def _joined_table(name: str, runs: pd.DataFrame, old: Piece, new: Piece) -> pd.DataFrame:
+    """A gathered table of the runs of both, in the order of runs."""
+    step, own = report.GATHERED[name][0], {}
+    for run in [run for run in runs["run"] if run.startswith(f"{step}/")]:
+        _, backbone, seed = run.split("/")
+        table = (new if run in set(new.runs["run"]) else old).tables[name]
+        mine = (table["backbone"] == backbone) & (table["seed"] == int(seed.removeprefix("seed")))
+        own[run] = table[mine].drop(columns=["backbone", "seed"])
+    return report.join_tables(own)
+
+
+def _write(piece: Piece, stage: Path) -> None:
+    (stage / "tables").mkdir(parents=True)
+    for name, table in piece.tables.items():
+        table.to_csv(stage / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+    write_runs(piece.runs, piece.records, stage / RUNS)
+    if len(piece.scores):
+        write_published(piece.scores, stage)
+
+
+def _compute_joint(stage: Path) -> None:
+    """What notebook 50 says of all seeds, from the scores of all."""
+    found, (runs, records) = recompute(stage), read_runs(stage)
+    for name in ("main", "difference", "mark"):
+        found[f"tables/{name}.csv"].to_csv(stage / "tables" / f"{name}.csv", index=False, lineterminator="\n")
+    records["baselines"]["metrics"] |= json.loads(json.dumps(found["baselines/metrics"], default=str))
+    write_runs(runs, records, stage / RUNS)
+
+
+def _copy_figures(run_root: Path, new: Piece, earlier: Path | None, stage: Path) -> None:
+    """Figures of the first run that has them; earlier ones stay, but for those of all seeds, which are drawn anew."""
+    (stage / "figures").mkdir()
+    ours = new.records["manifest"]["settings"].get("demo_scenes", 0) > 0
+    rest = LARGEST_WHOLE - sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
+    if earlier:
+        _draw_joint(stage)
+    for name, step, pattern, notebook in FIGURES:
+        place = stage / "figures" / f"{name}.png"
+        found = [*earlier.glob(f"figures/{name}.png")] if earlier else []
+        for run, own in new.runs[["run", "notebook"]].itertuples(index=False):
+            if run.split("/")[0] == step and own.startswith(notebook):
+                found += sorted(Path(run_root, run, "figures").glob(f"{pattern}.png"))
+        found = [place] if place.exists() else found
+        if not found or (size := found[0].stat().st_size) > min(rest, LARGEST_FIGURE):
+            place.unlink(missing_ok=True)
+            continue
+        if not ours and png_shows_pictures(found[0]):
+            continue
+        rest -= size
+        if found[0] != place:
+            shutil.copy(found[0], place)
+
+
+def _draw_joint(stage: Path) -> None:
+    names = ("main", "difference", "mark")
+    methods, differences, mark = (pd.read_csv(stage / "tables" / f"{name}.csv") for name in names)
+    first = differences[differences["backbone"] == differences["backbone"][0]]
+    drawn = {"main": plot_methods(methods, mark=mark["method"][0]), "difference": plot_differences(first)}
     for name, figure in drawn.items():
-        path = stage / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", dpi=120)
-        if path.stat().st_size > LARGEST_FIGURE:
-            path.unlink()
+        save_png(figure, stage / "figures" / f"{name}.png")
 
 
 def _model(run: str) -> str:
     return run.rpartition("/seed")[0] or run
 
 
-def _write(path: Path, content: dict) -> None:
-    write_text_atomic(path, json.dumps(content, indent=1, default=str) + "\n")
-
-
-def update_page(page: Path, results: Path) -> bool:  # whether the text changed
-    """Put the tables of published results between a page's marks for them."""
-    text = before = page.read_text(encoding="utf-8")
-    for mark, table in PAGE_TABLES.items():
-        opening, closing = f"<!-- {mark}:{results.name} -->", f"<!-- /{mark} -->"
-        if opening in text:
-            head, rest = text.split(opening, 1)
-            if closing not in rest:
-                raise ValueError(f"{page} has {opening} without {closing} after it; add the closing mark")
-            text = f"{head}{opening}\n{table(results)}\n{closing}{rest.split(closing, 1)[1]}"
-    write_text_atomic(page, text)
-    return text != before
-
-
-def results_table(results: Path) -> str:  # Markdown
-    """Methods, base models, and what is left unsure."""
-    tables = (_methods(results), _base_models(results), _unsure(results))
-    return "\n\n".join(markdown(pd.DataFrame(rows)) for rows in tables if rows)
-
-
-def methods_table(results: Path) -> str:  # Markdown
-    """Every method with its interval, and its spread over seeds."""
-    return markdown(pd.DataFrame(_methods(results)))
-
-
-def differences_table(results: Path) -> str:  # Markdown
-    """DeepFeatureX Net minus every other method on the same images, with the decision."""
-    table = pd.read_csv(results / "baselines" / "tables" / "differences.csv")
-    said = {"DeepFeatureX Net minus": table["method"], "three-way balanced accuracy": table.apply(describe, axis=1)}
-    return markdown(pd.DataFrame(said))
-
-
-def conclusion_list(results: Path) -> str:  # Markdown
-    """The sentences with which the report begins."""
-    tables, joint = results / "baselines" / "tables", results / "baselines" / "metrics.json"
-    told = load_json(joint)
-    compared = (pd.read_csv(tables / f"{name}.csv") for name in ("methods", "differences"))
-    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
-
-
-#: Kinds of tables and lists in README and docs, by the name in their marks.
-PAGE_TABLES = {"results": results_table, "methods": methods_table, "differences": differences_table}
-PAGE_TABLES |= {"conclusion": conclusion_list}
-
-
-def _methods(results: Path) -> list[dict]:
-    rows = []
-    for row in pd.read_csv(results / "report" / "tables" / "main.csv").to_dict("records"):
-        spread = ", {seeds} seeds, sd {seed_sd:.3f}" if row["seeds"] > 1 else ""
-        said = ("{value:.3f} ({low:.3f} to {high:.3f})" + spread).format(**row)
-        rows.append({"method": row["method"], _ACCURACY: said, "images": row["images"]})
-    return rows
-
-
-def _base_models(results: Path) -> list[dict]:
-    rows = []
-    for folder in sorted(results.glob("base/*/*/seed*")):
-        facts = load_json(folder / "settings.json") | load_json(folder / "metrics.json")
-        told = {title: text.format(**facts) for title, text in _BASE.items()}
-        rows.append({"base model": folder.parent.name} | told)
-    return rows
-
-
-def _unsure(results: Path) -> list[dict]:
-    rows = []
-    for path in sorted(results.glob("generalization/*/seed*/tables/unsure.csv")):
-        for split, part in pd.read_csv(path).groupby("split", sort=False):
-            risk = part.set_index("metric")
-            row = {"images": f"{split} ({risk.loc['decided', 'images']})"}
-            for title, metrics in _RISKS.items():
-                if found := [_share(risk.loc[metric]) for metric in metrics if metric in risk.index]:
-                    row[title] = "; ".join(found)
-            promise = risk.loc["real called fake"].get("promise", ON_AVERAGE)  # results of before did not say
-            kept = f"{risk['promised'].max():.0%} {promise}" if split == "test" else "nothing"  # those of unlike images
-            rows.append(row | {"promised of either": kept})
-    return rows
-
-
-def _share(row: pd.Series) -> str:
-    return "undefined" if pd.isna(row["value"]) else "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**row)
-
-
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description="copy tables, small figures and environments for review")
+    parser = argparse.ArgumentParser(description="write the results of a finished study for review")
     parser.add_argument("run", type=Path, help="runs/STUDY")
     parser.add_argument("results", type=Path, help="results/STUDY")
-    parser.add_argument("--no-figures", action="store_true", help="where its pictures must not be passed on")
     options = parser.parse_args(arguments)
     try:
-        copied = publish(options.run, options.results, figures=not options.no_figures)
-        print(f"{len(copied)} files copied to {options.results}")
+        written = publish(options.run, options.results)
+        print(f"{options.results}: {len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.1f} MB")
         root = project_root()
-        for page in [root / "README.md", *sorted((root / "docs").glob("*.md"))]:
-            if update_page(page, options.results):
-                print(f"{page.name}: tables of results renewed")
+        for text in [root / "README.md", root / "notebooks" / "README.md", *sorted((root / "docs").glob("*.md"))]:
+            if update_page(text, options.results):
+                print(f"{text.relative_to(root)}: tables of results renewed")
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)
         return 2

@@ -8,8 +8,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from dfxlib.measure.compare import OURS
 from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
 from dfxlib.plots.style import METHOD_COLOURS, label_of
+
+_MODEL_COLOUR = "#D55E00"
+
+#: What metrics of a table of conditions are worth by chance, where that is one number.
+_CHANCE = {"three-way balanced accuracy": 1 / 3, "binary balanced accuracy": 1 / 2, "AUC": 1 / 2}
 
 
 def plot_inputs(
@@ -92,21 +98,33 @@ def plot_confusion(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3) -> Figure:
-    """Three-way balanced accuracy of several methods with intervals; columns method, value, low, high."""
-    figure, axis = plt.subplots(figsize=(7, 0.45 * len(table) + 1.1), layout="constrained")
-    position = np.arange(len(table))
-    errors = [table["value"] - table["low"], table["high"] - table["value"]]
-    axis.errorbar(table["value"], position, xerr=np.abs(errors), fmt="o", color="black", capsize=3)
-    for place in np.flatnonzero(table["value"].isna()).tolist():
-        axis.text(0, place, " undefined", va="center", fontsize=8)
+def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3, mark: str = "") -> Figure:
+    """Three-way balanced accuracy of several methods with intervals; columns method, value, low, high.
+
+    The model is coloured, `mark` names the method that it has to pass; the best stands above.
+    """
+    table = table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
+    figure, axis = plt.subplots(figsize=(7, 0.42 * len(table) + 1.3), layout="constrained")
+    for place, row in enumerate(table.itertuples()):
+        colour = _MODEL_COLOUR if row.method.startswith(OURS) else "black"
+        if np.isnan(row.value):
+            axis.text(0, place, " undefined", va="center", fontsize=8)
+            continue
+        axis.plot([row.low, row.high], [place, place], color=colour, linewidth=1.5)
+        axis.plot(row.value, place, "o", color=colour, markersize=6)
     if table.get("seed_sd", pd.Series(dtype=float)).notna().any():
         ends = table["value"] - table["seed_sd"], table["value"] + table["seed_sd"]
-        axis.hlines(position + 0.2, *ends, color="#D55E00", linewidth=2, label="standard deviation over seeds")
-        figure.legend(loc="outside upper center", frameon=False)
-    axis.axvline(chance, color="grey", linestyle=":", linewidth=1)
-    axis.text(chance, len(table) - 0.45, " chance", color="grey", va="bottom", fontsize=8)
-    axis.set_yticks(position, table["method"])
+        places, label = np.arange(len(table)) + 0.22, "standard deviation over seeds"
+        axis.hlines(places, *ends, color="grey", linewidth=2, label=label)
+        figure.legend(loc="outside lower right", frameon=False)
+    marks = {"chance": chance} | dict(table.loc[table["method"] == mark, ["method", "value"]].itertuples(index=False))
+    for name, value in marks.items():
+        axis.axvline(value, color="grey", linestyle=":" if name == "chance" else "--", linewidth=1)
+        told = "chance" if name == "chance" else "mark to pass"
+        axis.text(value, -0.65, told, color="grey", ha="center", va="bottom", fontsize=8)
+    axis.set_yticks(range(len(table)), table["method"])
+    for tick, method in zip(axis.get_yticklabels(), table["method"]):
+        tick.set_color(_MODEL_COLOUR if method.startswith(OURS) else "black")
     axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="three-way balanced accuracy (95% interval)")
     sns.despine(figure)
     return figure
@@ -127,6 +145,7 @@ def plot_differences(table: pd.DataFrame) -> Figure:
             axis.hlines(position, part[low], part[high], color=colour, linewidth=2, label=label)
             axis.plot(part["value"], position, "o", color=colour, markersize=5)
     axis.axvline(0, color="grey", linestyle=":", linewidth=1)
+    axis.text(0, len(table) - 0.45, " no difference", color="grey", va="bottom", fontsize=8)
     axis.set_yticks(range(len(table)), table["method"])
     axis.set(ylim=(len(table) - 0.4, -0.6), xlabel="balanced accuracy of DeepFeatureX Net minus that of the method")
     if table.empty:
@@ -137,8 +156,12 @@ def plot_differences(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def plot_robustness(table: pd.DataFrame) -> Figure:
-    """Metrics over JPEG quality, one line a chroma subsampling; from `scores.robustness_table`."""
+def plot_robustness(table: pd.DataFrame, *, published: pd.DataFrame | None = None) -> Figure:
+    """Metrics over JPEG quality, one line a chroma subsampling; from `scores.robustness_table`.
+
+    `published` has numbers of others for the same conditions (columns condition, accuracy_percent): binary accuracy
+    on as many fakes as real pictures, hollow points where that metric is drawn.
+    """
     names = table["condition"].str.extract(r"jpeg(?P<subsampling>\d+)_q(?P<quality>\d+)")
     table = table.assign(quality=names["quality"].astype(float), subsampling=names["subsampling"])
     metrics = list(pd.unique(table["metric"]))
@@ -154,6 +177,12 @@ def plot_robustness(table: pd.DataFrame) -> Figure:
             axis.vlines(line["quality"], line["low"], line["high"], color=colour, alpha=0.4, linewidth=1)
         for row in defined[defined["condition"] == "raw"].itertuples():
             axis.axhline(row.value, color="grey", linestyle="--", linewidth=1, label="not compressed")
+        if metric in _CHANCE:
+            axis.axhline(_CHANCE[metric], color="grey", linestyle=":", linewidth=1, label="chance")
+        if published is not None and metric == "binary balanced accuracy":
+            found = published["condition"].str.extract(r"jpeg444_q(\d+)")[0].astype(float)
+            hollow = {"markerfacecolor": "none", "markersize": 5, "label": "published, on other images"}
+            axis.plot(found, published["accuracy_percent"] / 100, "o", color="#0072B2", **hollow)
         if defined.empty:
             axis.text(0.5, 0.5, "undefined", transform=axis.transAxes, ha="center", color="grey")
         axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02), xticks=table["quality"].dropna().unique())
@@ -189,7 +218,9 @@ def plot_architectures(table: pd.DataFrame, *, metric: str = "recall") -> Figure
     for nature in [name for name in NATURES if name in set(table["nature"])]:
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
-    figure.legend(loc="outside upper center", ncols=4, frameon=False)
+    if metric == "recall":  # three-way
+        axis.axvline(1 / 3, color="grey", linestyle=":", linewidth=1, label="chance")
+    figure.legend(loc="outside upper center", ncols=5, frameon=False)
     sns.despine(figure)
     return figure
 

@@ -33,7 +33,7 @@ def execute(
     out: Path,  # executed notebook; its folder is the run's folder
     *,
     parameters: dict,
-    page: str = "",  # also write this HTML page beside it, without code
+    page: str = "",  # also write this HTML page beside it, for readers: without code
     code: bool = True,  # show the code, folded, in the notebook's own page
     gpu: bool = False,  # take a GPU of this machine that no other job has
     cell_limit: int | None = None,  # seconds for each cell
@@ -78,7 +78,7 @@ def execute(
             pictures, home = notebook.parent, _home(out, parameters)
             pages = {out.with_suffix(".html").name: to_html(partial, code=code, pictures=pictures, home=home)}
             if page:
-                pages[page] = to_html(partial, code=False, pictures=pictures)
+                pages[page] = to_html(partial, code=False, pictures=pictures, for_readers=True)
             seconds = time.monotonic() - started
             _complete(out, partial, pages, what, seconds=seconds)
     return seconds

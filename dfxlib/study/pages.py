@@ -6,8 +6,10 @@ from urllib.parse import quote
 
 import nbformat
 from nbconvert import HTMLExporter
+from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 
-#: nbconvert's own template with code behind a fold, and pictures with the words that `Run.save_figure` gave them.
+#: nbconvert's own template with code behind a fold, pictures with the words that `Run.save_figure` gave them, and the
+#: colours of its dark theme for readers whose system asks for them.
 _TEMPLATE = """
 {%- extends 'index.html.j2' -%}
 {%- block input_group -%}<details><summary>Code</summary>{{ super() }}</details>{%- endblock -%}
@@ -16,12 +18,19 @@ _TEMPLATE = """
 alt="{{ (output | get_metadata('alt', 'image/png') or 'Figure without a description') | escape_html }}"
 src="data:image/png;base64,{{ output.data['image/png'] | escape_html }}"></div>
 {%- endblock -%}
-{%- block extra_css -%}<style>
+{%- block notebook_css -%}{{ super() }}<style>
 main { max-width: 70rem; margin: 0 auto; padding: 0 1rem }
-details > summary { color: #666; cursor: pointer; font: 0.8rem sans-serif; padding: 0.2rem 0 }
+details > summary { color: var(--jp-ui-font-color2); cursor: pointer; font: 0.8rem sans-serif; padding: 0.2rem 0 }
 .jp-OutputArea-output { overflow-x: auto }
-</style>{%- endblock -%}
+.jp-RenderedHTMLCommon img { background: white; max-width: 100% }
+:root { color-scheme: light dark }
+</style>
+{{ resources.include_css("static/theme-dark.css") | replace("<style", "<style media='(prefers-color-scheme: dark)'") }}
+{%- endblock -%}
 """
+
+#: Cells with this tag are not part of a page without code.
+NOTEBOOK_ONLY = "notebook-only"
 
 #: What nbconvert would load over the network.
 _NO_SCRIPTS = dict.fromkeys(("mathjax_url", "require_js_url", "mermaid_js_url", "mermaid_layout_elk_js_url"), "")
@@ -33,6 +42,8 @@ def to_html(
     code: bool,  # show it, folded
     pictures: Path,  # folder of the notebook's source: drawings that its text shows lie in folders beside it
     home: str = "",
+    for_readers: bool = False,  # leave out cells tagged NOTEBOOK_ONLY, and lines that cells print
+    data_pictures: bool = True,  # show figures that show pictures of the data set
 ) -> str:
     """One self-contained page: figures inside, no script or style from elsewhere.
 
@@ -40,14 +51,34 @@ def to_html(
     lead to its list of runs: which run of that notebook is meant, only the report can tell.
     """
     content = nbformat.read(notebook, as_version=4)
-    title = re.sub(r"^#+ *", "", content.cells[0].source.splitlines()[0])
-    contents = _contents(content)
+    if for_readers:
+        content.cells = [cell for cell in content.cells if NOTEBOOK_ONLY not in cell.metadata.get("tags", [])]
     for cell in content.cells:
         if cell.cell_type == "markdown":
             cell.source = _from_project(_link(cell.source, home=home))
+        else:
+            cell.outputs = [_allowed(output, data_pictures) for output in cell.get("outputs", [])]
+            cell.outputs = [output for output in cell.outputs if not for_readers or output.output_type != "stream"]
+    place, title = _title(content)
+    contents = _contents(content)
     if home:
         contents = f"[To the report of this study]({home})\n\n{contents}"
-    content.cells.insert(1, nbformat.v4.new_markdown_cell(contents))
+    content.cells.insert(place + 1, new_markdown_cell(contents))
+    # nbconvert embeds only what lies below this path, and drawings lie beside the notebooks' folder.
+    return _render(content, title=title, code=code, below=pictures.parent)
+
+
+def text_to_html(
+    text: str,  # Markdown
+    *,
+    below: Path,  # folder that its pictures are named from
+) -> str:
+    """A text as a page that looks like those of notebooks, with its pictures inside."""
+    content = new_notebook(cells=[new_markdown_cell(text)])
+    return _render(content, title=_title(content)[1], code=False, below=below)
+
+
+def _render(content: nbformat.NotebookNode, *, title: str, code: bool, below: Path) -> str:
     exporter = HTMLExporter(
         raw_template=_TEMPLATE,
         exclude_input=not code,
@@ -56,9 +87,26 @@ def to_html(
         embed_images=True,
         **_NO_SCRIPTS,
     )
-    # nbconvert embeds only what lies below this path, and drawings lie beside the notebooks' folder.
-    metadata = {"name": title, "path": str(pictures.parent)}
-    return exporter.from_notebook_node(content, resources={"metadata": metadata})[0]
+    return exporter.from_notebook_node(content, resources={"metadata": {"name": title, "path": str(below)}})[0]
+
+
+def _allowed(output: nbformat.NotebookNode, data_pictures: bool) -> nbformat.NotebookNode:
+    """An output, or a sentence in its place where it is a figure that must not be shown; one that says nothing may."""
+    told = output.get("metadata", {}).get("image/png", {})
+    if data_pictures or "image/png" not in output.get("data", {}) or told.get("pictures", True) is False:
+        return output
+    sentence = f"*Left out, as it shows pictures of the data set: {told.get('alt', 'a figure')}*"
+    return new_output("display_data", {"text/markdown": sentence})
+
+
+def _title(notebook: nbformat.NotebookNode) -> tuple[int, str]:  # number of its cell
+    """The first heading, of a text or of what a cell displays."""
+    for place, cell in enumerate(notebook.cells):
+        shown = [output.get("data", {}).get("text/markdown", "") for output in cell.get("outputs", [])]
+        for text in [cell.source] if cell.cell_type == "markdown" else shown:
+            if found := re.match(r"# +(.+)", text):
+                return place, found[1]
+    raise ValueError("the notebook has no title; begin a cell of text, or what a cell displays, with '# '")
 
 
 def _contents(notebook: nbformat.NotebookNode) -> str:  # Markdown

@@ -1,18 +1,55 @@
 """What stands in a study's folder: the runs, whether they are whole, and what they say together."""
 
+from collections.abc import Iterable
 from importlib import resources
-from pathlib import Path
 
 import pandas as pd
 
 from dfxlib.measure.compare import OURS, describe
 from dfxlib.names import CLASSES
-from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system.files import load_json, project_path, safe_name
+from dfxlib.study.records import Records, describe_run, read_run
+from dfxlib.system.files import project_path, safe_name
 
 #: What a run's settings say of which model it is, and not of how it was made.
 _IDENTITY = {"classes", "manifest_hash", "seed", "seed_offset", "weights_sha256", "variant", "base_variant"}
 _IDENTITY |= {"nature", "base_models", "grid", "resamples"}
+
+#: Tables of runs that the report joins: its name, the step, and the name of the table there.
+GATHERED = {
+    "summary": ("complete", "summary"),
+    "robustness": ("robustness", "robustness"),
+    "generalization": ("generalization", "by_architecture"),
+    "seen_unseen": ("generalization", "seen_unseen"),
+    "unsure": ("generalization", "unsure"),
+    "confidence": ("generalization", "confidence"),
+    "field": ("generalization", "field"),
+}
+
+#: The paper's settings, by their names in `settings_table`. Its 14 backbones are those of studies/deepfeaturex.yaml.
+PAPER = {
+    "weights": "imagenet",
+    "image_size": "256",
+    "crop_size": "0",
+    "crops": "1",
+    "resize_mode": "resize",
+    "front_end": "rgb",
+    "stem": "imagenet",
+    "base: main_share": "0.9",
+    "base: batch_size": "32",
+    "base: learning_rate": "1e-4",
+    "base: weight_decay": "1e-3",
+    "base: gamma": "1",
+    "base: epochs": "50",
+    "base: augment": "none",
+    "complete: head": "conv",
+    "complete: epochs": "30",
+    "complete: augment": "none",
+    "complete: batch_size": "16, 32",
+    "complete: learning_rate": "1e-3, 1e-4",
+    "complete: weight_decay": "1e-3, 1e-4",
+    "complete: gamma": "0.9, 0.6, 0.3",
+    "complete: step_size": "10, 15",
+}
 
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
@@ -35,21 +72,7 @@ def collect_runs(
         if not _belongs(parts, backbones, seeds, variants):
             others.append("/".join(parts))
             continue
-        environment = load_json(folder / "environment.json")
-        problems = verify(folder)
-        done = load_json(folder / DONE) if (folder / DONE).is_file() else {}
-        rows.append(
-            {
-                "run": folder.relative_to(root).as_posix(),
-                "notebook": done.get("notebook", "stepped through by hand"),
-                "seconds": done.get("seconds", load_json(metrics)["seconds"]),
-                "device": environment["device"],
-                "threads": environment["threads"],
-                "commit": environment["commit"],
-                "manifest": load_json(metrics).get("manifest_hash", "")[:12],
-                "files": "; ".join(problems) or "as vouched",
-            }
-        )
+        rows.append(describe_run(root, folder.relative_to(root).as_posix()))
     if not rows:
         raise FileNotFoundError(f"{root} holds no finished run of this study; run the notebooks before this one")
     rows.sort(key=lambda row: place_of(row["run"]))
@@ -72,6 +95,16 @@ def _belongs(parts: tuple[str, ...], backbones: list[str], seeds: list[int], var
     if parts[0] == "variant" and parts[1] not in variants:
         return False
     return parts[-1] in {f"seed{seed}" for seed in seeds} and not {safe_name(b) for b in backbones}.isdisjoint(parts)
+
+
+def heading(run_root: str, question: str, records: Records) -> str:  # Markdown
+    """How the page of a study begins: its name, its question, when and by which code it was made, on which data."""
+    dates = [own["environment"]["date"][:10] for own in records.values()]
+    commits = dict.fromkeys(own["environment"]["commit"] for own in records.values())
+    facts = records["manifest"]["metrics"]
+    made = f"Finished on {max(dates)}, commit {', '.join(commits)}."
+    data = f"{facts['images']} images; manifest {facts['manifest_hash'][:12]}."
+    return "\n\n".join([f"# {project_path(run_root).name}", f"**{question}**" if question else "", f"{made} {data}"])
 
 
 def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
@@ -119,28 +152,55 @@ def links(runs: pd.DataFrame) -> str:  # Markdown
     return "\n".join(lines)
 
 
-def _runs_of(run_root: str, runs: pd.DataFrame, step: str) -> list[tuple[Path, list[str]]]:
-    """Folders of a step's runs, with the parts of their names after it (the last one the seed's number)."""
-    found = []
-    for run in runs["run"]:
-        if run.startswith(f"{step}/"):
-            _, *middle, last = run.split("/")
-            found.append((project_path(run_root) / run, [*middle, last.removeprefix("seed")]))
+def read_records(run_root: str, runs: pd.DataFrame) -> Records:
+    """What every run says of itself."""
+    return {run: read_run(project_path(run_root) / run) for run in runs["run"]}
+
+
+def gather_tables(run_root: str, runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of GATHERED, each of all its runs; of a step that has no run there is none."""
+    steps = {run.split("/")[0] for run in runs["run"]}
+    found = {
+        name: gather_table(run_root, runs, step=step, table=table)
+        for name, (step, table) in GATHERED.items()
+        if step in steps
+    }
+    return found | spread_tables(found)
+
+
+def gather_table(run_root: str, runs: pd.DataFrame, *, step: str, table: str) -> pd.DataFrame:
+    """The same table of all runs of a step; raises FileNotFoundError where one has none."""
+    paths = {run: project_path(run_root) / run / "tables" / f"{table}.csv" for run in _runs_of(runs["run"], step)}
+    for run, path in paths.items():
+        if not path.is_file():
+            raise FileNotFoundError(f"{run_root}/{run} holds no tables/{table}.csv; run its notebook again")
+    return join_tables({run: pd.read_csv(path) for run, path in paths.items()})
+
+
+def join_tables(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The same table of several runs, with backbone and seed of each in front."""
+    frames = []
+    for run, table in tables.items():
+        _, backbone, seed = run.split("/")
+        frames.append(table.assign(backbone=backbone, seed=int(seed.removeprefix("seed"))))
+    joined = pd.concat(frames, ignore_index=True)
+    return joined[["backbone", "seed", *(name for name in joined if name not in ("backbone", "seed"))]]
+
+
+def spread_tables(gathered: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Mean and spread over seeds of what was gathered."""
+    found = {}
+    if "robustness" in gathered:
+        found["robustness_seeds"] = over_seeds(gathered["robustness"], ["condition", "metric"])
+    if "generalization" in gathered:
+        found["generalization_seeds"] = recalls_over_seeds(gathered["generalization"])
+        by = ["method", "nature", "split"]
+        found["seen_unseen_seeds"] = over_seeds(gathered["seen_unseen"], by, value="recall")
     return found
 
 
-def gather_tables(run_root: str, runs: pd.DataFrame, step: str, table: str) -> pd.DataFrame:
-    """The same table of every run of a step, with its backbone and seed in front."""
-    frames = []
-    for folder, (backbone, seed) in _runs_of(run_root, runs, step):
-        path = folder / "tables" / f"{table}.csv"
-        if path.is_file():
-            frames.append(pd.read_csv(path).assign(backbone=backbone, seed=int(seed)))
-    if not frames:
-        raise FileNotFoundError(f"{run_root}/{step} holds no tables/{table}.csv; run the notebook of step {step} first")
-    joined = pd.concat(frames, ignore_index=True)
-    others = [name for name in joined if name not in ("backbone", "seed")]
-    return joined[["backbone", "seed", *others]]
+def _runs_of(runs: Iterable[str], step: str) -> list[str]:
+    return [run for run in runs if run.startswith(f"{step}/")]
 
 
 def compared(run_root: str, table: str) -> pd.DataFrame:
@@ -194,36 +254,34 @@ def cost_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table.reset_index()
 
 
-def versions(run_root: str, runs: pd.DataFrame) -> dict[str, str]:
+def versions(records: Records) -> dict[str, str]:
     """Version of every package of the record, several where the runs differ."""
-    root = project_path(run_root)
-    packages = [load_json(root / run / "environment.json")["packages"] for run in runs["run"]]
-    return pd.DataFrame(packages).agg(_unique).to_dict()
+    return pd.DataFrame([own["environment"]["packages"] for own in records.values()]).agg(_unique).to_dict()
 
 
 def _unique(values: pd.Series) -> str:
     return ", ".join(dict.fromkeys(values.astype(str)))
 
 
-def base_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
+def base_table(records: Records) -> pd.DataFrame:
     """Validation AUC of every base model with its interval and the images on each side."""
     names = ["valid_auc", "valid_auc_low", "valid_auc_high", "main_images", "other_images"]
     rows = []
-    for folder, (backbone, nature, seed) in _runs_of(run_root, runs, "base"):
-        metrics = load_json(folder / "metrics.json")
-        rows.append([backbone, nature, int(seed), *[metrics[name] for name in names]])
+    for run in _runs_of(records, "base"):
+        _, backbone, nature, seed = run.split("/")
+        metrics = records[run]["metrics"]
+        rows.append([backbone, nature, int(seed.removeprefix("seed")), *[metrics[name] for name in names]])
     return pd.DataFrame(rows, columns=["backbone", "main class", "seed", *names])
 
 
-def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
+def settings_table(records: Records) -> pd.DataFrame:
     """How the models were made, base model settings among them; seeds that share all settings are one column."""
     from dfxlib.models.saved import MODEL_SETTINGS  # here, because all else in this module needs no torch
 
     columns: dict[str, dict] = {}
-    for folder, (backbone, seed) in _runs_of(run_root, runs, "complete"):
-        complete = load_json(folder / "settings.json")
-        base_folder = project_path(run_root) / "base" / backbone / CLASSES[0] / f"seed{seed}"
-        base = load_json(base_folder / "settings.json")
+    for run in _runs_of(records, "complete"):
+        _, backbone, seed = run.split("/")
+        complete, base = (records[name]["settings"] for name in (run, f"base/{backbone}/{CLASSES[0]}/{seed}"))
         model = [name for name in MODEL_SETTINGS if name not in _IDENTITY]
         shown = {name: complete[name] for name in model}
         for step, settings in (("base", base), ("complete", complete)):
@@ -232,8 +290,30 @@ def settings_table(run_root: str, runs: pd.DataFrame) -> pd.DataFrame:
         grid = pd.DataFrame(complete["grid"])
         shown |= {f"complete: {name}": _unique(values) for name, values in grid.items()}
         if shown not in columns.values():
-            columns[f"{backbone}, from seed {seed}"] = shown
-    return pd.DataFrame(columns)
+            columns[f"{backbone}, from seed {seed.removeprefix('seed')}"] = shown
+    return pd.DataFrame(columns).rename_axis("setting").reset_index()
+
+
+def departures(settings: pd.DataFrame) -> pd.DataFrame:
+    """The settings of `settings_table` in which a study is not as the paper: setting, paper, here."""
+    rows = []
+    for row in settings.to_dict("records"):
+        here = ", ".join(dict.fromkeys(str(value) for name, value in row.items() if name != "setting"))
+        if row["setting"] in PAPER and not _same(here, PAPER[row["setting"]]):
+            rows.append({"setting": row["setting"], "paper": PAPER[row["setting"]], "here": here})
+    return pd.DataFrame(rows, columns=["setting", "paper", "here"])
+
+
+def _same(one: str, two: str) -> bool:
+    """Whether two lists of values are the same, numbers as numbers: 0.001 is 1e-3."""
+    return [_number(part) for part in one.split(", ")] == [_number(part) for part in two.split(", ")]
+
+
+def _number(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def published_numbers() -> pd.DataFrame:  # experiment, condition, model, accuracy_percent

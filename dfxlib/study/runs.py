@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
+from dfxlib.study.figures import describe_figure, save_png, shows_pictures
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import (
     BATCH_VARIABLE,
@@ -41,15 +42,16 @@ _PACKAGES = ["torch", "torchvision", "numpy", "pandas", "scikit-learn", "scipy",
 class Picture:
     """A saved figure as a notebook shows it: its PNG, with a description for readers who do not see it."""
 
-    def __init__(self, png: bytes, description: str):
+    def __init__(self, png: bytes, description: str, *, pictures: bool):
         self.png = png
         self.description = description
+        self.pictures = pictures  # of the data set
 
     def __repr__(self) -> str:
         return self.description
 
     def _repr_mimebundle_(self, **_: object) -> tuple[dict, dict]:  # data and metadata, as IPython asks for them
-        return {"image/png": self.png}, {"image/png": {"alt": self.description}}
+        return {"image/png": self.png}, {"image/png": {"alt": self.description, "pictures": self.pictures}}
 
 
 class Run:
@@ -88,10 +90,10 @@ class Run:
     def save_figure(self, name: str, figure: Figure) -> Picture:
         """Write figures/NAME.png and .svg, and give the picture back, so that a cell can end with it."""
         svg, png = (self.folder / "figures" / f"{name}.{suffix}" for suffix in ("svg", "png"))
-        for path in (svg, png):
-            write_atomic(path, lambda partial: figure.savefig(partial, bbox_inches="tight", dpi=120))
+        write_atomic(svg, lambda partial: figure.savefig(partial, format="svg", bbox_inches="tight", dpi=120))
+        save_png(figure, png)
         plt.close(figure)  # the notebook shows the picture; pyplot must not show the figure as well
-        return Picture(png.read_bytes(), describe_figure(name, figure))
+        return Picture(png.read_bytes(), describe_figure(name, figure), pictures=shows_pictures(figure))
 
     def finish(self, metrics: dict) -> None:
         """Write metrics.json with the run's duration, and move the folder to its final name.
@@ -106,24 +108,6 @@ class Run:
             replace_folder(self.final)
             self.folder = self.final  # a last cell that is run twice completes this run
         print(f"finished in {metrics['seconds']:.0f} s")
-
-
-def describe_figure(name: str, figure: Figure) -> str:
-    """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
-    said = [figure.get_suptitle()]
-    for axes in figure.axes:
-        against = _joined(" against ", axes.get_ylabel(), axes.get_xlabel())
-        said.append(_joined(": ", axes.get_title(), against))
-    if not any(said):
-        for axes in figure.axes:
-            said += [text.get_text() for text in axes.texts]
-    once = dict.fromkeys(" ".join(text.split()) for text in said)  # line breaks become spaces
-    return _joined(": ", f"Figure {name.replace('_', ' ')}", _joined("; ", *once))
-
-
-def _joined(sign: str, *texts: str) -> str:
-    """The texts that say something, with a sign between them."""
-    return sign.join(text for text in texts if text)
 
 
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:

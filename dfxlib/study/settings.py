@@ -72,7 +72,7 @@ def complete_study(
             "those of studies/demo.yaml fit the demonstration alone, state your own"
         )
     sections = {name: _merge(f"study key {name}", demo[name], given.get(name, {})) for name in _SECTIONS}
-    return demo | given | sections
+    return demo | {"question": ""} | given | sections  # nobody else asks what the demonstration asks
 
 
 def _merge(where: str, values: dict, changes: object) -> dict:
@@ -166,6 +166,7 @@ def _check_kinds(study: dict) -> None:
 
 def _check_texts(study: dict) -> None:
     texts = {
+        "question": "a sentence",
         "data_root": "a folder",
         "cache_root": "a folder",
         "layout": "the name of a layout, or a description's file",
@@ -329,5 +330,6 @@ def science(
     if step == "baselines":
         return {key: study[key] for key in ("backbones", "seeds", "variants", "ensembles", "external", "resamples")}
     if step == "report":
-        return {key: study[key] for key in ("backbones", "seeds", "external")} | {"variants": list(study["variants"])}
+        which = {key: study[key] for key in ("question", "backbones", "seeds", "external")}
+        return which | {"variants": list(study["variants"])}
     raise ValueError(f"step {step!r} is unknown")

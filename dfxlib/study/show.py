@@ -4,6 +4,7 @@ import pandas as pd
 from IPython.display import display
 
 from dfxlib.measure.scores import readable
+from dfxlib.study.reading import for_readers, is_ours
 
 
 def show(table: pd.DataFrame) -> None:
@@ -21,3 +22,14 @@ def show(table: pd.DataFrame) -> None:
         print("in every row:", ", ".join(f"{name} {value}" for name, value in said.items()))
     if len(same) < len(table.columns):
         display(table.drop(columns=same))
+
+
+def present(table: pd.DataFrame, *, value: str = "value", marked: str = "") -> None:
+    """Display `reading.for_readers` of a table; where `marked` names the column of methods, the model's row is bold."""
+    told = for_readers(table, value=value)
+
+    def weight(row: pd.Series) -> list[str]:
+        return ["font-weight: bold" if marked and is_ours(row[marked]) else ""] * len(row)
+
+    left = [{"selector": "th, td", "props": "text-align: left"}]
+    display(told.style.hide(axis="index").apply(weight, axis="columns").set_table_styles(left))

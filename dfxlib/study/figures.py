@@ -1,0 +1,53 @@
+"""A figure as a file that says whether it shows pictures of the data set, and a figure in words."""
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from PIL import Image
+
+from dfxlib.system.files import write_atomic
+
+#: Field of a PNG that says whether it shows pictures: "yes" or "no".
+_PICTURES = "Pictures"
+
+_RESOLUTION = 120  # dots an inch
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Write a figure that says itself whether it shows pictures."""
+    how: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "dpi": _RESOLUTION}
+    fields = {_PICTURES: "yes" if shows_pictures(figure) else "no"}
+    return write_atomic(path, lambda partial: figure.savefig(partial, metadata=fields, **how))
+
+
+def shows_pictures(figure: Figure) -> bool:
+    """Whether anything in a figure is drawn pixel by pixel: nobody must remember to say so.
+
+    Pictures of a data set may not be ours to pass on; points, lines and cells of a table are.
+    """
+    return any(axes.get_images() for axes in figure.axes)
+
+
+def png_shows_pictures(path: Path) -> bool:
+    """What `save_png` wrote into a file; one that says nothing is taken to show pictures."""
+    with Image.open(path) as image:
+        return image.info.get(_PICTURES) != "no"
+
+
+def describe_figure(name: str, figure: Figure) -> str:
+    """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
+    said = [figure.get_suptitle()]
+    for axes in figure.axes:
+        against = _joined(" against ", axes.get_ylabel(), axes.get_xlabel())
+        said.append(_joined(": ", axes.get_title(), against))
+    if not any(said):
+        for axes in figure.axes:
+            said += [text.get_text() for text in axes.texts]
+    once = dict.fromkeys(" ".join(text.split()) for text in said)  # line breaks become spaces
+    return _joined(": ", f"Figure {name.replace('_', ' ')}", _joined("; ", *once))
+
+
+def _joined(sign: str, *texts: str) -> str:
+    """The texts that say something, with a sign between them."""
+    return sign.join(text for text in texts if text)

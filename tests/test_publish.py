@@ -1,0 +1,159 @@
+"""What is published of a study: one page, one table of runs, few files, and no picture that is not ours."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scored import Study, draw
+
+from dfxlib.study.records import RUNS, read_runs, write_runs
+from tools import publish
+from tools.result_page import PAGE_TABLES, page, update_page
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study of somebody's pictures, one seed, with figures. Read only."""
+    root = Study(tmp_path_factory.mktemp("runs") / "s", seeds=(0,)).root
+    draw(root / "report", main=False, difference_resnet18=False, counts=False)
+    draw(root / "manifest", examples=True, spectra=False)
+    return root
+
+
+@pytest.fixture(scope="module")
+def results(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results") / "mine"
+    publish.publish(runs, folder)
+    return folder
+
+
+def test_a_publication_is_a_page_a_table_of_runs_scores_tables_and_figures(results: Path) -> None:
+    files = [path.relative_to(results) for path in results.rglob("*") if path.is_file()]
+    assert {str(path) for path in files if len(path.parts) == 1} == {
+        ".published", "README.md", "runs.csv", "scores.parquet",
+    }  # fmt: skip
+    assert {path.parts[0] for path in files if len(path.parts) > 1} == {"tables", "figures"}
+    assert len(files) <= 40 and len(publish.FIGURES) <= 15
+
+
+def test_the_page_begins_with_the_question_and_the_conclusion_and_shows_its_figures_in_words(results: Path) -> None:
+    text = (results / "README.md").read_text()
+    opening = text.split("\n\n")
+    assert opening[:2] == ["# mine", "**Does it work?**"]
+    assert opening[2].startswith("- DeepFeatureX Net (resnet18) has a three-way balanced accuracy of ")
+    assert opening[4].startswith("![Three-way balanced accuracy of every method") and opening[4].endswith(
+        "(figures/main.png)"
+    )
+    assert text.count("<details><summary>") == text.count("</details>") > 4
+    assert "- complete: epochs" not in text or "(paper: 30)" in text
+    assert "## Departures from the paper" in text and "(paper: 0.9)" in text
+    manifest = read_runs(results)[1]["manifest"]["metrics"]["manifest_hash"]
+    assert f"Manifest {manifest}, commit abc. torch 2.15." in text
+    assert page(results, name="mine") == text, "it follows from the other files"
+
+
+def test_plots_are_published_and_pictures_of_somebody_elses_images_never(
+    runs: Path, results: Path, tmp_path: Path
+) -> None:
+    names = {path.stem for path in results.glob("figures/*.png")}
+    assert names == {"main", "difference", "counts", "spectra"}
+    ours = Study(tmp_path / "demo", seeds=(0,), demo_scenes=9).root
+    draw(ours / "manifest", examples=True)
+    publish.publish(ours, tmp_path / "d")
+    assert {path.stem for path in tmp_path.glob("d/figures/*.png")} == {"examples"}
+
+
+def test_a_figure_of_an_earlier_version_counts_as_pictures(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "s")
+    draw(copy / "complete/resnet18/seed0", confusion=False)
+    figure, _ = plt.subplots()
+    figure.savefig(copy / "complete/resnet18/seed0/figures/confusion.png")
+    plt.close(figure)
+    draw(copy / "complete/resnet18/seed0")
+    publish.publish(copy, tmp_path / "r")
+    assert not (tmp_path / "r" / "figures" / "confusion.png").exists()
+
+
+def test_large_figures_stay_in_the_runs_folder(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "LARGEST_FIGURE", 10)
+    publish.publish(runs, tmp_path / "r")
+    assert not list(tmp_path.rglob("r/**/*.png"))
+    assert "![" not in (tmp_path / "r" / "README.md").read_text()
+
+
+def test_publishing_again_removes_what_a_run_no_longer_has(runs: Path, tmp_path: Path) -> None:
+    publish.publish(runs, tmp_path / "r")
+    (tmp_path / "r" / "old.csv").write_text("gone")
+    publish.publish(runs, tmp_path / "r")
+    assert not (tmp_path / "r" / "old.csv").exists()
+
+
+def test_a_publication_of_an_earlier_version_is_replaced_with_a_word(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / publish.MARK).write_text("written by dfxlib publish")
+    publish.publish(runs, tmp_path / "r")
+    assert "is replaced: it holds no runs.csv, so it is of an earlier version" in capsys.readouterr().out
+
+
+def test_publishing_refuses_to_replace_a_folder_that_is_not_its_own(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "clone").mkdir()
+    (tmp_path / "clone" / "thesis.py").write_text("work")
+    with pytest.raises(ValueError, match="clone was not written by this command; give a new folder"):
+        publish.publish(runs, tmp_path / "clone")
+    assert (tmp_path / "clone" / "thesis.py").read_text() == "work"
+
+
+def test_publishing_refuses_a_run_that_was_changed(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "s")
+    (copy / "report" / "tables" / "main.csv").write_text("method,value\nours,1.0\n")
+    with pytest.raises(
+        ValueError, match=r"report: tables/main\.csv was changed; run its notebook again before publish"
+    ):
+        publish.publish(copy, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert publish.main([str(tmp_path), str(tmp_path / "results")]) == 2
+    assert "holds no finished report of a batch run; run make study first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", sorted(set(PAGE_TABLES) - {"notebooks"}))
+def test_pages_get_what_stands_between_their_marks(results: Path, tmp_path: Path, mark: str) -> None:
+    place = tmp_path / "README.md"
+    place.write_text(f"before\n<!-- {mark}:mine -->\nold\n<!-- /{mark} -->\nafter\n")
+    assert update_page(place, results) and not update_page(place, results)
+    text = place.read_text()
+    assert text.startswith(f"before\n<!-- {mark}:mine -->\n") and text.endswith(f"<!-- /{mark} -->\nafter\n")
+    assert "old" not in text and len(text.splitlines()) > 6
+
+
+def test_a_half_mark_is_told(results: Path, tmp_path: Path) -> None:
+    place = tmp_path / "README.md"
+    place.write_text("<!-- methods:mine -->\nopen\n")
+    with pytest.raises(ValueError, match="without <!-- /methods --> after it; add the closing mark"):
+        update_page(place, results)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8"))
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[a-z_]{1,9}", fullmatch=True), VALUES | st.lists(VALUES, max_size=3), max_size=5)
+)
+def test_records_come_back_from_the_table_of_runs_as_they_were(settings: dict) -> None:
+    """A commit of digits keeps its zeros, empty text stays text, and nothing is what stands nowhere."""
+    facts = {"run": "a", "notebook": "n", "code": "007", "seconds": 1.5, "device": "cpu", "threads": 2}
+    runs = pd.DataFrame([facts | {"commit": "012345678901", "manifest": "1e5", "files": "as vouched"}])
+    with tempfile.TemporaryDirectory() as folder:
+        write_runs(runs, {"a": {"settings": settings}}, Path(folder, RUNS))
+        again, records = read_runs(Path(folder))
+    assert again.to_dict("records") == runs.to_dict("records")
+    assert records == {"a": {"settings": settings}} if settings else records == {"a": {}}
