@@ -128,11 +128,11 @@ def test_publishing_nothing_says_what_to_run(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("mark", sorted(set(PAGE_TABLES) - {"notebooks"}))
 def test_pages_get_what_stands_between_their_marks(results: Path, tmp_path: Path, mark: str) -> None:
     place = tmp_path / "README.md"
-    place.write_text(f"before\n<!-- {mark}:mine -->\nold\n<!-- /{mark} -->\nafter\n")
+    place.write_text(f"before\n<!-- {mark}:mine -->\nformer text\n<!-- /{mark} -->\nafter\n")
     assert update_page(place, results) and not update_page(place, results)
     text = place.read_text()
     assert text.startswith(f"before\n<!-- {mark}:mine -->\n") and text.endswith(f"<!-- /{mark} -->\nafter\n")
-    assert "old" not in text and len(text.splitlines()) > 6
+    assert "former text" not in text and len(text.splitlines()) > 6
 
 
 def test_a_half_mark_is_told(results: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def execute(folder: Path) -> None:
     for words, pictures in (("Figure plot: a", False), ("Figure faces: b", True)):
         metadata = {"image/png": {"alt": words, "pictures": pictures}}
         cells.append(new_code_cell("1", outputs=[new_output("display_data", {"image/png": PNG}, metadata=metadata)]))
-    cells.append(new_code_cell("2", outputs=[new_output("stream", name="stdout", text="printed")]))
+    cells.append(new_code_cell("2", outputs=[new_output("stream", name="stdout", text="a printed line")]))
     nbformat.write(new_notebook(cells=cells), folder / "notebook.ipynb")
     done = json.loads((folder / DONE).read_text())
     vouch(folder, {name: done[name] for name in ("notebook", "code", "parameters")}, seconds=1)
@@ -68,8 +68,8 @@ def test_every_run_is_a_page_that_leads_back_to_the_report(project: Path, built:
 
 def test_a_page_for_readers_has_neither_code_nor_printed_lines(built: Path) -> None:
     report, notebook = ((built / "runs/here/report" / name).read_text() for name in ("index.html", "notebook.html"))
-    assert "only here" in notebook and "printed" in notebook and "<summary>Code</summary>" in notebook
-    assert "only here" not in report and "printed" not in report and "<summary>Code</summary>" not in report
+    assert "only here" in notebook and "a printed line" in notebook and "<summary>Code</summary>" in notebook
+    assert "only here" not in report and "a printed line" not in report and "<summary>Code</summary>" not in report
 
 
 def test_without_pictures_plots_stay_and_pictures_are_told(project: Path, built: Path, tmp_path: Path) -> None:

@@ -70,6 +70,7 @@ def index(studies: list[Study]) -> str:  # Markdown
             ways.append(f"[results](results/{study.name}/index.html)")
         if study.runs:
             ways.append(f"[report with every notebook](runs/{study.name}/report/index.html)")
+            ways.append(f"[how the report was made](runs/{study.name}/report/notebook.html)")
         else:
             ways.append("its runs are not on the machine that made this site, so there are no notebooks")
         told = " ".join([study.question, _first_sentence(study.results)]).strip()
