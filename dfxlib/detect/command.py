@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext, redirect_stdout
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,7 +68,9 @@ def _detect(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     written = {option: place for option, place in [("--out", options.out), ("--html", options.html)] if place}
-    sources, problems = _sources(options, written)
+    # Whoever reads lines of JSON reads nothing else there: what is passed over is told elsewhere.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        sources, problems = _sources(options, written)
     judge = open_judge(options.model, engine=options.engine, backbone=options.backbone, device=options.device)
     rows = d.detect(
         judge,
@@ -84,7 +87,6 @@ def _detect(options: argparse.Namespace) -> int:
     with stoppable(None):
         everything = chain(rows, d.problem_rows(problems))
         counts = save_rows(everything, table=options.out, page=options.html, model=model + limit, lines=lines)
-    # Whoever reads lines of JSON reads nothing else there.
     print(summary(counts) + limit, *written.values(), sep="; see ", file=sys.stderr if options.json else sys.stdout)
     return exit_code(counts, options.fail_on)
 

@@ -39,9 +39,7 @@ class Page:
 
 def _row(row: dict, number: int) -> str:
     picture = base64.b64encode(row["thumbnail"]).decode()
-    image = (
-        f'<img alt="" loading="lazy" decoding="async" src="data:image/jpeg;base64,{picture}">' if picture else "<i></i>"
-    )
+    image = f'<img alt="" loading="lazy" src="data:image/jpeg;base64,{picture}">' if picture else "<i></i>"
     path, kind = _text(row["path"]), row["verdict"] or "problem"
     if row["problem"]:
         return (
