@@ -38,6 +38,7 @@ def test_a_generator_has_the_accuracy_precision_and_equal_error_rate_of_scikit_l
     assert row["acc"] == pytest.approx(balanced_accuracy_score(fake, score > 0.5), abs=1e-6)
     assert row["fake_acc"] == pytest.approx((score[fake] > 0.5).mean(), abs=1e-6)
     assert row["ap"] == pytest.approx(average_precision_score(fake, score, sample_weight=weight), abs=1e-6)
+    assert row["auc"] == pytest.approx(roc_auc_score(fake, score), abs=1e-6)
     alarms, hits, _ = roc_curve(fake, score, drop_intermediate=False)
     grid = np.linspace(0, 1, 200_001)
     crossing = grid[np.argmin(np.abs(grid + np.interp(grid, alarms, hits) - 1))]

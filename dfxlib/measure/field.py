@@ -27,7 +27,7 @@ def field_table(
     method: str,
     resamples: int = 2000,
 ) -> pd.DataFrame:
-    """One row a generator, then their means: `acc` at p_fake above 0.5, `ap` and `eer`, with 95% intervals.
+    """One row a generator, then their means: `acc` at p_fake above 0.5, `auc`, `ap` and `eer`, with 95% intervals.
 
     A generator's own reals are those of its source, as GenImage pairs them; where it has none, all real test images
     stand against it (`reals`: own or shared). `acc` is the mean of `fake_acc` and `real_acc`. Every metric is at
@@ -65,7 +65,7 @@ def half_metrics(
     reals: np.ndarray,  # [N] bool
     draws: stats.Resamples,
 ) -> dict[str, np.ndarray]:  # metric -> [R + 1]
-    """Accuracies at a score above 0.5, average precision and equal error rate where fakes and reals weigh the same.
+    """Accuracies at a score above 0.5, AUC, average precision and equal error rate where both sides weigh the same.
 
     Ties are one step of the curve, as in scikit-learn's average precision; the equal error rate is
     where the lines between the steps cross. NaN where a side is absent.
@@ -73,11 +73,12 @@ def half_metrics(
     order = np.flatnonzero(fakes | reals)
     order = order[np.argsort(-score[order], kind="stable")]
     last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(order) else order  # of each score
-    curves: dict[str, list[np.ndarray]] = {"ap": [], "eer": []}
+    curves: dict[str, list[np.ndarray]] = {"auc": [], "ap": [], "eer": []}
     for counts in np.array_split(draws.counts, 1 + len(draws.counts) * len(order) // _BLOCK):
         hits, alarms = (_shares(counts[:, draws.cluster[order]] * side[order])[:, last] for side in (fakes, reals))
         steps = np.diff(hits, axis=1, prepend=0)
         precision = np.divide(hits, hits + alarms, out=np.zeros_like(hits), where=hits > 0)
+        curves["auc"].append((np.diff(alarms, axis=1, prepend=0) * (hits - steps / 2)).sum(axis=1))
         curves["ap"].append((steps * precision).sum(axis=1))
         curves["eer"].append(_equal_errors(hits, alarms))
     called = score > 0.5
@@ -109,7 +110,7 @@ def _joined(metrics: list[dict[str, np.ndarray]], sizes: list[np.ndarray]) -> di
     row = named("acc", interval(np.stack(sides), clusters=np.concatenate(sizes)))
     for place, name in enumerate(("fake_acc", "real_acc")):
         row |= named(name, interval(np.stack([values[name] for values in metrics]), clusters=np.array(sizes)[:, place]))
-    for name in ("ap", "eer"):
+    for name in ("auc", "ap", "eer"):
         areas = np.stack([values[name] for values in metrics])
         row |= named(name, area_interval(areas, clusters=np.array(sizes).min(axis=1)))
     return row
@@ -127,9 +128,7 @@ def by_condition(scores: pd.DataFrame, *, method: str, resamples: int = 2000) ->
         fakes = (part["nature"] != "real").to_numpy()
         draws = stats.resample_clusters(part["group"].to_numpy(), resamples=resamples)
         sizes = stats.clusters_of([fakes, ~fakes], draws)
-        areas = stats.auc(part["p_fake"].to_numpy(), fakes, np.ones(len(part), dtype=bool), draws)
         row = {"method": method, "condition": name, "images": len(part)}
-        row |= named("auc", area_interval(areas, clusters=sizes.min()))
         rows.append(row | _joined([half_metrics(part["p_fake"].to_numpy(), fakes, ~fakes, draws)], [sizes]))
     return pd.DataFrame(rows)
 
