@@ -32,10 +32,10 @@ LARGEST = {
     "data": 2045,
     "models": 715,
     "training": 520,
-    "measure": 1780,
-    "plots": 640,
+    "measure": 1800,
+    "plots": 660,
     "study": 1690,
-    "detect": 1270,
+    "detect": 1280,
 }
 
 
