@@ -35,7 +35,7 @@ LARGEST = {
     "measure": 1325,
     "plots": 640,
     "study": 1370,
-    "detect": 1270,
+    "detect": 1275,
 }
 
 

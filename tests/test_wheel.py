@@ -167,7 +167,11 @@ def test_the_small_installation_judges_pictures_as_torch_does(small: Path, train
 
 @pytest.mark.parametrize(
     "command",
-    [["execute", "a.ipynb", "run/b.ipynb"], ["export", "run", "model"], ["detect", "model", "a.png", "--engine", "torch"]],
+    [
+        ["execute", "a.ipynb", "run/b.ipynb"],
+        ["export", "run", "model"],
+        ["detect", "model", "a.png", "--engine", "torch"],
+    ],
 )
 def test_what_a_small_installation_lacks_is_one_sentence(small: Path, tmp_path: Path, command: list[str]) -> None:
     noise(0).save(tmp_path / "a.png")
