@@ -89,9 +89,7 @@ def declarations(
 def declared_finding(declared: pd.DataFrame, *, images: int) -> str:  # of `declarations`; usable images
     """How many files declare anything, and the first that contradicts its label, as a sentence."""
     against = declared[declared["contradiction"] != ""]
-    told = (
-        f"{len(declared)} of {images} images declare something about themselves; {len(against)} contradict their label"
-    )
+    told = f"{len(declared)} of {images} images declare something of themselves; {len(against)} contradict their label"
     if against.empty:
         return f"{told}."
     first = against.iloc[0]
