@@ -57,9 +57,9 @@ def list_images(
 
 
 def _require_months(rows: pd.DataFrame) -> None:
-    wrong = (rows["released"] != "") & ~rows["released"].map(is_month)
-    if wrong.any():
-        first = rows[wrong].iloc[0]
+    wrong = [place for place, month in enumerate(rows["released"]) if month and not is_month(month)]
+    if wrong:
+        first = rows.iloc[wrong[0]]
         raise ValueError(
             f"released of {shown(first['path'])} is {shown(first['released'])!r}; expected YEAR-MONTH such as 2022-08"
         )
