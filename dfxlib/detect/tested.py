@@ -55,7 +55,7 @@ def open_tested(
 
 
 def unlike_images(
-    tested: Tested, features: np.ndarray, rows: pd.DataFrame, *, scale: float
+    tested: Tested, features: np.ndarray, rows: pd.DataFrame, *, scale: float | np.ndarray
 ) -> np.ndarray:  # [N] 1 or 0; NaN where nothing is known of the training data
     """Which images `detect` would leave unsure as unlike the training data; tests report the band without that rule.
 
