@@ -51,7 +51,7 @@ def manifest_listing(root: Path) -> int:
 
 
 def detect_listing(root: Path) -> int:
-    from dfxlib.detect.verdicts import find_images
+    from dfxlib.detect.find import find_images
 
     return len(find_images([str(root)])[0])
 
