@@ -65,16 +65,16 @@ def test_a_variant_that_changes_base_models_plans_its_own() -> None:
 
 def test_work_grows_with_images_pixels_and_epochs() -> None:
     study, demo = study_of("demo")
-    assert c.relative_work(study, demo, "10", images=5400) == 1
+    assert c.relative_work(study, demo, "10", images=3600) == 1
     more = study | {"image_size": 128, "base": study["base"] | {"epochs": 3 * demo["base"]["epochs"]}}
-    assert c.relative_work(more, demo, "10", images=10_800) == 2 * 4 * 3
-    assert c.relative_work(more, demo, "20", images=10_800) == 2 * 4
+    assert c.relative_work(more, demo, "10", images=7_200) == 2 * 4 * 3
+    assert c.relative_work(more, demo, "20", images=7_200) == 2 * 4
     parts = study | {"crop_size": 32, "crops": 4}
-    assert [c.relative_work(parts, demo, number, images=5400) for number in ("10", "20", "60")] == [1 / 4, 1, 1]
-    assert c.relative_work(more | {"conditions": ["raw"]}, demo, "30", images=5400) == pytest.approx(
+    assert [c.relative_work(parts, demo, number, images=3600) for number in ("10", "20", "60")] == [1 / 4, 1, 1]
+    assert c.relative_work(more | {"conditions": ["raw"]}, demo, "30", images=3600) == pytest.approx(
         4 / len(demo["conditions"])
     )
-    assert c.relative_work(more, demo, "90", images=10_800) == 1
+    assert c.relative_work(more, demo, "90", images=7_200) == 1
 
 
 def test_nothing_is_said_before_something_was_measured(estimate: c.Estimate) -> None:
@@ -133,7 +133,7 @@ def test_images_of_a_folder_are_counted_by_its_first_notebook(tmp_path: Path, mo
     running = [at_work("manifest", "00_prepare_dataset", "Work", since=now - 50, fraction=0.5)]
     assert estimate.left(running, now) is None
     finish("manifest", 100)
-    Path("runs", "demo", "manifest", "metrics.json").write_text('{"images": 5400}')
+    Path("runs", "demo", "manifest", "metrics.json").write_text('{"images": 3600}')
     assert estimate.left([], time.time()) > 0
 
 
