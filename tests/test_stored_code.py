@@ -118,5 +118,5 @@ def test_what_an_old_kernel_still_computes_is_not_stored_as_the_new_codes(
     runs: Runs, before: dict, package: Path
 ) -> None:
     """A notebook's kernel goes on with the code that it imported when a file is edited meanwhile."""
-    stored, edit = runs.stored(), ("data/squares.py", "_THUMBNAIL = 96", "_THUMBNAIL = 97")
+    stored, edit = runs.stored(), ("data/squares.py", 'label="pixels"', 'label="raw pixels"')
     assert runs.answers(edit=(package / edit[0], *edit[1:])) == [before] and runs.stored() == stored
