@@ -142,10 +142,11 @@ def test_pages_load_nothing_from_elsewhere(finished: Path, page: str) -> None:
     assert "data:image/png;base64" in text and "<title>A small notebook</title>" in text
 
 
-def test_the_page_without_code_shows_outputs_only(finished: Path) -> None:
+def test_the_page_for_readers_shows_figures_without_code_or_printed_lines(finished: Path) -> None:
     with_code, without = ((finished / name).read_text() for name in ("notebook.html", "index.html"))
     assert "save_table" in with_code and "save_table" not in without
-    assert "epochs 7" in with_code and "epochs 7" in without
+    assert "epochs 7" in with_code and "epochs 7" not in without
+    assert "<img" in with_code and "<img" in without
 
 
 @pytest.fixture(scope="module")
