@@ -115,7 +115,7 @@ def test_a_figure_is_saved_twice_and_shown_as_the_picture_that_was_saved(tmp_pat
     png, svg = (run.folder / "figures" / f"one_f.{suffix}" for suffix in ("png", "svg"))
     assert png.read_bytes().startswith(b"\x89PNG") and "<svg" in svg.read_text()
     assert shown == {"image/png": png.read_bytes(), "text/plain": "Figure one f: loss: nats against epoch"}
-    assert described["image/png"] == {"alt": "Figure one f: loss: nats against epoch"}
+    assert described["image/png"] == {"alt": "Figure one f: loss: nats against epoch", "pictures": False}
 
 
 def test_json_takes_paths_and_dates(tmp_path: Path) -> None:
