@@ -151,6 +151,12 @@ def test_the_published_audit_of_the_demonstration_lies_where_the_set_was_made_to
     assert 0.6 <= audit["spectrum"] <= 0.9, "neither without traces nor solved by them"
 
 
+@pytest.mark.xfail(strict=True, reason="0.553 (0.514 to 0.592) on today's scenes; its delivery needs more noise")
+def test_noise_and_sharpness_tell_the_natures_of_the_demonstration_no_further_apart_than_a_half() -> None:
+    main = pd.read_csv(ROOT / "results" / "demo" / "tables" / "main.csv").set_index("method")
+    assert main.loc["scalars", "value"] <= 0.5
+
+
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_published_results_are_few_files_and_name_environment_and_manifest_of_every_run(results: Path) -> None:
     files = [path for path in results.rglob("*") if path.is_file()]

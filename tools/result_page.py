@@ -86,11 +86,18 @@ def _folded(title: str, table: pd.DataFrame, *, marked: str = "", value: str = "
 
 
 def _data(results: Results) -> list[str]:
-    unseen = ", ".join(results.records["manifest"]["settings"]["unseen"]) or "none"
-    told = [f"Never seen in training: {unseen}. What the files alone tell:"]
+    told = [f"Never seen in training: {', '.join(_held_out(results)) or 'none'}. What the files alone tell:"]
     told.append("\n".join(f"- {sentence}" for sentence in results.table("shortcuts")["sentence"]))
     figures = [_figure(results, name) for name in ("counts", "examples", "spectra")]
     return ["## The data", *told, *figures]
+
+
+def _held_out(results: Results) -> list[str]:
+    """Architectures of the unseen part, whatever held them out: a name, a family or a month of release."""
+    if not results.has("generalization"):
+        return results.records["manifest"]["settings"]["unseen"]
+    table = results.table("generalization")
+    return sorted(set(table.loc[table["split"] == "unseen", "architecture"]))
 
 
 def _methods(results: Results) -> list[str]:

@@ -52,9 +52,7 @@ def _row(row: dict, number: int) -> str:
     if row["holds"] == "no":
         span = f"{row['p_fake_low']:.2f} to {row['p_fake_high']:.2f}"
         facts.append(f'<span class="warning">does not hold under delivery ({span})</span>')
-    facts += [
-        f"{word}: {_text(row[name])}" for name, word in (("declares", "declares"), ("remark", "remark")) if row[name]
-    ]
+    facts += [f"{name}: {_text(row[name])}" for name in ("declares", "remark") if row[name]]
     far = row["distance"] if isinstance(row["distance"], float) and row["distance"] == row["distance"] else 0.0
     return (
         f'<li data-v="{kind}" data-n="{number}" data-p="{row["p_fake"]:.6f}" data-d="{far:.4f}">{image}'

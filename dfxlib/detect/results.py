@@ -60,10 +60,9 @@ def save_rows(
 def as_json(row: dict) -> str:
     """A row as one line of JSON with the names of COLUMNS; null where nothing is known."""
     numbers = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
-    # NaN is no JSON: a distance from unknown training data is unknown.
-    return json.dumps(
-        {name: None if numbers[name] in ("",) or numbers[name] != numbers[name] else numbers[name] for name in COLUMNS}
-    )
+    # NaN, which equals nothing, is no JSON: a distance from unknown training data is unknown.
+    unknown = {name for name, value in numbers.items() if value == "" or value != value}
+    return json.dumps({name: None if name in unknown else numbers[name] for name in COLUMNS})
 
 
 def count(row: dict, counts: Counter) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.compare import require_same_images
+from dfxlib.measure.compare import require_same_images, sides_of
 from dfxlib.measure.intervals import interval
-from dfxlib.measure.scores import said_natures
+from dfxlib.measure.scores import named
 from dfxlib.names import CLASSES
 
 #: The row that means the contents.
@@ -53,9 +53,10 @@ def inside_contents(
         for place, label in enumerate([*contents, MEAN]):
             part = slice(None) if label == MEAN else slice(3 * place, 3 * place + 3)
             size = int(theirs[0]["content"].isin(contents if label == MEAN else [label]).sum())
-            row = {"method": name, "content": label, **_named("", interval(found[part], clusters=clusters[part]))}
+            values = interval(found[part], clusters=clusters[part])
+            row = {"method": name, "content": label} | dict(zip(("value", "low", "high"), values))
             if tables is not ours:
-                row |= _named("minus", _difference(own[part], found[part], clusters[part]))
+                row |= named("minus", _difference(own[part], found[part], clusters[part]))
             rows.append(row | {"images": size, "clusters": int(clusters[part].min())})
     return pd.DataFrame(rows)
 
@@ -76,7 +77,8 @@ def _recalls(
     """Recall of each nature inside each content, mean over seeds."""
     of_seeds = []
     for table in tables:
-        right = said_natures(table) == table["nature"].to_numpy()
+        truth, said = sides_of(table)
+        right = said == truth
         of_seeds.append(np.stack([stats.rate(right, mask, draws) for mask in _masks(table, contents)]))
     return np.mean(of_seeds, axis=0)
 
@@ -84,8 +86,3 @@ def _recalls(
 def _difference(own: np.ndarray, other: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
     weights = np.repeat([1, -1], len(own)) / len(own)
     return interval(np.concatenate([own, other]), clusters=np.tile(clusters, 2), weights=weights)
-
-
-def _named(prefix: str, values: tuple[float, float, float]) -> dict[str, float]:
-    names = (prefix, f"{prefix}_low", f"{prefix}_high") if prefix else ("value", "low", "high")
-    return dict(zip(names, values))
