@@ -38,7 +38,8 @@ def site(copied: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("project")
     (root / "runs").mkdir()
     (root / "runs" / "smoke").symlink_to(copied)
-    shutil.copytree(project_root(Path(__file__).parent) / "notebooks", root / "notebooks")
+    for part in ("notebooks", "docs"):  # notebooks show a drawing of the docs
+        shutil.copytree(project_root(Path(__file__).parent) / part, root / part)
     publish(copied, root / "results" / "smoke")
     build(root, root / "a site", pictures=True)
     return root / "a site"
