@@ -93,6 +93,8 @@ STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of mo
     "baselines": ("50_baselines_and_ablations", "baselines", [*every("complete", *VARIANTS), *EXTERNAL], 0, []),
     "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *TESTS], 0, []),
 }
+# What most of the others wait for goes first; baselines that only the comparison reads fill the other cores meanwhile.
+PRIORITY = {"base": 3, "complete": 2, "robustness": 2, "generalization": 1, "detection": 1}
 HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}
 HOW |= {"baselines": f"-p run_root {RUN}", "report": f"--page index.html -p run_root {RUN}"}
 
@@ -155,6 +157,7 @@ for STEP, (NOTEBOOK, FOLDER, NEEDS, GPUS, KINDS) in STEPS.items():
             code=code_hash(f"notebooks/{NOTEBOOK}.ipynb"),
             folder=f"{RUN}/{FOLDER}",
         threads: STUDY["threads"]
+        priority: PRIORITY.get(STEP, 0)
         resources:
             gpu=GPUS,
             how=HOW[STEP],

@@ -26,8 +26,6 @@ settings.load_profile("study")
 
 #: Files whose tests look at the smoke study, which takes minutes to make, and some of which change it for a while.
 STUDY_FILES = ("test_study", "test_browser")
-#: Files that only compare with it: they come last, when it is there, and may go to another worker.
-LAST_FILES = ("test_faults",)
 
 
 class StudyTogether(LoadFileScheduling):
@@ -44,7 +42,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StudyToge
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest part first."""
-    items.sort(key=lambda item: (item.path.stem in LAST_FILES) - (item.path.stem in STUDY_FILES))
+    items.sort(key=lambda item: item.path.stem not in STUDY_FILES)
 
 
 @pytest.fixture(scope="session")

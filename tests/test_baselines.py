@@ -250,6 +250,18 @@ def test_a_baseline_is_fitted_on_two_splits_and_scores_what_chooses_calibrates_a
     assert baselines.baseline_scores(spoiled, images, variant="spectrum")["logit_dm"].nunique() == 1
 
 
+def test_tables_are_scored_side_by_side_as_they_are_one_by_one() -> None:
+    images = rows(240, per_group=3)
+    images["split"] = np.repeat(SPLITS, 30)
+    draw = np.random.default_rng(1)
+    tables = {name: pd.DataFrame(draw.normal(size=(240, 3))) for name in ("spectrum", "scalars")}
+    tables["scalars"] = tables["scalars"].iloc[30:]
+    scores = baselines.score_baselines(tables, images, workers=2)
+    for name, table in tables.items():
+        expected = baselines.baseline_scores(table, images.loc[table.index], variant=name)
+        pd.testing.assert_frame_equal(scores[name], expected)
+
+
 def test_readings_join_what_was_measured_on_the_images_that_have_it() -> None:
     scalars = pd.DataFrame({"noise": [1.0, 2.0, 3.0]}, index=[4, 5, 6])
     spectrum = pd.DataFrame({"dct_0": [7.0, 8.0]}, index=[6, 5])

@@ -103,27 +103,33 @@ def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:
     assert (benchmark.ratios("resnet18", **how) > 0).all()
 
 
-def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the benchmark of detection exports each model once."""
+    return tmp_path_factory.mktemp("exports")
+
+
+def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path, exports: Path) -> None:
     import detect_folder as benchmark
 
     files = benchmark.plant(tmp_path / "images", 3, side=32)
     opened = benchmark.opened_of("resnet18", 32)
-    folder = benchmark.exported("resnet18", tmp_path, 32)
+    folder = benchmark.exported("resnet18", exports, 32)
     assert benchmark.folder_rate(benchmark.open_judge(folder, engine="onnx"), files, 2) > 0
     assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
-    found = benchmark.engines("resnet18", 32, 3, tmp_path, 1)
+    found = benchmark.engines("resnet18", 32, 3, exports, 1)
     assert found["ratio"] > 0 and found["difference"] < 1e-5
 
 
 def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_it_goes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tmp_path: Path, exports: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     import detect_folder as benchmark
 
     monkeypatch.setattr(benchmark, "SIDE", 32)
     tried, rate = [], benchmark.bare_rate
     monkeypatch.setattr(benchmark, "bare_rate", lambda *given: tried.append(given[2]) or rate(*given))
-    benchmark.speed("resnet18", tmp_path, benchmark.plant(tmp_path / "images", 5, side=32), 1)
+    benchmark.speed("resnet18", exports, benchmark.plant(tmp_path / "images", 5, side=32), 1)
     assert set(tried) == {1, 4} and "images a second by itself" in capsys.readouterr().out
 
 

@@ -297,8 +297,9 @@ class TestCard:
 
 
 class TestGraph:
-    @pytest.mark.parametrize("backbone", ["timm:test_resnet", "timm:test_vit", "resnet18"])
-    @pytest.mark.parametrize("front_end", ["rgb", "residual"])
+    @pytest.mark.parametrize(
+        ("backbone", "front_end"), [("timm:test_resnet", "rgb"), ("timm:test_vit", "rgb"), ("resnet18", "residual")]
+    )
     def test_both_engines_say_the_same(self, backbone: str, front_end: str, tmp_path: Path) -> None:
         """Any number of pictures, with crops and another head: what a study can train can be exported."""
         side = 192 if "vit" in backbone else 48

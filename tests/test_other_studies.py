@@ -69,8 +69,8 @@ def test_an_empty_folder_is_told_with_the_tree_that_was_expected(clone: Path, tm
 def test_a_study_of_real_pictures_starts_from_weights_in_a_file_and_keeps_the_unseen_apart(
     clone: Path, tmp_path: Path
 ) -> None:
-    """Notebooks 00 and 10, on every second picture; from there on a study of other images is as the smoke study."""
-    pictures = sorted(path for path in REAL_IMAGES.rglob("*") if path.is_file())[::2]
+    """Notebooks 00 and 10, on every fifth picture; from there on a study of other images is as the smoke study."""
+    pictures = sorted(path for path in REAL_IMAGES.rglob("*") if path.is_file())[::5]
     for picture in pictures:
         place = tmp_path / "pictures" / picture.relative_to(REAL_IMAGES)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_a_study_of_real_pictures_starts_from_weights_in_a_file_and_keeps_the_un
     assert settings["weights_sha256"] == sha256_file(pretrained), "a run says what it started from"
     run = clone / "runs" / "cifar3" / "manifest"
     manifest, _ = read_manifest(run / "manifest.csv")
-    assert len(manifest) == 1077 and (manifest["problem"] == "").all()
+    assert len(manifest) == len(pictures) and (manifest["problem"] == "").all()
     assert set(manifest.loc[manifest["split"] == "unseen", "architecture"]) == set(unseen.split(","))
     found = pd.read_csv(run / "tables" / "baselines.csv").set_index("method")
     assert found.loc["metadata", "value"] == pytest.approx(1 / 3, abs=0.02), "size and format say nothing here"

@@ -24,6 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from dfxlib.data.residual import high_pass
 from dfxlib.measure.scores import score_table
 from dfxlib.names import FITTED_SPLITS, SCORED_SPLITS
+from dfxlib.system.parallel import map_processes
 
 SPECTRUM_BINS = 32
 
@@ -293,3 +294,19 @@ def baseline_scores(
     baseline = fit_baseline(features[fitted_on], natures, groups=groups, seed=seed)
     logits = baseline.predict_log_proba(features[scored])
     return score_table(rows[scored], logits, temperature=1.0, backbone="none", variant=variant, seed=seed)
+
+
+def score_baselines(
+    tables: dict[str, pd.DataFrame],  # features by name of the baseline; the index names rows of `rows`
+    rows: pd.DataFrame,  # manifest rows
+    *,
+    workers: int | None = None,  # processes; None: one per usable core
+) -> dict[str, pd.DataFrame]:
+    """`baseline_scores` of every table, side by side: each fit is one of many small steps, which use one core."""
+    tasks = [(table, rows.loc[table.index], name) for name, table in tables.items()]
+    return dict(zip(tables, map_processes(_scores_of, tasks, workers=workers, chunk=1), strict=True))
+
+
+def _scores_of(task: tuple[pd.DataFrame, pd.DataFrame, str]) -> pd.DataFrame:
+    features, rows, variant = task
+    return baseline_scores(features, rows, variant=variant)
