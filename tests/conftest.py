@@ -9,6 +9,8 @@ from pathlib import Path
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # workers share the cores: more threads would wait for each other
 
+import dfxlib.study  # noqa: F401, I001  before nbformat: it spares each worker five seconds of grammars
+
 import pandas as pd
 import pytest
 from hypothesis import settings
