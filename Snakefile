@@ -83,18 +83,17 @@ OF_A_MODEL = "{kind}/{backbone}/seed{seed}"
 COMPLETE = f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp"
 EXTERNAL = list(STUDY["external"].values())  # scores of other people's detectors
 TESTS = every("robustness", "generalization", "detection")
+# In the order in which jobs are taken when several could start: what others wait for first.
 STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of models
     "base": ("10_train_base_model", "{kind}/{backbone}/{nature}/seed{seed}", [], GPU, ["base", *OTHERS]),
-    "three_way": ("15_train_three_way_baseline", OF_A_MODEL, [], GPU, THREE_WAY),
     "complete": ("20_train_complete_model", OF_A_MODEL, base_models, GPU, ["complete", *OTHERS]),
     "robustness": ("30_jpeg_robustness", "robustness/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
     "generalization": ("40_generalization", "generalization/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
     "detection": ("60_detect_images", "detection/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "three_way": ("15_train_three_way_baseline", OF_A_MODEL, [], GPU, THREE_WAY),
     "baselines": ("50_baselines_and_ablations", "baselines", [*every("complete", *VARIANTS), *EXTERNAL], 0, []),
     "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *TESTS], 0, []),
 }
-# What most of the others wait for goes first; baselines that only the comparison reads fill the other cores meanwhile.
-PRIORITY = {"base": 3, "complete": 2, "robustness": 2, "generalization": 1, "detection": 1}
 HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}
 HOW |= {"baselines": f"-p run_root {RUN}", "report": f"--page index.html -p run_root {RUN}"}
 
@@ -157,7 +156,7 @@ for STEP, (NOTEBOOK, FOLDER, NEEDS, GPUS, KINDS) in STEPS.items():
             code=code_hash(f"notebooks/{NOTEBOOK}.ipynb"),
             folder=f"{RUN}/{FOLDER}",
         threads: STUDY["threads"]
-        priority: PRIORITY.get(STEP, 0)
+        priority: len(STEPS) - list(STEPS).index(STEP)
         resources:
             gpu=GPUS,
             how=HOW[STEP],
