@@ -286,8 +286,18 @@ def test_intervals_of_means_over_unequal_classes_cover_as_documented(sizes: tupl
 
 
 @pytest.mark.statistics
-@pytest.mark.parametrize("clusters, spread, documented", [(10, 1.0, 0.94), (20, 1.5, 0.91), (50, 1.5, 0.92)])
-def test_intervals_of_clusters_of_lognormal_sizes_cover_as_documented(clusters: int, spread: float, documented: float):
+@pytest.mark.parametrize(
+    "clusters, spread, beta, documented",
+    [
+        (10, 1.0, (6, 4), 0.94),
+        (20, 1.5, (6, 4), 0.91),
+        (50, 1.5, (6, 4), 0.92),
+        (20, 1.5, (0.9, 0.1), 0.86),  # a correlation of a half inside clusters
+    ],
+)
+def test_intervals_of_clusters_of_lognormal_sizes_cover_as_documented(
+    clusters: int, spread: float, beta: tuple[float, float], documented: float
+):
     """A few large clusters weigh as much as all others, and their number says nothing of that."""
     random, covered = np.random.default_rng(0), 0
     for simulation in range(SIMULATIONS):
@@ -295,7 +305,7 @@ def test_intervals_of_clusters_of_lognormal_sizes_cover_as_documented(clusters: 
             sizes = np.maximum(1, random.lognormal(1.5, spread, clusters).round()).astype(int)
             groups = np.repeat(np.arange(clusters), sizes)
             draws = stats.resample_clusters(groups, resamples=500, seed=simulation)
-        hit = random.random(len(groups)) < random.beta(6, 4, size=clusters)[groups]
+        hit = random.random(len(groups)) < random.beta(*beta, size=clusters)[groups]
         _, low, high = stats.rate_interval(hit, everything(len(groups)), draws)
-        covered += low <= 0.6 <= high
+        covered += low <= beta[0] / sum(beta) <= high
     assert covered / SIMULATIONS == pytest.approx(documented, abs=0.02)

@@ -93,13 +93,12 @@ def test_publishing_again_removes_what_a_run_no_longer_has(runs: Path, tmp_path:
     assert not (tmp_path / "r" / "old.csv").exists()
 
 
-def test_a_publication_of_an_earlier_version_is_replaced_with_a_word(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_publication_of_an_earlier_version_is_replaced_where_that_is_asked_for(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     (tmp_path / "r" / publish.MARK).write_text("written by dfxlib publish")
-    publish.publish(runs, tmp_path / "r")
-    assert "is replaced: it holds no runs.csv, so it is of an earlier version" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"it holds no runs\.csv, so it is of an earlier version"):
+        publish.publish(runs, tmp_path / "r")
+    publish.publish(runs, tmp_path / "r", replace=True)
 
 
 def test_publishing_refuses_to_replace_a_folder_that_is_not_its_own(runs: Path, tmp_path: Path) -> None:

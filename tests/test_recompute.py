@@ -242,13 +242,18 @@ BASE = "base/resnet18/dm_generated"
         ("metrics", {"manifest_hash": "m"}, "manifest"),
     ],
 )
-def test_runs_that_were_made_otherwise_take_the_place_of_what_was_published(
-    published: Path, later: Path, capsys: pytest.CaptureFixture, record: str, change: dict, reason: str
+def test_runs_that_were_made_otherwise_take_the_place_of_what_was_published_where_that_is_asked_for(
+    published: Path, later: Path, record: str, change: dict, reason: str
 ) -> None:
     rewrite(later / BASE / "seed1", record, **change)
-    publish.publish(later, published)
-    said = f"{published} is replaced: {BASE}/seed0 had another {reason}, or one that is unknown\n"
-    assert capsys.readouterr().out == said
+    before = read_runs(published)[0]["run"].tolist()
+    said = (
+        f"{published} would lose what was published before: {BASE}/seed0 had another {reason}, or one that is unknown"
+    )
+    with pytest.raises(ValueError, match=re.escape(f"{said}; if it may go, add --replace")):
+        publish.publish(later, published)
+    assert read_runs(published)[0]["run"].tolist() == before
+    publish.publish(later, published, replace=True)
     assert {Path(run).name for run in read_published(published)["run"]} == {"manifest", "seed1"}
     assert read_runs(published)[0]["run"][1] == f"{BASE}/seed1"
 

@@ -69,18 +69,18 @@ class Piece(NamedTuple):
     scores: pd.DataFrame
 
 
-def publish(run_root: Path, target: Path) -> list[Path]:
+def publish(run_root: Path, target: Path, *, replace: bool = False) -> list[Path]:
     """Write README.md, runs.csv, scores, the report's tables and figures of a finished study.
 
     Figures that show pictures of a data set are published where that is the demonstration's, which is ours. Runs that
     were published before stay, where manifest, code and settings are the same: what speaks of all seeds is then
-    computed again from all scores. Else the new runs take their place.
+    computed again from all scores. Else the new runs take their place, where `replace` allows it: ValueError if not.
     """
     new = _read_piece(run_root)
     require_own(target, MARK)
     stays, reason = _earlier_runs(target, new)
-    if reason:
-        print(f"{target} is replaced: {reason}")
+    if reason and not replace:
+        raise ValueError(f"{target} would lose what was published before: {reason}; if it may go, add --replace")
     stage = staging_folder(target)
     shutil.rmtree(stage, ignore_errors=True)
     _write(_join(_read_published(target, stays), new) if stays else new, stage)
@@ -261,9 +261,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="write the results of a finished study for review")
     parser.add_argument("run", type=Path, help="runs/STUDY")
     parser.add_argument("results", type=Path, help="results/STUDY")
+    parser.add_argument("--replace", action="store_true", help="earlier runs may go where new ones cannot stand beside")
     options = parser.parse_args(arguments)
     try:
-        written = publish(options.run, options.results)
+        written = publish(options.run, options.results, replace=options.replace)
         print(f"{options.results}: {len(written)} files, {sum(path.stat().st_size for path in written) / 1e6:.1f} MB")
         root = project_root()
         for text in [root / "README.md", root / "notebooks" / "README.md", *sorted((root / "docs").glob("*.md"))]:

@@ -37,6 +37,10 @@ _WORDS = {
 }
 
 
+#: Figures that speak of all seeds, or of the data.
+_OF_ALL_SEEDS = ("main", "difference", "counts", "examples", "spectra")
+
+
 class Results(NamedTuple):
     """A folder of published results, read."""
 
@@ -77,7 +81,9 @@ def _figure(results: Results, name: str) -> str:
     path = results.folder / "figures" / f"{name}.png"
     if not path.is_file():
         return ""
-    return f"![{_WORDS[name]}](figures/{name}.png)"
+    picture = f"![{_WORDS[name]}](figures/{name}.png)"
+    several = len(results.records["baselines"]["settings"]["seeds"]) > 1
+    return f"{picture}\n\n*The first seed alone.*" if several and name not in _OF_ALL_SEEDS else picture
 
 
 def _folded(title: str, table: pd.DataFrame, *, marked: str = "", value: str = "value") -> str:

@@ -236,13 +236,17 @@ def _difference(published: pd.DataFrame, again: pd.DataFrame) -> str:  # empty: 
         shapes = [f"{len(table)} rows of {', '.join(table)}" for table in (published, again)]
         return f"has {shapes[0]}; {shapes[1]} come out"
     again = again[list(published)]
-    texts = [name for name in published if not pd.api.types.is_numeric_dtype(published[name])]
+    texts = [name for name in published if name == "seed" or not pd.api.types.is_numeric_dtype(published[name])]
     if texts:  # the order of rows says nothing, as that of columns does not
         published, again = (table.sort_values(texts, kind="stable", ignore_index=True) for table in (published, again))
     for name in published:
         for place, (one, two) in enumerate(zip(published[name].tolist(), again[name].tolist())):
             if not _equal(one, two):
-                row = ", ".join(str(published[text][place]) for text in texts if text != name)
+                names = {
+                    text: f"seed {published[text][place]}" if text == "seed" else str(published[text][place])
+                    for text in texts
+                }
+                row = ", ".join(named for text, named in names.items() if text != name)
                 return f"{name}{f' of {row}' if row else ''} is {one} and comes out as {two}"
     return ""
 
