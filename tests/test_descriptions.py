@@ -85,6 +85,12 @@ TREES = {
         ("test/0_real/1.jpg", REAL, "real", "", "test"),
         ("test/1_fake/1.jpg", FAKE, "unknown", "", "test"),
     ],
+    "wildrf": [
+        ("train/0_real/1.jpg", REAL, "real", "", "train"),
+        ("val/1_fake/1.jpg", FAKE, "unknown", "", "valid"),
+        ("test/reddit/0_real/1.jpg", REAL, "real", "reddit", "test"),
+        ("test/twitter/1_fake/1.jpg", FAKE, "unknown", "twitter", "test"),
+    ],
     "aigibench": [
         ("train/car/0_real/1.png", REAL, "LSUN", "ProGAN", "train"),
         ("val/horse/1_fake/1.png", GAN, "ProGAN", "ProGAN", "valid"),

@@ -153,7 +153,7 @@ def test_the_command_names_a_number_that_does_not_come_out_and_fails(
     assert main(["recompute", str(results)]) == 1
     *_, fewer, changed, answer, _ = capsys.readouterr().out.splitlines()
     words = f"is {right + 3e-6} and comes out as {right}"
-    assert changed == f"{results}/tables/summary.csv: value of resnet18, three-way, balanced accuracy {words}"
+    assert changed == f"{results}/tables/summary.csv: value of resnet18, seed 0, three-way, balanced accuracy {words}"
     assert fewer.startswith(f"{results}/tables/mark.csv: has 1 rows of method, ") and "; 2 rows of method, " in fewer
     assert answer.startswith(f"{results}/runs.csv: metrics of baselines: answers is {{'resnet18': 'yes.'}} and comes ")
 

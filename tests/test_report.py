@@ -212,13 +212,17 @@ def test_departures_are_the_settings_that_differ_from_the_papers() -> None:
         ["base: main_share", "0.9", "0.5"],
         ["complete: gamma", "0.9, 0.6, 0.3", "0.6"],
     ]
+    other = r.departures(settings.rename(columns={"resnet18, from seed 0": "googlenet, from seed 0"}))
+    assert other.iloc[0].tolist() == ["backbone", "one of 14", "googlenet"]
 
 
 def test_a_page_begins_with_name_question_date_commit_and_data() -> None:
     environment = {"date": "2026-01-02T03:04:05+00:00", "commit": "abc"}
     metrics = {"images": 9, "manifest_hash": "0123456789abcdef"}
-    records = {"manifest": {"environment": environment, "metrics": metrics}}
+    records = {"manifest": {"environment": environment, "metrics": metrics, "settings": {"demo_scenes": 0}}}
     later = {"report": {"environment": environment | {"date": "2026-01-03"}}}
     assert r.heading("runs/mine", "What is it?", records | later) == (
         "# mine\n\n**What is it?**\n\nFinished on 2026-01-03, commit abc. 9 images; manifest 0123456789ab."
     )
+    records["manifest"]["settings"]["demo_scenes"] = 3
+    assert "says nothing about detection in the wild" in r.heading("runs/mine", "", records).splitlines()[2]

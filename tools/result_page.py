@@ -33,7 +33,7 @@ _WORDS = {
     "seen_unseen": "Mean recall of each nature, seen against unseen architectures, the model beside the mark to pass",
     "trade": "What promises of the band of unsure cost: images decided, and mistakes",
     "votes": "Votes of the three base models and of the whole model on a few pictures",
-    "maps": "Where the verdicts on a few pictures are sensitive, beside maps of shuffled weights",
+    "maps": "Where the verdicts on a few pictures are sensitive, if not where shuffled weights are",
 }
 
 
@@ -74,6 +74,7 @@ def _opening(results: Results) -> str:
     dates = [own["environment"]["date"][:10] for own in results.records.values()]
     made = f"{facts['images']} images, {len(seeds)} seed{'s' * (len(seeds) > 1)}, finished on {max(dates)}"
     told = [f"**{question}**"] if question else []
+    told += [report.SYNTHETIC] if report.is_synthetic(results.records) else []
     return "\n\n".join([*told, conclusion_list(results.folder), f"{made}."])
 
 

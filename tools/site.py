@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from nbconvert.filters import markdown2html
+from nbformat.v4 import new_markdown_cell, new_notebook
+
 from dfxlib.measure.published import SCORES
+from dfxlib.study import report
 from dfxlib.study.figures import png_shows_pictures
-from dfxlib.study.pages import text_to_html, to_html
-from dfxlib.study.records import RUNS, read_runs
+from dfxlib.study.pages import render, to_html
+from dfxlib.study.records import RUNS, read_run, read_runs
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
 from dfxlib.system.files import load_json, project_root, require_own, write_text_atomic
 
@@ -26,6 +30,7 @@ class Study(NamedTuple):
 
     name: str
     question: str
+    about: str  # what its images are, where they are no photographs
     results: Path | None
     runs: Path | None
 
@@ -56,8 +61,10 @@ def find_studies(root: Path) -> list[Study]:
     studies = []
     for name in sorted(published.keys() | here.keys()):
         results, runs = published.get(name), here.get(name)
-        settings = load_json(runs / "report" / "settings.json") if runs else read_runs(results)[1]["report"]["settings"]
-        studies.append(Study(name, settings.get("question", ""), results, runs))
+        steps = ("manifest", "report")
+        records = {step: read_run(runs / step) for step in steps} if runs else read_runs(results)[1]
+        about = report.SYNTHETIC if report.is_synthetic(records) else ""
+        studies.append(Study(name, records["report"]["settings"].get("question", ""), about, results, runs))
     return studies
 
 
@@ -73,7 +80,7 @@ def index(studies: list[Study]) -> str:  # Markdown
             ways.append(f"[how the report was made](runs/{study.name}/report/notebook.html)")
         else:
             ways.append("its runs are not on the machine that made this site, so there are no notebooks")
-        told = " ".join([study.question, _first_sentence(study.results)]).strip()
+        told = " ".join([study.question, study.about, _first_sentence(study.results)]).strip()
         parts += [f"## {study.name}", told, f"Read on: {'; '.join(ways)}."]
     return "\n\n".join(parts)
 
@@ -107,6 +114,19 @@ def _write_results(results: Path, place: Path, *, pictures: bool) -> None:
 
 
 _BACK = "[All studies](../../index.html)"
+
+
+def text_to_html(text: str, *, below: Path) -> str:
+    """Markdown as a page that looks like those of notebooks, with its pictures, named from `below`, inside."""
+    # Markdown ends a block of HTML at an empty line, and nbconvert closes what was open there: a fold holds none.
+    whole = re.sub(r"(<details>.*?</summary>)(.*?)(</details>)", _fold, text, flags=re.S)
+    page = new_notebook(cells=[new_markdown_cell(whole)])
+    return render(page, title=re.search(r"^# (.+)", text, re.M)[1], code=False, below=below)
+
+
+def _fold(found: re.Match) -> str:  # Markdown inside, HTML then
+    inside = re.sub(r"\n\s*\n", "\n", markdown2html(found[2]).strip())
+    return f"{found[1]}\n{inside}\n{found[3]}"
 
 
 def _write_runs(runs: Path, place: Path, *, notebooks: Path, pictures: bool) -> None:

@@ -61,6 +61,10 @@ def reliability_table(scores: pd.DataFrame, calibration: dict) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["split", "temperature", "confidence", "accuracy", "images"])
 
 
+def _promise_of(calibration: dict) -> dict:
+    return {"promised": calibration.get("unsure_error", np.nan), "promise": calibration.get("unsure_promise", "")}
+
+
 def unsure_table(
     scores: pd.DataFrame,
     calibration: dict,
@@ -71,13 +75,13 @@ def unsure_table(
 ) -> pd.DataFrame:
     """What the frozen band of "unsure" gives, by split or condition, and what it promised.
 
-    Fake from `unsure_high` on, real below `unsure_low`. `real called fake` and `fake called real`
-    are shares of all real images and of all fakes: the two risks that the band promises, whatever
-    the prevalence. `wrong among called fake` (real) is the share of mistakes among the images that
-    are called so, a quantity of its own which nothing promises: it depends on the `prevalence` of
-    fakes, here and where half of all images are fakes. `unlike the training data` are images that
-    `detect` would leave unsure for that reason; the other rows are without that rule. Features tell
-    them: from scores alone, `unlike` None, there is no such row.
+    Nothing was promised of `unseen` images. Fake from `unsure_high` on, real below `unsure_low`. `real called fake`
+    and `fake called real` are shares of all real images and of all fakes: the two risks that the band promises,
+    whatever the prevalence. `wrong among called fake` (real) is the share of mistakes among the images that are
+    called so, a quantity of its own which nothing promises: it depends on the `prevalence` of fakes, here and where
+    half of all images are fakes. `unlike the training data` are images that `detect` would leave unsure for that
+    reason; the other rows are without that rule. Features tell them: from scores alone, `unlike` None, there is no
+    such row.
 
     All are undefined for a model without a band, and mistakes of a verdict that is never said:
     zero of them would look like a promise kept. `never said` names it.
@@ -88,13 +92,13 @@ def unsure_table(
         "fake": p_fake >= calibration.get("unsure_high", np.inf),
         "real": p_fake < calibration.get("unsure_low", -np.inf),
     }
-    promised = {"promised": calibration.get("unsure_error", np.nan), "promise": calibration.get("unsure_promise", "")}
     never, rows = never_said(calibration), []
     for place in pd.unique(scores[by]):
         here = (scores[by] == place).to_numpy()
         banded = here & ("unsure_low" in calibration)
         rows.append({by: place, "metric": "decided"} | _share(called["fake"] | called["real"], banded, draws))
         prevalence = float(is_fake[here].mean())
+        promised = {} if place == "unseen" else _promise_of(calibration)
         for said, truth, wrong in (("fake", "real", ~is_fake), ("real", "fake", is_fake)):
             among = banded & wrong & (said not in never)
             rows.append({by: place, "metric": f"{truth} called {said}"} | _share(called[said], among, draws) | promised)

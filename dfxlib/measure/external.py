@@ -47,6 +47,9 @@ def _read_detector(name: str, file: Path, manifest: pd.DataFrame) -> pd.DataFram
     if not key or "p_fake" not in table:
         raise ValueError(f"{where}: columns {', '.join(table)}; expected path or sha256, and p_fake")
     table = table.assign(condition=table.get("condition", "raw"))
+    if "raw" not in set(table["condition"]):
+        found = f"only {', '.join(dict.fromkeys(table['condition']))}" if len(table) else "no row"
+        raise ValueError(f"{where}: has {found}; expected the images as they are, under the condition raw, at least")
     rows = _rows_of(table, key, manifest, where)
     numbers = _probabilities(rows, key, where)
     rows = rows.drop(columns=[*PROBABILITIES, "p_fake"], errors="ignore").join(numbers)

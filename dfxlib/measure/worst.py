@@ -62,8 +62,8 @@ def by_window(
 ) -> pd.DataFrame:
     """AUC of windows of generators in the order of their release, each against the shared reals.
 
-    `kind` says what training knew of a window: `trained`, `mixed`, `next` (the first that no training saw) or `later`.
-    AI-GenBench trains on all windows up to one and reports the AUC on the next.
+    `kind` says what training knew of a window: `trained`, `next` (the first that no training saw) or `later`. No window
+    holds generators of both kinds. AI-GenBench trains on all windows up to one and reports the AUC on the next.
     """
     table = scores.assign(released=released.to_numpy())
     dated = table[(table["nature"] != "real") & (table["released"] != "")]
@@ -74,15 +74,14 @@ def by_window(
     )
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     reals, rows = shared_reals(scores), list[dict]()
-    for start in range(0, len(order), WINDOW):
-        window = order.iloc[start : start + WINDOW]
+    parts = [part for _, part in order.groupby(order["split"] != "test")]
+    for window in (part.iloc[start : start + WINDOW] for part in parts for start in range(0, len(part), WINDOW)):
         fakes = np.zeros(len(scores), dtype=bool)
         for one in window.itertuples():
             fakes |= ((scores["nature"] == one.nature) & (scores["architecture"] == one.architecture)).to_numpy()
         area = stats.auc(scores["p_fake"].to_numpy(), fakes, fakes | reals, draws)
-        seen = set(window["split"])
-        kind = "mixed" if len(seen) > 1 else "trained" if seen == {"test"} else "later"
-        if kind == "later" and not any(row["kind"] in ("next", "later") for row in rows):
+        kind = "trained" if window["split"].iloc[0] == "test" else "later"
+        if kind == "later" and not any(row["kind"] == "next" for row in rows):
             kind = "next"
         facts = {"from": window["released"].iloc[0], "to": window["released"].iloc[-1], "kind": kind}
         sizes = stats.clusters_of([fakes, reals], draws)

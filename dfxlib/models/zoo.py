@@ -115,6 +115,9 @@ BACKBONES = {
     },
 }
 
+#: Those with which the paper reports results.
+PAPER_BACKBONES = tuple(BACKBONES)[:14]
+
 #: First layers: as on ImageNet, or the same convolution at stride 1 without the pooling that follows it.
 STEMS = ("imagenet", "full")
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import nbformat
 from nbconvert import HTMLExporter
-from nbformat.v4 import new_markdown_cell, new_notebook, new_output
+from nbformat.v4 import new_markdown_cell, new_output
 
 #: nbconvert's own template with code behind a fold, pictures with the words that `Run.save_figure` gave them, and the
 #: colours of its dark theme for readers whose system asks for them.
@@ -65,20 +65,11 @@ def to_html(
         contents = f"[To the report of this study]({home})\n\n{contents}"
     content.cells.insert(place + 1, new_markdown_cell(contents))
     # nbconvert embeds only what lies below this path, and drawings lie beside the notebooks' folder.
-    return _render(content, title=title, code=code, below=pictures.parent)
+    return render(content, title=title, code=code, below=pictures.parent)
 
 
-def text_to_html(
-    text: str,  # Markdown
-    *,
-    below: Path,  # folder that its pictures are named from
-) -> str:
-    """A text as a page that looks like those of notebooks, with its pictures inside."""
-    content = new_notebook(cells=[new_markdown_cell(text)])
-    return _render(content, title=_title(content)[1], code=False, below=below)
-
-
-def _render(content: nbformat.NotebookNode, *, title: str, code: bool, below: Path) -> str:
+def render(content: nbformat.NotebookNode, *, title: str, code: bool, below: Path) -> str:
+    """A notebook as a page; `below` is the folder that its pictures are named from."""
     exporter = HTMLExporter(
         raw_template=_TEMPLATE,
         exclude_input=not code,

@@ -6,6 +6,7 @@ from importlib import resources
 import pandas as pd
 
 from dfxlib.measure.compare import OURS, describe
+from dfxlib.models.zoo import PAPER_BACKBONES
 from dfxlib.names import CLASSES
 from dfxlib.study.records import Records, describe_run, read_run
 from dfxlib.system.files import project_path, safe_name
@@ -25,7 +26,10 @@ GATHERED = {
     "field": ("generalization", "field"),
 }
 
-#: The paper's settings, by their names in `settings_table`. Its 14 backbones are those of studies/deepfeaturex.yaml.
+#: What is said first of a study of the demonstration's images.
+SYNTHETIC = "A synthetic set, which shows the pipeline at work. It says nothing about detection in the wild."
+
+#: The paper's settings, by their names in `settings_table`.
 PAPER = {
     "weights": "imagenet",
     "image_size": "256",
@@ -104,7 +108,14 @@ def heading(run_root: str, question: str, records: Records) -> str:  # Markdown
     facts = records["manifest"]["metrics"]
     made = f"Finished on {max(dates)}, commit {', '.join(commits)}."
     data = f"{facts['images']} images; manifest {facts['manifest_hash'][:12]}."
-    return "\n\n".join([f"# {project_path(run_root).name}", f"**{question}**" if question else "", f"{made} {data}"])
+    told = [f"**{question}**"] if question else []
+    told += [SYNTHETIC] if is_synthetic(records) else []
+    return "\n\n".join([f"# {project_path(run_root).name}", *told, f"{made} {data}"])
+
+
+def is_synthetic(records: Records) -> bool:
+    """Whether the images are the demonstration's."""
+    return records["manifest"]["settings"]["demo_scenes"] > 0
 
 
 def refuse_unfit(runs: pd.DataFrame, *, manifest_hash: str) -> None:
@@ -194,15 +205,11 @@ def spread_tables(gathered: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         found["robustness_seeds"] = over_seeds(gathered["robustness"], ["condition", "metric"])
     if "generalization" in gathered:
         found["generalization_seeds"] = recalls_over_seeds(gathered["generalization"])
-        by = ["method", "nature", "split"]
-        found["seen_unseen_seeds"] = over_seeds(_trained_or_once(gathered["seen_unseen"]), by, value="recall")
+        by, seen = ["method", "nature", "split"], gathered["seen_unseen"]
+        # A reading that is fitted once stands beside the model of every seed.
+        again = ~seen["method"].str.startswith(OURS) & seen.duplicated(["backbone", *by])
+        found["seen_unseen_seeds"] = over_seeds(seen[~again], by, value="recall")
     return found
-
-
-def _trained_or_once(table: pd.DataFrame) -> pd.DataFrame:
-    """Without the repetitions of a reading that is fitted once: it stands beside the model of every seed."""
-    once = ~table["method"].str.startswith(OURS)
-    return table[~(once & table.duplicated(["backbone", "method", "nature", "split"]))]
 
 
 def _runs_of(runs: Iterable[str], step: str) -> list[str]:
@@ -302,7 +309,8 @@ def settings_table(records: Records) -> pd.DataFrame:
 
 def departures(settings: pd.DataFrame) -> pd.DataFrame:
     """The settings of `settings_table` in which a study is not as the paper: setting, paper, here."""
-    rows = []
+    others = {column.partition(",")[0] for column in settings} - {"setting", *PAPER_BACKBONES}
+    rows = [{"setting": "backbone", "paper": "one of 14", "here": ", ".join(sorted(others))}] if others else []
     for row in settings.to_dict("records"):
         here = ", ".join(dict.fromkeys(str(value) for name, value in row.items() if name != "setting"))
         if row["setting"] in PAPER and not _same(here, PAPER[row["setting"]]):
