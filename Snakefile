@@ -82,17 +82,18 @@ GPU = STUDY["gpus_per_job"]
 OF_A_MODEL = "{kind}/{backbone}/seed{seed}"
 COMPLETE = f"{RUN}/complete/{{backbone}}/seed{{seed}}/.stamp"
 EXTERNAL = list(STUDY["external"].values())  # scores of other people's detectors
-TESTS = every("robustness", "generalization", "detection")
+# The card of an exported model has what both tests found.
+TESTED = [f"{RUN}/{test}/{{backbone}}/seed{{seed}}/.stamp" for test in ("robustness", "generalization")]
 # In the order in which jobs are taken when several could start: what others wait for first.
 STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of models
     "base": ("10_train_base_model", "{kind}/{backbone}/{nature}/seed{seed}", [], GPU, ["base", *OTHERS]),
     "complete": ("20_train_complete_model", OF_A_MODEL, base_models, GPU, ["complete", *OTHERS]),
     "robustness": ("30_jpeg_robustness", "robustness/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
     "generalization": ("40_generalization", "generalization/{backbone}/seed{seed}", [COMPLETE, *EXTERNAL], GPU, []),
-    "detection": ("60_detect_images", "detection/{backbone}/seed{seed}", COMPLETE, GPU, []),
+    "detection": ("60_detect_images", "detection/{backbone}/seed{seed}", TESTED, GPU, []),
     "three_way": ("15_train_three_way_baseline", OF_A_MODEL, [], GPU, THREE_WAY),
     "baselines": ("50_baselines_and_ablations", "baselines", [*every("complete", *VARIANTS), *EXTERNAL], 0, []),
-    "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *TESTS], 0, []),
+    "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *every("detection")], 0, []),
 }
 HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}
 HOW |= {"baselines": f"-p run_root {RUN}", "report": f"--page index.html -p run_root {RUN}"}
