@@ -43,7 +43,12 @@ def add_detection(commands: argparse._SubParsersAction) -> None:
     add("--always", action="store_true", help="the bare verdict, even of what is unlike the training data")
     add("--root", type=Path, help="folder from which the paths in a CSV count; by default the CSV's")
     add("--no-delivery", action="store_true", help="skip JPEG 75 and half size: a third of the work")
-    add("--engine", choices=("auto", "onnx", "torch"), default="auto", help="what computes; by default the fastest")
+    add(
+        "--engine",
+        choices=("auto", "onnx", "torch"),
+        default="auto",
+        help="what computes; auto: onnxruntime, or torch with a GPU",
+    )
     add("--backbone", default="", help="of a reference checkpoint")
     add("--batch-size", type=int, default=32, help="images judged at once")
     add("--workers", type=int, help="processes that decode; by default one a core")

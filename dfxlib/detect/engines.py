@@ -36,8 +36,9 @@ def open_judge(path: Path, *, engine: str = "auto", backbone: str = "", device: 
     """Open an exported folder, or a checkpoint of the reference code, whose `backbone` must be named.
 
     `auto` takes onnxruntime, unless the model is a checkpoint, or a GPU is there (or asked for by `device`) and torch
-    is installed. benchmarks/detect_folder.py has the ratios behind that. Raises ValueError for an engine that cannot
-    do what `device` asks for, ModuleNotFoundError for one that is not installed, and what `open_model` raises.
+    is installed: it starts seconds sooner than torch. Which of the two judges more pictures a second depends on the
+    model, its side and the batch (benchmarks/detect_folder.py measures it). Raises ValueError for an engine that
+    cannot do what `device` asks for, ModuleNotFoundError for one that is not installed, and what `open_model` raises.
     """
     path = Path(path)
     require_name(engine, ENGINES, what="engine")
