@@ -9,16 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfxlib.data.descriptions import (
-    FIELDS,
-    LISTING,
-    Description,
-    Rule,
-    compile_pattern,
-    evaluate,
-    fill,
-    parts_needed,
-)
+from dfxlib.data.descriptions import FIELDS, LISTING, Description, Rule, compile_pattern, evaluate, fill, parts_needed
 from dfxlib.data.members import holds_bytes, image_column
 from dfxlib.data.splits import DECLARED
 from dfxlib.data.walk import EMPTY, IMAGE_SUFFIXES, walk

@@ -15,14 +15,7 @@ from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 from dfxlib.models.saved import load_complete_model
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system.files import (
-    load_json,
-    require_own,
-    require_place,
-    sha256_file,
-    write_text_atomic,
-    write_vouched,
-)
+from dfxlib.system.files import load_json, require_own, require_place, sha256_file, write_text_atomic, write_vouched
 
 _UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
 
