@@ -713,8 +713,16 @@ class TestPage:
         parts = '<span class="dm_generated" style="width:60.0%"></span><span class="gan_generated" style="width:30.0%">'
         assert parts in page and 'aria-label="diffusion 0.60, GAN 0.30, real 0.10"' in page
         for nature in CLASSES:
-            assert f".{nature} {{ background: {NATURE_COLOURS[nature]} }}" in page
+            assert f":is(.bar, .legend) .{nature} {{ background: {NATURE_COLOURS[nature]} }}" in page
         assert '<span class="real"></span>real' in page, "the legend"
+
+    def test_a_verdict_has_no_colour_of_a_nature_behind_it(self, tmp_path: Path) -> None:
+        """A verdict and a nature are both called real."""
+        row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("p_dm", "p_gan", "p_real", "p_fake"), 0.3)
+        save_rows([row | {"path": "a", "verdict": "real", "thumbnail": b""}], page=tmp_path / "p.html", model="m")
+        page = (tmp_path / "p.html").read_text()
+        assert '<span class="verdict real">real</span>' in page and '<span class="real" style=' in page
+        assert set(re.findall(r"(\S+ \S+ )?\.real \{", page)) == {":is(.bar, .legend) "}
 
     def test_fake_is_said_loudly_only_where_the_picture_is_like_the_training_data(self, page: str) -> None:
         assert page.count('<span class="verdict fake">fake</span>') == 1

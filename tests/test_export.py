@@ -355,10 +355,24 @@ def with_loop(graph: onnx.ModelProto) -> None:
     graph.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
 
 
+def with_sparse(graph: onnx.ModelProto, field: str) -> None:
+    """A constant whose values lie elsewhere, in one of the fields for sparse tensors."""
+    attribute = graph.graph.node[0].attribute.add(name="sparse_value")
+    several = field == "sparse_tensors"
+    attribute.type = onnx.AttributeProto.SPARSE_TENSORS if several else onnx.AttributeProto.SPARSE_TENSOR
+    tensor = attribute.sparse_tensors.add() if several else attribute.sparse_tensor
+    tensor.dims.append(4)
+    tensor.values.CopyFrom(onnx.TensorProto(data_type=1, dims=[1], data_location=1))
+    tensor.values.external_data.add(key="location", value="../../secret")
+
+
 HOSTILE = {
     "operators that are not ONNX's own": lambda graph: setattr(graph.graph.node[0], "domain", "com.example"),
     "functions of its own": lambda graph: graph.functions.add(name="f", domain="f"),
     "an operator with a graph inside": with_loop,
+    "sparse weights": lambda graph: graph.graph.sparse_initializer.add(),
+    "an operator with sparse weights": lambda graph: with_sparse(graph, "sparse_tensor"),
+    "an operator with sparse weights (several)": lambda graph: with_sparse(graph, "sparse_tensors"),
     "weights that lie in another file": lambda graph: placed(graph, "location", "../../secret"),
     "a weight that model.safetensors has no room for": lambda graph: placed(graph, "offset", str(10**12)),
     "no graph": lambda graph: graph.graph.ClearField("node"),
@@ -368,8 +382,8 @@ HOSTILE = {
 class TestFoldersFromElsewhere:
     @pytest.mark.parametrize("fault", HOSTILE)
     def test_a_graph_with_anything_else_than_onnx_is_refused(self, copy: Path, fault: str) -> None:
-        folder = planted_graph(copy, HOSTILE[fault])
-        with pytest.raises(ValueError, match=f"holds {re.escape(fault)}; expected a graph that `dfx export` wrote"):
+        folder, told = planted_graph(copy, HOSTILE[fault]), fault.removesuffix(" (several)")
+        with pytest.raises(ValueError, match=f"holds {re.escape(told)}; expected a graph that `dfx export` wrote"):
             open_judge(folder, engine="onnx")
 
     def test_a_weight_larger_than_its_place_is_refused_before_memory_is_taken(self, copy: Path) -> None:
