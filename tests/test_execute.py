@@ -461,6 +461,18 @@ def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) 
     assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
 
 
+def test_what_a_user_lets_every_ipython_run_first_is_no_part_of_a_study(workshop: Path, tmp_path: Path) -> None:
+    startup = tmp_path / "home" / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for file in (startup / "00.py", startup.parents[1] / "python.py"):
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('ran')\nepochs = run = None\n")
+    own = {"IPYTHONDIR": str(startup.parents[1]), "PYTHONSTARTUP": str(startup.parents[1] / "python.py")}
+    process = start(workshop / "plain.ipynb", tmp_path / "run" / "n.ipynb", **own)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, said + errors
+    assert not (tmp_path / "ran").exists() and sorted(startup.iterdir()) == [startup / "00.py"]
+
+
 def test_what_cells_print_is_handed_on_as_it_comes_where_it_is_asked_for(workshop: Path, tmp_path: Path) -> None:
     cells = (BEGIN, "print('epoch 1/2', flush=True)", COUNT, "print('over')", END)
     write_notebook(tmp_path / "epochs.ipynb", *cells, parameters=PARAMETERS)

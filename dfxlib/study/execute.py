@@ -142,10 +142,8 @@ def _complete(out: Path, partial: Path, pages: dict[str, str], what: dict, *, se
 
 def _stated(folder: Path) -> dict:
     """What a finished run says it is: notebook, code and parameters."""
-    if not (folder / DONE).is_file():
-        return {}
-    done = load_json(folder / DONE)
-    return {name: done[name] for name in ("notebook", "code", "parameters")}
+    done = load_json(folder / DONE) if (folder / DONE).is_file() else {}
+    return {name: done[name] for name in ("notebook", "code", "parameters") if name in done}
 
 
 def _home(out: Path, parameters: dict) -> str:
