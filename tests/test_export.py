@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -105,6 +106,22 @@ def test_the_command_exports_and_replaces_its_own_and_nothing_else(
     assert main(["export", str(trained_run), str(tmp_path / "mine")]) == 2
     assert "mine was not written by this command; give a new folder" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.tex").is_file()
+
+
+def test_every_file_of_a_model_may_be_read_and_written_by_whom_the_umask_says(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for name in ("model.safetensors", "reference.npz"):
+        (run / name).chmod(0o644)
+    earlier = os.umask(0o002)
+    try:
+        folder = export_model(run, tmp_path / "model")
+    finally:
+        os.umask(earlier)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        path.name: "0o664" for path in folder.iterdir()
+    }
 
 
 def test_a_model_is_not_written_into_its_run_and_a_damaged_record_is_named(
