@@ -334,7 +334,7 @@ def test_no_listed_path_ever_leaves_the_root(tmp_path_factory: pytest.TempPathFa
         ("path,label\n,real\n", "row 1 has no path"),
         ("", r"is no CSV in UTF-8 with a header \(No columns"),
         ('path,label\n"a.png,real\n', "is no CSV in UTF-8 with a header"),
-        ("path,path,label\na.png,b.png,real\n", "has the column 'path' more than once; name each of its columns once"),
+        ("path,path,label\na.png,b.png,real\n", "has the column 'path' more than once; name each column once"),
         ("path,label,path.1,label\na.png,real,b,fake\n", "has the column 'label' more than once; name each"),
         (
             "path,label\na,b.png,real\nc,d.png,real\n",

@@ -37,16 +37,15 @@ def read_table(
         try:
             how: dict = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
             table = pd.read_csv(file, **how).fillna("")
-            header = pd.read_csv(file, header=None, nrows=1, **how).iloc[
-                0
-            ]  # as it stands: pandas renames repeated ones
+            # As it stands: pandas gives repeated names others.
+            header = pd.read_csv(file, header=None, nrows=1, **how).iloc[0]
         except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"table {file} is no CSV in UTF-8 with a header ({reason}); export it again") from error
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError(f"table {file} has rows longer than its header; put fields with commas in quotes")
-        for name in header[header.duplicated() & (header != "")]:
-            raise ValueError(f"table {file} has the column {name!r} more than once; name each of its columns once")
+        if len(again := header[header.duplicated() & (header != "")]):
+            raise ValueError(f"table {file} has the column {again.iloc[0]!r} more than once; name each column once")
     missing = sorted((needed or set()) - set(table.columns))
     if missing:
         there, lacks = ", ".join(table.columns), ", ".join(missing)

@@ -33,8 +33,8 @@ def walk(
 ) -> Iterator[tuple[str, list[str]]]:
     """Folders below `root` with the names of their files; hidden entries, CLUTTER and `skip` are passed over.
 
-    What has a name in `keep` is not. The one walker of trees, tables and detection. How much clutter it met is told in a
-    line when it ends.
+    What has a name in `keep` is not. The one walker of trees, tables and detection. How much clutter it met is told
+    in a line when it ends.
 
     Links to folders are followed, since data sets are often linked from another disk, unless
     they lead back to where the walk came from. Whatever cannot be listed goes into `problems`.

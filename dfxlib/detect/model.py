@@ -61,7 +61,7 @@ class Model:
             if isinstance(source, Image.Image):
                 sources.append(source)
                 continue
-            if not isinstance(source, Source):
+            if not isinstance(source, str | os.PathLike):
                 kind = type(source).__name__
                 raise TypeError(f"{kind} is no picture; expected a path or a Pillow image, by Image.fromarray(array)")
             files, others = find_images([os.fspath(source)])

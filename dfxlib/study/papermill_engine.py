@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import LogRecord, getLogger
 from pathlib import Path
+from typing import Any
 
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
@@ -140,7 +141,7 @@ class _Client(PapermillNotebookClient):
 class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: Any
     ) -> None:
         client = _Client(
             nb_man,
