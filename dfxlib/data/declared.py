@@ -26,14 +26,8 @@ _MADE += ("digitalart", "digitalcreation", "compositesynthetic", "virtualrecordi
 _TAKEN = ("digitalcapture", "computationalcapture", "negativefilm", "positivefilm", "print")
 
 #: The others, which contradict no label: edited, put together, drawn from data, or of the screen.
-_NEITHER: tuple[str, ...] = (
-    "minorhumanedits",
-    "humanedits",
-    "algorithmicallyenhanced",
-    "composite",
-    "compositecapture",
-)
-_NEITHER += ("softwareimage", "datadrivenmedia", "screencapture")
+_NEITHER: tuple[str, ...] = ("minorhumanedits", "humanedits", "algorithmicallyenhanced", "composite")
+_NEITHER += ("compositecapture", "softwareimage", "datadrivenmedia", "screencapture")
 
 _LONGEST = 80  # signs of what a file calls its software or camera
 
