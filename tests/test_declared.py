@@ -1,6 +1,7 @@
 """What a file declares: read as facts, cut and escaped, never raising; and what of it contradicts a label."""
 
 import io
+import zlib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,29 @@ def png(**texts: str) -> bytes:
     return file.getvalue()
 
 
+def behind_pixels(key: str, text: str, **texts: str) -> bytes:
+    """A PNG with a text chunk after its pixels, and others before them."""
+    data, body = png(**texts), b"tEXt" + f"{key}\0{text}".encode()
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return data[:-12] + chunk + data[-12:]
+
+
+def webp(**texts: str) -> bytes:
+    """A WebP with EXIF texts."""
+    exif, file = Image.Exif(), io.BytesIO()
+    tags = {"description": 0x010E, "make": 0x010F, "model": 0x0110}
+    exif.update({tags[name]: text for name, text in texts.items()})
+    noise(0).save(file, "WEBP", exif=exif)
+    return file.getvalue()
+
+
+def action(kind: str, key: str) -> bytes:
+    """A map of CBOR with a source type, and the next key right behind it."""
+    address = f"{TYPES}{kind}".encode()
+    typed = b"\xa2\x71digitalSourceType\x78" + bytes([len(address)]) + address
+    return STORE + typed + bytes([0x60 + len(key)]) + key.encode() + b"\x61x"
+
+
 def jpeg(*, make: str = "", model: str = "", software: str = "", comment: bytes = b"", segment: bytes = b"") -> bytes:
     exif, file = Image.Exif(), io.BytesIO()
     exif.update({tag: value for tag, value in {0x010F: make, 0x0110: model, 0x0131: software}.items() if value})
@@ -47,8 +71,13 @@ def jpeg(*, make: str = "", model: str = "", software: str = "", comment: bytes 
         (jpeg(), ""),
         (png(parameters="a cat\nSteps: 20, Sampler: Euler a, CFG scale: 7"), "generator Automatic1111"),
         (png(prompt='{"3": {"class_type": "KSampler"}}', workflow='{"nodes": []}' * 20), "generator ComfyUI"),
-        (png(Software="NovelAI", Comment='{"sampler": "k"}'), "generator NovelAI; generator a sampler"),
+        (png(Software="NovelAI", Comment='{"sampler": "k"}'), "generator NovelAI"),
+        (png(Comment='{"sampler": "k"}'), "generator a sampler"),
         (png(Description="a cat Job ID: 1-2"), "generator Midjourney"),
+        (webp(description="a cat Job ID: 1-2"), "generator Midjourney"),
+        (behind_pixels("parameters", "a cat\nSteps: 20"), "generator Automatic1111"),
+        (webp(model='prompt:{"3": {"class_type": "K"}}', make='workflow:{"nodes": []}'), "generator ComfyUI"),
+        (webp(description='Workflow:{"nodes": []}', make="Canon"), "generator ComfyUI; camera Canon"),
         (png(Comment="a comment", Software="GIMP"), ""),
         (jpeg(make="Canon", model="Canon EOS 5D"), "camera Canon EOS 5D"),
         (jpeg(software="Adobe Firefly 3"), "generator Adobe Firefly 3"),
@@ -78,6 +107,25 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
 
 def test_a_file_that_is_gone_declares_nothing(tmp_path: Path) -> None:
     assert read_declared(ImageFile(tmp_path / "gone.png")) == ""
+
+
+@pytest.mark.parametrize("key", ["description", "parameters", "when", "softwareAgent", "a" * 23])
+@pytest.mark.parametrize("kind", ["trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia", "digitalCapture"])
+def test_a_source_type_ends_where_the_next_key_of_its_manifest_begins(kind: str, key: str) -> None:
+    said = declared(jpeg(segment=action(kind, key)))
+    assert said == f"C2PA manifest; source type {kind}"
+    assert bool(contradiction("real", said)) is (kind != "digitalCapture")
+
+
+def test_a_type_that_begins_as_a_shorter_one_is_read_whole() -> None:
+    assert declared(jpeg(segment=action("compositeSynthetic", "when"))).endswith("source type compositeSynthetic")
+    assert declared(jpeg(segment=action("composite", "when"))).endswith("source type composite")
+
+
+def test_damaged_pixels_do_not_hide_what_stands_before_them() -> None:
+    data = bytearray(behind_pixels("a", "b", parameters="Steps: 20"))
+    data[data.find(b"IDAT") + 20] ^= 255
+    assert declared(bytes(data)) == "generator Automatic1111"
 
 
 @pytest.mark.parametrize(

@@ -241,9 +241,51 @@ def test_what_a_folder_or_a_pattern_passes_over_is_told(folder: Path, capsys: py
     assert not [file for file in files if "@eaDir" in file.path.parts]
     files, _ = find_images([f"{folder}/**/[1a].png"])
     assert [file.path.name for file in files] == ["1.png"]
-    assert capsys.readouterr().out == f"{folder}/**/[1a].png: {told}: 1 @eadir\n"
-    files, _ = find_images([f"{folder}/*/@eaDir/*.png"])
-    assert len(files) == 1 and capsys.readouterr().out == "", "a pattern may name it"
+    assert capsys.readouterr().out == f"{folder}: {told}: 1 @eadir, 1 hidden\n", "a folder counts once, as in a walk"
+    for pattern in ("*/@eaDir/*.png", "**/@eaDir/*.png"):
+        capsys.readouterr()
+        files, _ = find_images([f"{folder}/{pattern}"])
+        assert len(files) == 1 and "@eadir" not in capsys.readouterr().out, "a pattern may name it"
+
+
+@pytest.mark.parametrize(
+    "what, kind", [(np.zeros((8, 8, 3)), "ndarray"), ([np.zeros((8, 8, 3))], "ndarray"), (3, "int"), ([3], "int")]
+)
+def test_what_is_neither_a_path_nor_a_picture_is_told_in_one_sentence(model: Path, what: object, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^{kind} is no picture; expected a path or a Pillow image"):
+        dfxlib.load(model).detect(what)
+
+
+def test_a_pattern_goes_round_no_link_and_says_so(tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.png", "sub/deep/c.png", "sub/deep/notes.txt", "other/d.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "loop").symlink_to(".")
+    (tmp_path / "sub" / "up").symlink_to("..")
+    loops = {str(tmp_path / "loop"), str(tmp_path / "sub" / "up")}
+
+    def names(pattern: str) -> tuple[list[str], set[str]]:
+        files, problems = find_images([f"{tmp_path}/{pattern}"])
+        return [file.path.relative_to(tmp_path).as_posix() for file in files], set(problems)
+
+    assert names("**/*.png") == (["a.png", "sub/b.png", "sub/deep/c.png"], loops)
+    assert names("**/*.p[!x]g")[0] == names("**/?.png")[0] == ["a.png", "sub/b.png", "sub/deep/c.png"]
+    assert names("**/sub/**/*.png")[0] == ["sub/b.png", "sub/deep/c.png"]
+    assert names("s*/**/*.png") == (["sub/b.png", "sub/deep/c.png"], {str(tmp_path / "sub" / "up")})
+    text = str(tmp_path / "sub" / "deep" / "notes.txt")
+    assert names("**/deep") == (["sub/deep/c.png"], loops | {text}), "a folder is named with all below it"
+    assert names("**")[0] == ["a.png", "other/d.jpg", "sub/b.png", "sub/deep/c.png"]
+    assert str(tmp_path / "empty") in names("**")[1]
+
+
+def test_a_folder_without_an_image_among_others_that_a_pattern_names_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a1").mkdir()
+    noise(0).save((tmp_path / "a2").mkdir() or tmp_path / "a2" / "x.png")
+    files, problems = find_images([f"{tmp_path}/a*"])
+    assert [file.path.name for file in files] == ["x.png"] and problems == {f"{tmp_path}/a1": "folder holds no image"}
+    with pytest.raises(ValueError, match="a1 holds no image; expected files such as"):
+        find_images([f"{tmp_path}/[a]1"])
 
 
 @pytest.mark.parametrize("sign, escape", [("\x1b[31m", r"\x1b[31m"), ("\u202e", r"\u202e"), ("\n", r"\n")])
@@ -713,8 +755,16 @@ class TestPage:
         parts = '<span class="dm_generated" style="width:60.0%"></span><span class="gan_generated" style="width:30.0%">'
         assert parts in page and 'aria-label="diffusion 0.60, GAN 0.30, real 0.10"' in page
         for nature in CLASSES:
-            assert f".{nature} {{ background: {NATURE_COLOURS[nature]} }}" in page
+            assert f":is(.bar, .legend) .{nature} {{ background: {NATURE_COLOURS[nature]} }}" in page
         assert '<span class="real"></span>real' in page, "the legend"
+
+    def test_a_verdict_has_no_colour_of_a_nature_behind_it(self, tmp_path: Path) -> None:
+        """A verdict and a nature are both called real."""
+        row = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("p_dm", "p_gan", "p_real", "p_fake"), 0.3)
+        save_rows([row | {"path": "a", "verdict": "real", "thumbnail": b""}], page=tmp_path / "p.html", model="m")
+        page = (tmp_path / "p.html").read_text()
+        assert '<span class="verdict real">real</span>' in page and '<span class="real" style=' in page
+        assert set(re.findall(r"(\S+ \S+ )?\.real \{", page)) == {":is(.bar, .legend) "}
 
     def test_fake_is_said_loudly_only_where_the_picture_is_like_the_training_data(self, page: str) -> None:
         assert page.count('<span class="verdict fake">fake</span>') == 1

@@ -30,7 +30,7 @@ from dfxlib.system.devices import own_device
 
 PARAMETERS = (
     "folder: str = '.'  # where to write\nepochs: int = 2  # of training\nrate: float = 0.1\n"
-    "flag: bool = False\nnames: list = ['a']  # architectures"
+    "flag: bool = False\nnames: list = ['a']  # architectures\nnothing: list = []\nsizes: list = [2]"
 )
 PLOT = "%matplotlib inline\nimport matplotlib.pyplot as plt\nplt.plot([0, 1]); plt.show()"
 OPEN = """
@@ -461,6 +461,18 @@ def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) 
     assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
 
 
+def test_what_a_user_lets_every_ipython_run_first_is_no_part_of_a_study(workshop: Path, tmp_path: Path) -> None:
+    startup = tmp_path / "home" / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    for file in (startup / "00.py", startup.parents[1] / "python.py"):
+        file.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('ran')\nepochs = run = None\n")
+    own = {"IPYTHONDIR": str(startup.parents[1]), "PYTHONSTARTUP": str(startup.parents[1] / "python.py")}
+    process = start(workshop / "plain.ipynb", tmp_path / "run" / "n.ipynb", **own)
+    said, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, said + errors
+    assert not (tmp_path / "ran").exists() and sorted(startup.iterdir()) == [startup / "00.py"]
+
+
 def test_what_cells_print_is_handed_on_as_it_comes_where_it_is_asked_for(workshop: Path, tmp_path: Path) -> None:
     cells = (BEGIN, "print('epoch 1/2', flush=True)", COUNT, "print('over')", END)
     write_notebook(tmp_path / "epochs.ipynb", *cells, parameters=PARAMETERS)
@@ -563,14 +575,18 @@ def test_a_success_after_a_failure_takes_the_failed_notebook_away(
 @pytest.mark.parametrize(
     "parameters, message",
     [
-        ({"epoch": 3}, r"good\.ipynb has no parameter 'epoch'; it has folder, epochs, rate, flag, names"),
+        ({"epoch": 3}, r"good\.ipynb has no parameter 'epoch'; it has folder, epochs, rate, flag, names, n"),
         ({"epochs": "3"}, "epochs is '3', expected int$"),
         ({"epochs": 1.5}, r"epochs is 1\.5, expected int$"),
         ({"epochs": True}, "epochs is True, expected int"),
         ({"rate": "1e-3"}, r"rate is '1e-3', expected float; in YAML write 1\.0e-3, since 1e-3 is text"),
         ({"flag": 1}, "flag is 1, expected bool"),
         ({"names": "a,b"}, "names is 'a,b', expected list"),
-        ({"folder": 7}, "folder is 7, expected str"),
+        ({"folder": 7}, "folder is 7, expected str; put each name in double quotes"),
+        ({"names": [1.5]}, r"names holds 1\.5, expected text; put each name in double quotes, and what a shell reads"),
+        ({"names": ["a", None]}, "names holds None, expected text"),
+        ({"nothing": [202411]}, "nothing holds 202411, expected text"),
+        ({"sizes": [1, "1e-3"]}, "sizes holds '1e-3', expected numbers; in YAML write"),
     ],
 )
 def test_wrong_parameters_are_refused_before_a_kernel_starts(
@@ -582,7 +598,7 @@ def test_wrong_parameters_are_refused_before_a_kernel_starts(
 
 
 def test_right_parameters_are_accepted(workshop: Path) -> None:
-    values = {"folder": "x", "epochs": 0, "rate": 2, "flag": True, "names": []}
+    values = {"folder": "x", "epochs": 0, "rate": 2, "flag": True, "names": [], "nothing": ["1.5"], "sizes": [3]}
     assert check_parameters(workshop / "good.ipynb", values) is None
 
 
@@ -594,6 +610,8 @@ def test_right_parameters_are_accepted(workshop: Path) -> None:
         (["good.ipynb", "run/notebook.ipynb", "-f", "none.yaml"], r"parameters file none\.yaml is missing"),
         (["good.ipynb", "run/notebook.ipynb", "-y", "epochs"], "parameters 'epochs' holds a str; expected names with"),
         (["good.ipynb", "run/notebook.ipynb", "-y", "{epochs: [1"], r"parameters '\{epochs: \[1' is no YAML: "),
+        (["good.ipynb", "run/notebook.ipynb", "-p", "folder", "2024_11"], "folder is 202411, expected str; put each"),
+        (["good.ipynb", "run/notebook.ipynb", "-p", "names", "[007]"], "names holds 7, expected text; put each name"),
         (["good.ipynb", "run/notebook.ipynb", "-p", "names", "[1"], r"parameter names '\[1' is no YAML"),
         (["good.ipynb", "notebook.ipynb"], r"notebook\.ipynb has no folder of its own.*; write RUN/notebook\.ipynb"),
         (["text.ipynb", "run/notebook.ipynb"], r"text\.ipynb holds no JSON \(.*\); restore the file, or make it again"),

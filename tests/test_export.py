@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import zipfile
@@ -105,6 +106,22 @@ def test_the_command_exports_and_replaces_its_own_and_nothing_else(
     assert main(["export", str(trained_run), str(tmp_path / "mine")]) == 2
     assert "mine was not written by this command; give a new folder" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.tex").is_file()
+
+
+def test_every_file_of_a_model_may_be_read_and_written_by_whom_the_umask_says(
+    trained_run: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    for name in ("model.safetensors", "reference.npz"):
+        (run / name).chmod(0o644)
+    earlier = os.umask(0o002)
+    try:
+        folder = export_model(run, tmp_path / "model")
+    finally:
+        os.umask(earlier)
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()} == {
+        path.name: "0o664" for path in folder.iterdir()
+    }
 
 
 def test_a_model_is_not_written_into_its_run_and_a_damaged_record_is_named(
@@ -355,10 +372,24 @@ def with_loop(graph: onnx.ModelProto) -> None:
     graph.graph.node.append(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
 
 
+def with_sparse(graph: onnx.ModelProto, field: str) -> None:
+    """A constant whose values lie elsewhere, in one of the fields for sparse tensors."""
+    attribute = graph.graph.node[0].attribute.add(name="sparse_value")
+    several = field == "sparse_tensors"
+    attribute.type = onnx.AttributeProto.SPARSE_TENSORS if several else onnx.AttributeProto.SPARSE_TENSOR
+    tensor = attribute.sparse_tensors.add() if several else attribute.sparse_tensor
+    tensor.dims.append(4)
+    tensor.values.CopyFrom(onnx.TensorProto(data_type=1, dims=[1], data_location=1))
+    tensor.values.external_data.add(key="location", value="../../secret")
+
+
 HOSTILE = {
     "operators that are not ONNX's own": lambda graph: setattr(graph.graph.node[0], "domain", "com.example"),
     "functions of its own": lambda graph: graph.functions.add(name="f", domain="f"),
     "an operator with a graph inside": with_loop,
+    "sparse weights": lambda graph: graph.graph.sparse_initializer.add(),
+    "an operator with sparse weights": lambda graph: with_sparse(graph, "sparse_tensor"),
+    "an operator with sparse weights (several)": lambda graph: with_sparse(graph, "sparse_tensors"),
     "weights that lie in another file": lambda graph: placed(graph, "location", "../../secret"),
     "a weight that model.safetensors has no room for": lambda graph: placed(graph, "offset", str(10**12)),
     "no graph": lambda graph: graph.graph.ClearField("node"),
@@ -368,8 +399,8 @@ HOSTILE = {
 class TestFoldersFromElsewhere:
     @pytest.mark.parametrize("fault", HOSTILE)
     def test_a_graph_with_anything_else_than_onnx_is_refused(self, copy: Path, fault: str) -> None:
-        folder = planted_graph(copy, HOSTILE[fault])
-        with pytest.raises(ValueError, match=f"holds {re.escape(fault)}; expected a graph that `dfx export` wrote"):
+        folder, told = planted_graph(copy, HOSTILE[fault]), fault.removesuffix(" (several)")
+        with pytest.raises(ValueError, match=f"holds {re.escape(told)}; expected a graph that `dfx export` wrote"):
             open_judge(folder, engine="onnx")
 
     def test_a_weight_larger_than_its_place_is_refused_before_memory_is_taken(self, copy: Path) -> None:

@@ -334,6 +334,8 @@ def test_no_listed_path_ever_leaves_the_root(tmp_path_factory: pytest.TempPathFa
         ("path,label\n,real\n", "row 1 has no path"),
         ("", r"is no CSV in UTF-8 with a header \(No columns"),
         ('path,label\n"a.png,real\n', "is no CSV in UTF-8 with a header"),
+        ("path,path,label\na.png,b.png,real\n", "has the column 'path' more than once; name each column once"),
+        ("path,label,path.1,label\na.png,real,b,fake\n", "has the column 'label' more than once; name each"),
         (
             "path,label\na,b.png,real\nc,d.png,real\n",
             "has rows longer than its header; put fields with commas in quotes",
@@ -443,6 +445,15 @@ def test_shards_behind_a_linked_folder_are_read_and_a_loop_is_told(tmp_path: Pat
 def test_thumbnails_of_a_storage_server_are_no_data(tmp_path: Path) -> None:
     pictures = ["real/ffhq/a.png", "real/ffhq/@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "real/$RECYCLE.BIN/b.png"]
     assert folders(put(tmp_path, *pictures))["path"].tolist() == ["real/ffhq/a.png"]
+
+
+def test_what_servers_keep_for_single_files_is_no_data_and_one_kind_in_the_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    kept = ["a.jpg@SynoEAStream", "b.jpg@SynoResource", "SYNOPHOTO_THUMB_XL.jpg", "@SynoResource", "Picasa.ini"]
+    put(tmp_path, "real/ffhq/a.jpg", *(f"real/ffhq/{name}" for name in kept))
+    assert folders(tmp_path)["path"].tolist() == ["real/ffhq/a.jpg"]
+    assert ": 1 @synoresource, 3 of Synology, 1 picasa.ini\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layout", ["folders", "parquet"])

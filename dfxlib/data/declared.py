@@ -6,6 +6,7 @@ and EXIF comments that image generators write. Whoever makes a file can write or
 
 import io
 import re
+from contextlib import suppress
 
 from PIL import Image
 
@@ -24,13 +25,20 @@ _MADE += ("digitalart", "digitalcreation", "compositesynthetic", "virtualrecordi
 #: Source types of what a camera or a scanner took.
 _TAKEN = ("digitalcapture", "computationalcapture", "negativefilm", "positivefilm", "print")
 
+#: The others, which contradict no label: edited, put together, drawn from data, or of the screen.
+_NEITHER: tuple[str, ...] = ("minorhumanedits", "humanedits", "algorithmicallyenhanced", "composite")
+_NEITHER += ("compositecapture", "softwareimage", "datadrivenmedia", "screencapture")
+
 _LONGEST = 80  # signs of what a file calls its software or camera
 
 _SCANNED = 2**22  # bytes of metadata that are searched, from the start of a file
 
-_EXIF_MAKE, _EXIF_MODEL, _EXIF_SOFTWARE, _EXIF_IFD, _EXIF_COMMENT = 0x010F, 0x0110, 0x0131, 0x8769, 0x9286
+# The first: ImageDescription, Make and Model, into which ComfyUI puts its graphs (`prompt:{...}` as a camera's model).
+_EXIF_TEXTS, _EXIF_SOFTWARE, _EXIF_IFD, _EXIF_COMMENT = (0x010E, 0x010F, 0x0110), 0x0131, 0x8769, 0x9286
 
-_SOURCE_TYPE = re.compile(rb"cv\.iptc\.org/newscodes/digitalsourcetype/([A-Za-z]{3,40})")
+#: Known types only, longest first: in CBOR the next key follows at once, and its length may itself be a letter.
+_KINDS = sorted((*_MADE, *_TAKEN, *_NEITHER), key=len, reverse=True)
+_SOURCE_TYPE = re.compile(rf"(?i)cv\.iptc\.org/newscodes/digitalsourcetype/({'|'.join(_KINDS)})".encode())
 
 #: The box of a manifest: JUMBF of the type c2pa, or the UUID box of ISO files (AVIF, HEIC).
 _JUMBF, _UUID = rb"jumdc2pa\x00\x11\x00\x10", rb"\xd8\xfe\xc3\xd6\x1b\x0e\x48\x3c\x92\x97\x58\x28\x87\x7e\xc4\x81"
@@ -47,6 +55,9 @@ _KNOWN = (  # key of a text, what it must hold, and who writes it so
     ("UserComment", "Steps: ", "Automatic1111"),
     ("workflow", '"nodes"', "ComfyUI"),
     ("prompt", '"class_type"', "ComfyUI"),
+    ("EXIF", '"nodes"', "ComfyUI"),
+    ("EXIF", '"class_type"', "ComfyUI"),
+    ("EXIF", "Job ID: ", "Midjourney"),
     ("invokeai_metadata", "", "InvokeAI"),
     ("sd-metadata", "", "InvokeAI"),
     ("Dream", "", "InvokeAI"),
@@ -61,10 +72,9 @@ _PROGRAMS = ("midjourney", "dall-e", "stable diffusion", "firefly", "novelai", "
 
 def read_declared(file: ImageFile) -> str:
     """`declared` of a file; empty too where it cannot be read, which decoding tells."""
-    try:
+    with suppress(OSError, ValueError):
         return declared(read_bytes(file))
-    except (OSError, ValueError):
-        return ""
+    return ""
 
 
 def declared(data: bytes) -> str:
@@ -73,7 +83,7 @@ def declared(data: bytes) -> str:
     `C2PA manifest by NAME`, `source type NAME`, `generator NAME`, `camera MAKE MODEL`. What a file calls itself is cut
     and has no sign that a terminal would obey. Nothing that stands there makes it raise.
     """
-    texts, exif = _texts(data)
+    texts, (make, model) = _texts(data)
     facts = []
     if _C2PA.search(data):
         names = [_cbor_text(data, found.end()) for found in _SOFTWARE.finditer(data)]
@@ -83,10 +93,9 @@ def declared(data: bytes) -> str:
     facts += [f"{SOURCE} {name.decode()}" for name in dict.fromkeys(_SOURCE_TYPE.findall(described))]
     makers = [maker for key, sign, maker in _KNOWN if key in texts and sign in texts[key]]
     software = texts.get("Software", "")
-    if any(program in software.lower() for program in _PROGRAMS):
-        makers.append(_cut(software))
+    makers += [_cut(software) for program in _PROGRAMS if program in software.lower()]
+    makers = [maker for maker in makers if maker != "a sampler"] or makers  # told where nothing says which
     facts += [f"{GENERATOR} {maker}" for maker in dict.fromkeys(makers)]
-    make, model = exif
     if make or model:
         facts.append(f"{CAMERA} {model if model.startswith(make) else f'{make} {model}'.strip()}")
     return "; ".join(fact.replace(";", ",") for fact in facts)
@@ -106,13 +115,18 @@ def contradiction(nature: str, declares: str) -> str:  # empty: none
 def _texts(data: bytes) -> tuple[dict[str, str], tuple[str, str]]:  # texts by key; make and model of a camera
     try:
         with own_limits(), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if re.search(rb"[tiz][ET]Xt", data[data.rfind(b"IDAT") :]):  # a PNG's text behind its pixels
+                with suppress(Exception):  # damaged pixels do not hide what stands before them
+                    image.load()
             info = {str(key): value for key, value in image.info.items() if isinstance(value, str)}
             if isinstance(image.info.get("xmp"), bytes):
                 info["xmp"] = image.info["xmp"][:_SCANNED].decode(errors="replace")
             exif = image.getexif()
             info.setdefault("Software", str(exif.get(_EXIF_SOFTWARE, "")))
             info["UserComment"] = _comment(exif.get_ifd(_EXIF_IFD).get(_EXIF_COMMENT, b""))
-            return info, (_cut(exif.get(_EXIF_MAKE, "")), _cut(exif.get(_EXIF_MODEL, "")))
+            texts = [str(exif.get(tag, "")) for tag in _EXIF_TEXTS]
+            _, make, model = ("" if ":{" in text else _cut(text) for text in texts)
+            return info | {"EXIF": "\n".join(texts)}, (make, model)
     except Exception:  # whatever a damaged file makes a reader raise; decoding has its own word on it
         return {}, ("", "")
 

@@ -261,11 +261,8 @@ def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architectur
 
 def _escape_names(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with names that a CSV file can carry: a carriage return in a name is a problem."""
-    bad = rows["path"].str.contains("\r", regex=False)
-    return rows.assign(
-        path=rows["path"].str.replace("\r", "\\r", regex=False),
-        problem=rows["problem"].mask(bad, "carriage return in the name"),
-    )
+    path, bad = rows["path"].str.replace("\r", "\\r", regex=False), rows["path"].str.contains("\r", regex=False)
+    return rows.assign(path=path, problem=rows["problem"].mask(bad, "carriage return in the name"))
 
 
 def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:

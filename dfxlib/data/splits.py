@@ -55,10 +55,8 @@ def assign_splits(
     usable = _usable(manifest).to_numpy()
     is_unseen = manifest["architecture"].isin(unseen).to_numpy()
     group, names = pd.factorize(manifest["group"])  # numbers: a million texts are slow to look up
-    hashes = {
-        purpose: unit_hash(pd.Series(names), split_seed=split_seed, purpose=purpose)[group]
-        for purpose in ("part", "base_valid", "complete_valid", "calibrate")
-    }
+    kinds = ("part", "base_valid", "complete_valid", "calibrate")
+    hashes = {kind: unit_hash(pd.Series(names), split_seed=split_seed, purpose=kind)[group] for kind in kinds}
     declared = _group_declarations(manifest, group, usable) if use_declared else np.full(len(group), "", dtype=object)
     label = _label_rows(hashes["part"], declared)
     split = np.select([label == "base", label == "complete"], ["base_train", "complete_train"], label).astype(object)
@@ -200,11 +198,9 @@ def base_task(
             f"base model {nature}: split {split} holds {len(main)} images of it and {len(others)} others, "
             f"too few for main_share {main_share}; add images or lower main_share"
         )
-    kept = [
-        take_in_proportion(main, n_main, split_seed=split_seed).assign(is_main=1),
-        take_in_proportion(others, n_others, split_seed=split_seed).assign(is_main=0),
-    ]
-    return pd.concat(kept).sort_index()
+    main = take_in_proportion(main, n_main, split_seed=split_seed)
+    others = take_in_proportion(others, n_others, split_seed=split_seed)
+    return pd.concat([main.assign(is_main=1), others.assign(is_main=0)]).sort_index()
 
 
 def three_way_task(

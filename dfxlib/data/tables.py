@@ -9,16 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dfxlib.data.descriptions import (
-    FIELDS,
-    LISTING,
-    Description,
-    Rule,
-    compile_pattern,
-    evaluate,
-    fill,
-    parts_needed,
-)
+from dfxlib.data.descriptions import FIELDS, LISTING, Description, Rule, compile_pattern, evaluate, fill, parts_needed
 from dfxlib.data.members import holds_bytes, image_column
 from dfxlib.data.splits import DECLARED
 from dfxlib.data.walk import EMPTY, IMAGE_SUFFIXES, walk
@@ -44,16 +35,21 @@ def read_table(
             return pd.DataFrame(), f"no readable Parquet file: {str(error).splitlines()[0]}"
     else:
         try:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig").fillna("")
+            how: dict = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+            table = pd.read_csv(file, **how).fillna("")
+            # As it stands: pandas gives repeated names others.
+            header = pd.read_csv(file, header=None, nrows=1, **how).iloc[0]
         except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(f"table {file} is no CSV in UTF-8 with a header ({reason}); export it again") from error
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError(f"table {file} has rows longer than its header; put fields with commas in quotes")
+        if len(again := header[header.duplicated() & (header != "")]):
+            raise ValueError(f"table {file} has the column {again.iloc[0]!r} more than once; name each column once")
     missing = sorted((needed or set()) - set(table.columns))
     if missing:
-        columns = ", ".join(table.columns)
-        raise ValueError(f"table {file} lacks the columns {', '.join(missing)}; it has {columns}; check its header")
+        there, lacks = ", ".join(table.columns), ", ".join(missing)
+        raise ValueError(f"table {file} lacks the columns {lacks}; it has {there}; check its header")
     return table, ""
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from dfxlib.system.live import say
@@ -19,15 +19,22 @@ EMPTY = "folder holds no image"
 #: dot is passed over as well.
 CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
 CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
+CLUTTER |= {"@synoresource", "picasa.ini"}
+
+#: How the names of what Synology's servers keep for single files begin or end, in lower case.
+_BEGINS, _ENDS = ("synophoto_thumb_",), ("@synoeastream", "@synoresource")
 
 #: Bytes of a name that are no UTF-8, as Python keeps them: the file system takes them and no CSV does.
 _BYTES = re.compile("[\udc80-\udcff]")
 
 
-def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
+def walk(
+    root: Path, skip: set[str], problems: dict[str, str], keep: Collection[str] = ()
+) -> Iterator[tuple[str, list[str]]]:
     """Folders below `root` with the names of their files; hidden entries, CLUTTER and `skip` are passed over.
 
-    The one walker of trees, tables and detection. How much clutter it met is told in a line when it ends.
+    What has a name in `keep` is not. The one walker of trees, tables and detection. How much clutter it met is told
+    in a line when it ends.
 
     Links to folders are followed, since data sets are often linked from another disk, unless
     they lead back to where the walk came from. Whatever cannot be listed goes into `problems`.
@@ -43,8 +50,8 @@ def walk(root: Path, skip: set[str], problems: dict[str, str]) -> Iterator[tuple
         except OSError as error:
             problems[folder or "."] = f"folder cannot be read: {error.strerror}"
             continue
-        entries = [entry for entry in found if not is_clutter(entry.name)]
-        clutter += [entry.name for entry in found if is_clutter(entry.name)]
+        entries = [entry for entry in found if entry.name in keep or not is_clutter(entry.name)]
+        clutter += [entry.name for entry in found if entry.name not in keep and is_clutter(entry.name)]
         names = []
         for entry in entries:
             name = entry.name
@@ -73,12 +80,14 @@ def is_image_name(name: str) -> bool:
 
 def is_clutter(name: str) -> bool:
     """Whether a file or folder of this name is passed over."""
-    return name[0] == "." or name.lower() in CLUTTER
+    low = name.lower()
+    return low[0] == "." or low in CLUTTER or low.startswith(_BEGINS) or low.endswith(_ENDS)
 
 
 def tell_clutter(place: Path | str, names: list[str]) -> None:
     """Say in one line what was passed over, and how often; nothing where nothing was."""
-    counts = Counter("hidden" if name[0] == "." else name.lower() for name in names)
+    kinds = ("hidden" if name[0] == "." else name.lower() for name in names)
+    counts = Counter(kind if kind in {*CLUTTER, "hidden"} else "of Synology" for kind in kinds)
     if names:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         say(f"{place}: passed over as clutter of systems and storage servers: {told}")

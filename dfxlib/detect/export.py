@@ -15,14 +15,7 @@ from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 from dfxlib.models.saved import load_complete_model
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
-from dfxlib.system.files import (
-    load_json,
-    require_own,
-    require_place,
-    sha256_file,
-    write_text_atomic,
-    write_vouched,
-)
+from dfxlib.system.files import load_json, require_own, require_place, sha256_file, write_text_atomic, write_vouched
 
 _UNCALIBRATED = {"temperature": 1.0, "threshold": 0.5, "false_alarm_5": 0.5}
 
@@ -57,15 +50,9 @@ def open_model(path: Path, *, backbone: str = "") -> Opened:
     loaded = load_reference_checkpoint(path, backbone=backbone)
     if not isinstance(loaded, DeepFeatureXNet):
         raise ValueError(f"checkpoint {path} is a single network; expected a complete model of the reference code")
-    settings = REFERENCE_INPUT | {
-        "backbone": backbone,
-        "weights": "none",
-        "classes": list(CLASSES),
-        "manifest_hash": "",
-        "split_seed": 0,
-        "seed": 0,
-        "base_models": dict.fromkeys(CLASSES, sha256_file(path)),
-    }
+    settings = REFERENCE_INPUT | {"backbone": backbone, "weights": "none", "classes": list(CLASSES)}
+    settings |= {"manifest_hash": "", "split_seed": 0, "seed": 0}
+    settings |= {"base_models": dict.fromkeys(CLASSES, sha256_file(path))}
     return Opened(loaded, settings, _UNCALIBRATED, None)
 
 
@@ -94,7 +81,7 @@ def export_model(run: Path, folder: Path) -> Path:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     for name in (WEIGHTS, REFERENCE):
-        shutil.copy(run / name, partial / name)
+        shutil.copyfile(run / name, partial / name)  # its mode is the umask's, as of all else that is written
     write_text_atomic(partial / CARD, model_card(run, settings, calibration))
     how = {"image_size": settings["image_size"], "temperature": calibration["temperature"]}
     write_graph(partial / GRAPH, model, partial / WEIGHTS, **how)

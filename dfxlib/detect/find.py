@@ -3,10 +3,11 @@
 import glob
 import os
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dfxlib.data.decode import ImageFile, image_files
-from dfxlib.data.walk import IMAGE_SUFFIXES, is_clutter, is_image_name, tell_clutter, walk
+from dfxlib.data.walk import EMPTY, IMAGE_SUFFIXES, is_clutter, is_image_name, tell_clutter, walk
 
 #: How the problem of a file ends that is none among images.
 OTHER = "is no image's"
@@ -23,12 +24,12 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     problems: dict[str, str] = {}
     for text in paths:
         # A name that exists is itself, even where its signs would make a pattern.
-        found = [text] if os.path.lexists(text) else _matches(text)
+        found = [text] if os.path.lexists(text) else _matches(text, problems)
         if not found:
             raise FileNotFoundError(f"{text} is missing; expected an image, a folder, a pattern or a CSV with paths")
         for path in map(Path, found):
             if path.is_dir():
-                files += _in_folder(path, problems)
+                files += _in_folder(path, problems, alone=len(found) == 1)
             elif path.suffix.lower() == ".csv":
                 files += _in_table(path, root)
             else:
@@ -36,26 +37,52 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     return files, problems
 
 
-def _matches(pattern: str) -> list[str]:
+def _matches(pattern: str, problems: dict[str, str]) -> list[str]:  # adds to `problems` what cannot be judged
     """What a pattern names, less what a walk would pass over, unless the pattern itself says its name."""
-    named = set(pattern.split("/"))
-    found = sorted(glob.glob(pattern, recursive=True))
-    clutter = {path: part for path in found for part in set(path.split("/")) - named if part and is_clutter(part)}
+    parts = pattern.split("/")
+    steps = parts.index("**") if "**" in parts else len(parts)
+    found = sorted(glob.glob("/".join(parts[:steps]) or ("/" if pattern[0] == "/" else ".")))
+    clutter = {path: part for path in found for part in {*path.split("/")} - {*parts, "", "."} if is_clutter(part)}
     tell_clutter(pattern, list(clutter.values()))
-    return [path for path in found if path not in clutter]
+    found = [path for path in found if path not in clutter]
+    deep = [part for part in parts[steps:] if part]
+    return sorted(path for top in found for path in _below(top, deep, problems)) if deep else found
 
 
-def _in_folder(folder: Path, problems: dict[str, str]) -> list[ImageFile]:  # adds to `problems` what is no image
-    images: list[str] = []
+def _below(top: str, pattern: list[str], problems: dict[str, str]) -> Iterator[str]:
+    """Files below a folder that a pattern with `**` names by themselves or by a folder that they lie in.
+
+    glob would follow links round in circles; the walker tells them.
+    """
     here: dict[str, str] = {}
-    for below, names in walk(folder, set(), here):
-        prefix = f"{below}/" if below else ""
-        images += [prefix + name for name in names if is_image_name(name)]
-        here |= {prefix + name: f"suffix {Path(name).suffix!r} {OTHER}" for name in names if not is_image_name(name)}
-    if not images:
+    for folder, names in walk(Path(top), set(), here, keep=pattern):
+        parts = folder.split("/") if folder else []
+        whole = any(_fits(parts[:end], pattern) for end in range(len(parts) + 1))
+        if not whole and here.get(folder or ".") == EMPTY:
+            del here[folder or "."]
+        for name in names:
+            if whole and not is_image_name(name):
+                here[os.path.join(folder, name)] = f"suffix {Path(name).suffix!r} {OTHER}"
+            elif whole or _fits([*parts, name], pattern):
+                yield os.path.join(top, folder, name)
+    problems.update({str(Path(top, name)): here[name] for name in sorted(here)})
+
+
+def _fits(parts: list[str], pattern: list[str]) -> bool:
+    """Whether the names of a path fit a pattern name by name; `**` stands for any number of them."""
+    if not (parts and pattern):
+        return not parts and all(part == "**" for part in pattern)
+    if pattern[0] == "**":
+        return _fits(parts, pattern[1:]) or _fits(parts[1:], pattern)
+    return fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
+
+
+def _in_folder(folder: Path, problems: dict[str, str], *, alone: bool) -> list[ImageFile]:
+    """All images below a folder; one without any is a mistake where nothing else was named, else a row."""
+    images = sorted(_below(str(folder), ["**"], problems))
+    if not images and alone:
         raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
-    problems.update({str(folder / name): here[name] for name in sorted(here)})
-    return [ImageFile(folder / name) for name in sorted(images)]
+    return [ImageFile(Path(image)) for image in images]
 
 
 def _in_table(file: Path, root: Path | None) -> list[ImageFile]:

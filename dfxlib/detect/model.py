@@ -40,11 +40,11 @@ class Model:
 
         The columns are those of `dfxlib.detect.verdicts.COLUMNS`, and docs/detection.md says what they hold. A picture
         that cannot be read is a row with its `problem`. Raises FileNotFoundError and ValueError for a path that names
-        nothing.
+        nothing, and TypeError for what is neither a path nor a Pillow image.
         """
         options = {"delivery": delivery, "always": always, "batch_size": batch_size, "workers": workers}
         single = isinstance(what, Image.Image) or (isinstance(what, str | os.PathLike) and _is_picture(what))
-        several = [what] if isinstance(what, Source) else list(what)
+        several = list(what) if isinstance(what, Iterable) and not isinstance(what, Source) else [what]
         rows = list(self._rows(several, **options, pixel_limit=pixel_limit))
         for row in rows:
             del row["thumbnail"]
@@ -61,6 +61,9 @@ class Model:
             if isinstance(source, Image.Image):
                 sources.append(source)
                 continue
+            if not isinstance(source, str | os.PathLike):
+                kind = type(source).__name__
+                raise TypeError(f"{kind} is no picture; expected a path or a Pillow image, by Image.fromarray(array)")
             files, others = find_images([os.fspath(source)])
             sources += files
             problems |= others

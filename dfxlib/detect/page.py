@@ -92,7 +92,7 @@ li div { overflow-wrap: anywhere; min-width: 0 } .quiet, small { color: var(--qu
 .far { opacity: 0.35 } .legend span { display: inline-block; width: 0.9rem; height: 0.9rem; margin: 0 0.3rem 0 0.6rem;
   vertical-align: -0.1rem; border-radius: 3px }
 @media (max-width: 40rem) { li { grid-template-columns: 4rem 1fr } li img { max-width: 4rem } .said { grid-column: 2 } }
-""" + "".join(f".{name} {{ background: {NATURE_COLOURS[name]} }} " for name in CLASSES)
+""" + "".join(f":is(.bar, .legend) .{name} {{ background: {NATURE_COLOURS[name]} }} " for name in CLASSES)
 
 _SCRIPT = """
 const list = document.querySelector("ol"), rows = [...list.children], tools = document.getElementById("tools");

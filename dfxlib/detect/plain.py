@@ -14,7 +14,7 @@ _LARGEST_GRAPH = 2**26  # bytes; ours hold no weights
 _GRAPH, _OPSET, _FUNCTIONS = 7, 8, 25
 _NODE, _INITIALIZER, _SPARSE = 1, 5, 15
 _OPERATOR, _ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
-_TENSOR_OF, _GRAPH_OF, _TENSORS_OF, _GRAPHS_OF = 5, 6, 10, 11
+_TENSOR_OF, _GRAPH_OF, _TENSORS_OF, _GRAPHS_OF, _SPARSE_OF = 5, 6, 10, 11, (22, 23)
 _DIMS, _TYPE, _EXTERNAL = 1, 2, 13
 _KEY, _VALUE = 1, 2
 
@@ -69,6 +69,8 @@ def _node_fault(node: bytes) -> str:
             for kind, part in _fields(value):
                 if kind in (_GRAPH_OF, _GRAPHS_OF):
                     return "an operator with a graph inside"
+                if kind in _SPARSE_OF:
+                    return "an operator with sparse weights"
                 if kind in (_TENSOR_OF, _TENSORS_OF) and any(field == _EXTERNAL for field, _ in _fields(part)):
                     return "an operator whose constant lies in another file"
     return ""

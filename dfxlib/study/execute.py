@@ -25,6 +25,8 @@ from dfxlib.system.stopping import stoppable
 
 _WHOLE = "metrics.json"  # with it `Run.finish` says that the staging folder holds a whole run
 
+_QUOTES = "put each name in double quotes, and what a shell reads in single ones around them"
+
 _KINDS = {"int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)}
 
 
@@ -140,10 +142,8 @@ def _complete(out: Path, partial: Path, pages: dict[str, str], what: dict, *, se
 
 def _stated(folder: Path) -> dict:
     """What a finished run says it is: notebook, code and parameters."""
-    if not (folder / DONE).is_file():
-        return {}
-    done = load_json(folder / DONE)
-    return {name: done[name] for name in ("notebook", "code", "parameters")}
+    done = load_json(folder / DONE) if (folder / DONE).is_file() else {}
+    return {name: done[name] for name in ("notebook", "code", "parameters") if name in done}
 
 
 def _home(out: Path, parameters: dict) -> str:
@@ -194,18 +194,19 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
         wrong_bool = isinstance(value, bool) and kind != "bool"
         if kind in _KINDS and (wrong_bool or not isinstance(value, _KINDS[kind])):
             is_number = kind == "float" and re.match(r"[-+.\d]", str(value))
-            hint = "; in YAML write 1.0e-3, since 1e-3 is text" if is_number else ""
+            hint = "; in YAML write 1.0e-3, since 1e-3 is text" if is_number else f"; {_QUOTES}" * (kind == "str")
             raise ValueError(f"{notebook.name}: {name} is {value!r}, expected {kind}{hint}")
         if kind == "list":
             _check_elements(notebook, name, value, default=ast.literal_eval(known[name]["default"]))
 
 
 def _check_elements(notebook: Path, name: str, value: list, *, default: list) -> None:
-    numeric = default and all(isinstance(element, int | float) for element in default)
-    texts = [element for element in value if isinstance(element, str)]
-    if numeric and texts:
-        hint = "in YAML write 1.0e-3, since 1e-3 is text"
-        raise ValueError(f"{notebook.name}: {name} holds {texts[0]!r}, expected numbers; {hint}")
+    """A list that is empty in the notebook is one of names. YAML takes signs from what it reads as a number."""
+    numeric = bool(default) and all(isinstance(element, int | float) for element in default)
+    for element in value:
+        if isinstance(element, str) is numeric:
+            hint = "numbers; in YAML write 1.0e-3, since 1e-3 is text" if numeric else f"text; {_QUOTES}"
+            raise ValueError(f"{notebook.name}: {name} holds {element!r}, expected {hint}")
 
 
 def read_parameters(path: Path) -> dict:

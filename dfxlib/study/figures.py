@@ -42,8 +42,7 @@ def describe_figure(name: str, figure: Figure) -> str:
         against = _joined(" against ", axes.get_ylabel(), axes.get_xlabel())
         said.append(_joined(": ", axes.get_title(), against))
     if not any(said):
-        for axes in figure.axes:
-            said += [text.get_text() for text in axes.texts]
+        said += [text.get_text() for axes in figure.axes for text in axes.texts]
     once = dict.fromkeys(" ".join(text.split()) for text in said)  # line breaks become spaces
     return _joined(": ", f"Figure {name.replace('_', ' ')}", _joined("; ", *once))
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging import LogRecord, getLogger
 from pathlib import Path
+from typing import Any
 
 import papermill
 from jupyter_client.kernelspec import NoSuchKernel, get_kernel_spec
@@ -52,6 +53,8 @@ def run_notebook(
     dead kernel, a limit or an interrupt; OSError, with the file's name, for a full disk or a program that is missing.
     """
     with tempfile.TemporaryDirectory(prefix="dfxlib-", dir=_socket_root()) as folder:
+        # What a user lets every IPython run first would be part of the study: startup files, profiles.
+        own = {"IPYTHONDIR": f"{folder}/ipython", "PYTHONSTARTUP": ""}
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
         try:
             papermill.execute_notebook(
@@ -62,7 +65,8 @@ def run_notebook(
                 progress_bar=False,
                 execution_timeout=cell_limit,
                 stdout_file=sys.stderr if progress else None,
-                config=sockets,  # this and the next are handed on to the engine below
+                config=sockets,  # this and the next two are handed on to the engine below
+                environment=own,
                 keep_open=keep_open,
             )
         except OSError as error:
@@ -137,7 +141,7 @@ class _Client(PapermillNotebookClient):
 class _Engine(NBClientEngine):
     @classmethod
     def execute_managed_notebook(
-        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: object
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, *, keep_open: tuple[int, ...], **options: Any
     ) -> None:
         client = _Client(
             nb_man,
@@ -149,7 +153,7 @@ class _Engine(NBClientEngine):
             stdout_file=options["stdout_file"],
         )
         try:
-            client.execute(pass_fds=keep_open)
+            client.execute(pass_fds=keep_open, env=os.environ | options["environment"])
         except BaseException as error:
             # A disk that is full will not take a mark, and before the first cell there is nothing to mark.
             on_disk = isinstance(error, OSError) and not isinstance(error, CellTimeoutError)

@@ -25,13 +25,9 @@ def verify(folder: Path) -> list[str]:  # what is wrong; empty: all as it was
     if not (folder / DONE).is_file():
         return ["not finished by a batch run"]
     stated = load_json(folder / DONE)["files"]
-    missing = [f"{name} is missing" for name in stated if not (folder / name).is_file()]
-    changed = [
-        f"{name} was changed"
-        for name in stated
-        if (folder / name).is_file() and sha256_file(folder / name) != stated[name]
-    ]
-    return missing + changed
+    missing = [name for name in stated if not (folder / name).is_file()]
+    changed = [name for name in stated if name not in missing and sha256_file(folder / name) != stated[name]]
+    return [f"{name} is missing" for name in missing] + [f"{name} was changed" for name in changed]
 
 
 def staging_folder(folder: Path) -> Path:
