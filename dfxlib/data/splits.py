@@ -65,9 +65,8 @@ def assign_splits(
     split[(label == "base") & (hashes["base_valid"] < VALID_SHARE)] = "base_valid"
 
     in_complete = usable & ~is_unseen & (label == "complete")
-    chosen = _validation_groups(
-        group[in_complete], manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
-    )
+    natures, order = manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
+    chosen = _validation_groups(group[in_complete], natures, order)
     in_validation = in_complete & np.isin(group, chosen)
     half = np.where(hashes["calibrate"] < 0.5, "complete_select", "complete_calibrate")
     split[in_validation] = half[in_validation]
@@ -200,11 +199,9 @@ def base_task(
             f"base model {nature}: split {split} holds {len(main)} images of it and {len(others)} others, "
             f"too few for main_share {main_share}; add images or lower main_share"
         )
-    kept = [
-        take_in_proportion(main, n_main, split_seed=split_seed).assign(is_main=1),
-        take_in_proportion(others, n_others, split_seed=split_seed).assign(is_main=0),
-    ]
-    return pd.concat(kept).sort_index()
+    main = take_in_proportion(main, n_main, split_seed=split_seed).assign(is_main=1)
+    others = take_in_proportion(others, n_others, split_seed=split_seed).assign(is_main=0)
+    return pd.concat([main, others]).sort_index()
 
 
 def three_way_task(
