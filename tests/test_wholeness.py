@@ -4,8 +4,10 @@ import fcntl
 import io
 import random
 import struct
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -56,6 +58,32 @@ def zeros_in_second_half(data: bytes) -> bytes:
     return data[:half] + bytes(len(data) - half)
 
 
+def zeros_before_the_end(data: bytes) -> bytes:
+    return zeros_in_second_half(data)[:-2] + b"\xff\xd9"
+
+
+def hole_in_the_middle(data: bytes) -> bytes:
+    start = scan_start(data)
+    fifth = (len(data) - start) // 5
+    return data[: start + 2 * fifth] + bytes(fifth) + data[start + 3 * fifth :]
+
+
+def random_second_half(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[:half] + random.Random(1).randbytes(len(data) - half - 2).replace(b"\xff", b"\xfe") + data[-2:]
+
+
+def stretch_cut_out(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[: half - 300] + data[half:]
+
+
+def strange_bytes_before_a_table(data: bytes) -> bytes:
+    """What libjpeg warns of in a sound file, and what would hide its warning of lost pixels."""
+    table = data.index(b"\xff\xdb")
+    return data[:table] + bytes(4) + data[table:]
+
+
 def one_bad_byte(data: bytes) -> bytes:
     half = (scan_start(data) + len(data)) // 2
     return data[:half] + b"\xff\x01" * 8 + data[half:]
@@ -90,11 +118,39 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage(inspected: Callable[..., di
     assert inspected(encoded("JPEG") + b"a trailer of a telephone", "a.jpg")["problem"] == ""
 
 
-@pytest.mark.parametrize("damage", [end_marker_after_half, zeros_in_second_half, one_bad_byte])
-@pytest.mark.parametrize("options", SOUND_JPEGS[2::5], ids=str)
+DAMAGES = [end_marker_after_half, zeros_in_second_half, zeros_before_the_end, hole_in_the_middle, one_bad_byte]
+DAMAGES += [random_second_half, stretch_cut_out]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("options", [*SOUND_JPEGS[2::5], {"quality": 85, "restart_marker_rows": 1}], ids=str)
 def test_a_jpeg_that_lacks_data_is_damaged(inspected: Callable[..., dict], damage: Callable, options: dict) -> None:
-    problem = inspected(damage(encoded("JPEG", **options)), "a.jpg")["problem"]
-    assert problem.startswith("truncated or damaged: ")
+    data = damage(encoded("JPEG", image=noise(7, width=160, height=120), **options))
+    for damaged in (data, strange_bytes_before_a_table(data)):
+        assert inspected(damaged, "a.jpg")["problem"].startswith("truncated or damaged: ")
+
+
+def test_strange_bytes_before_the_tables_of_a_sound_jpeg_are_no_damage(inspected: Callable[..., dict]) -> None:
+    assert inspected(strange_bytes_before_a_table(encoded("JPEG")), "a.jpg")["problem"] == ""
+
+
+def test_a_sequential_jpeg_need_not_state_its_coefficients(inspected: Callable[..., dict]) -> None:
+    """Some encoders leave them empty; all 64 are there."""
+    data = bytearray(encoded("JPEG"))
+    assert data[scan_start(bytes(data)) - 3 :][:3] == b"\0\x3f\0"
+    data[scan_start(bytes(data)) - 2] = 0
+    assert inspected(bytes(data), "a.jpg")["problem"] == ""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_has_all_its_scans(inspected: Callable[..., dict], mode: str) -> None:
+    data = encoded("JPEG", image=noise(5, width=80, height=64).convert(mode), progressive=True, quality=90)
+    scans = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 3
+    for before, place in pairwise(scans):
+        table = data.rfind(b"\xff\xc4", before, place)
+        ended = data[: table if table > 0 else place] + b"\xff\xd9"
+        assert "scans, and lacks some" in inspected(ended, "a.jpg")["problem"]
 
 
 def test_quality_comes_from_the_table_that_the_first_component_uses(inspected: Callable[..., dict]) -> None:
@@ -119,6 +175,47 @@ def test_every_chunk_of_a_png_keeps_its_checksum(inspected: Callable[..., dict])
     assert inspected(bytes(wrong), "a.png")["problem"] == "truncated or damaged: checksum of the PNG chunk IDAT"
     assert "the PNG ends before its end chunk" in inspected(data[:-12], "a.png")["problem"]
     assert inspected(data + b"trailer", "a.png")["problem"] == ""
+
+
+def png(width: int, height: int, *, colour: int, depth: int, interlaced: int, pixels: bytes) -> bytes:
+    data = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    for kind, content in ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")):
+        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return data
+
+
+#: Pixels that each pass of Adam7 (PNG, section 8.1) takes of 8 x 8: the first row and column, and their steps.
+ADAM7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+
+
+def grey_lines(values: np.ndarray, *, depth: int, interlaced: bool) -> bytes:  # [H, W] of 0 and 1
+    """The unfiltered lines of a grey PNG that is black and white."""
+    lines = b""
+    for top, left, down, across in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        part = values[top::down, left::across]
+        for row in part if part.shape[1] else []:
+            lines += b"\0" + (np.packbits(row).tobytes() if depth == 1 else (row * 255).astype(np.uint8).tobytes())
+    return lines
+
+
+@pytest.mark.parametrize("depth", [1, 8])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (24, 17)])
+def test_the_pixels_of_a_png_have_the_length_that_its_header_needs(
+    inspected: Callable[..., dict], tmp_path: Path, depth: int, interlaced: bool, size: tuple[int, int]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 2, (size[1], size[0]))
+    lines = grey_lines(values, depth=depth, interlaced=interlaced)
+
+    def problem(stream: bytes) -> str:
+        made = png(*size, colour=0, depth=depth, interlaced=int(interlaced), pixels=stream)
+        return inspected(made, "a.png")["problem"]
+
+    assert problem(zlib.compress(lines)) == ""
+    np.testing.assert_array_equal(np.asarray(read_image(ImageFile(tmp_path / "a.png")))[..., 0], values * 255)
+    for stream in (zlib.compress(lines[:-1]), zlib.compress(lines)[:-4], zlib.compress(lines)[:-1] + b"~"):
+        assert problem(stream).startswith("truncated or damaged: ")
 
 
 def test_a_webp_has_as_many_bytes_as_it_states(inspected: Callable[..., dict]) -> None:

@@ -47,9 +47,16 @@ def add_detection(commands: argparse._SubParsersAction) -> None:
     add("--backbone", default="", help="of a reference checkpoint")
     add("--batch-size", type=int, default=32, help="images judged at once")
     add("--workers", type=int, help="processes that decode; by default one a core")
-    add("--pixel-limit", type=int, help="pixels above which a picture is a bomb")
+    add("--pixel-limit", type=at_least_one, help="pixels above which a picture is too large")
     add("--device", default="auto", help="auto, cpu or cuda")
     detect.set_defaults(handle=_detect)
+
+
+def at_least_one(text: str) -> int:
+    """A whole number that is no less than 1, of a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least 1")
+    return int(text)
 
 
 def _export(options: argparse.Namespace) -> int:
