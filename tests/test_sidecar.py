@@ -123,7 +123,7 @@ def test_another_pixel_limit_reads_everything(root: Path, counter: Counter) -> N
     build(root)
     assert len(built_again(root, counter, pixel_limit=1500)) == 13
     assert (
-        build(root, pixel_limit=1500)["problem"].tolist().count("too large: 40 x 40 pixels; pixel_limit is 1500") == 1
+        build(root, pixel_limit=1500)["problem"].tolist().count("too large: 40 x 40 pixels, more than pixel_limit 1500") == 1
     )
 
 

@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import os
 import random
 import struct
 import zlib
@@ -18,6 +19,7 @@ from samples import noise
 
 from dfxlib.data import limits
 from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image
+from dfxlib.data.walk import IMAGE_SUFFIXES, SUFFIXES
 from dfxlib.data.wholeness import FORMATS
 
 
@@ -259,6 +261,52 @@ def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
     assert np.abs(read - (ten.astype(int) >> 2)).max() <= 1, "Pillow stretches to 16 bits first"
 
 
+def test_a_tiff_that_uses_fewer_bits_than_it_stores_says_so_by_a_largest_value_of_ones(
+    inspected: Callable[..., dict], tmp_path: Path
+) -> None:
+    values = np.linspace(0, 4095, 24 * 16).astype(np.uint16).reshape(16, 24)
+    for largest, bits in ((4095, 12), (65535, 16), (4000, 16)):  # a largest value that was merely met says nothing
+        inspected(encoded("TIFF", image=Image.fromarray(values), tiffinfo={281: largest}), "a.tif")
+        read = np.asarray(read_image(ImageFile(tmp_path / "a.tif")))[..., 0]
+        np.testing.assert_array_equal(read, values >> bits - 8)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_grey_jpeg_2000_keeps_the_highest_bits_that_its_codestream_states(
+    inspected: Callable[..., dict], tmp_path: Path, bits: int
+) -> None:
+    """Pillow writes 16 bits only: the depth is put in by hand, and values are moved by the other level shift."""
+    values = np.linspace(0, 2**bits - 1, 64 * 64).astype(int).reshape(64, 64)
+    data = bytearray(encoded("JPEG2000", image=Image.fromarray((values + 2**15 - 2 ** (bits - 1)).astype(np.uint16))))
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = data[data.index(b"ihdr") + 14] = bits - 1
+    facts = inspected(bytes(data), "a.jp2")
+    assert (facts["problem"], facts["conversion"]) == ("", f"{bits} bit: high byte; grey")
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.jp2")))[..., 0]
+    np.testing.assert_array_equal(read, values >> bits - 8)
+
+
+@pytest.mark.parametrize("largest, rule", [(255, ""), (1023, "10 bit: high byte"), (65535, "16 bit: high byte")])
+def test_colours_of_a_ppm_are_reduced_and_the_rule_is_named(
+    inspected: Callable[..., dict], tmp_path: Path, largest: int, rule: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, largest + 1, (6, 5, 3))
+    data = b"P6 5 6 %d\n" % largest + values.astype(">u2" if largest > 255 else "u1").tobytes()
+    facts = inspected(data, "a.ppm")
+    assert (facts["problem"], facts["conversion"]) == ("", rule)
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.ppm")))
+    np.testing.assert_allclose(read, values / largest * 255, atol=0.51)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+@pytest.mark.parametrize("bits, rule", [(8, ""), (10, "10 bit: high byte"), (12, "12 bit: high byte")])
+def test_the_bits_of_an_avif_are_named(inspected: Callable[..., dict], bits: int, rule: str) -> None:
+    kind = np.uint8 if bits == 8 else np.uint16
+    pixels = np.full((32, 32, 3), 2 ** (bits - 1), kind)
+    data = cv2.imencode(".avif", pixels, [cv2.IMWRITE_AVIF_DEPTH, bits])[1].tobytes()
+    facts = inspected(data, "a.avif")
+    assert (facts["problem"], facts["conversion"]) == ("", rule)
+
+
 @pytest.mark.parametrize(
     "data, named",
     [
@@ -266,7 +314,15 @@ def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
         (b"8BPS\0\1" + bytes(40), "unsupported format: Photoshop"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "unsupported format: JPEG XL"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "unsupported format: HEIC; it is read with the extra heic"),
+        (b"\0\0\0\x18ftyphevx" + bytes(40), "unsupported format: HEIC; it is read with the extra heic"),
+        (b"\0\0\0\x18ftypcrx " + bytes(40), "unsupported format: camera raw"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "unsupported format: camera raw"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(40), "unsupported format: PostScript"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported format: SVG"),
+        (b"<!DOCTYPE html><html>404", "not an image"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "not an image"),
         (b"just words", "not an image"),
+        *((encoded(kind), f"unsupported format: {kind}") for kind in ("ICO", "TGA", "SGI", "DDS", "ICNS", "PCX")),
     ],
 )
 def test_what_is_not_read_is_named_and_starts_no_other_program(
@@ -296,6 +352,59 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
             waiting.result(timeout=0.3)
         fcntl.flock(held, fcntl.LOCK_UN)
         assert waiting.result(timeout=60).size == (40, 30)
+
+
+@pytest.mark.parametrize("plant", ["link", "folder", "pipe"])
+def test_what_lies_under_the_name_of_the_lock_harms_nothing_and_is_not_harmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(limits, "_LARGE", 1000)
+    noise(0, width=40, height=30).save(tmp_path / "large.png")
+    lock = tmp_path / f"dfxlib-large-{os.getuid()}.lock"
+    (tmp_path / "letter.txt").write_text("not to be emptied")
+    {"link": lambda: lock.symlink_to("letter.txt"), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[plant]()
+    assert inspect_file(ImageFile(tmp_path / "large.png"))["problem"] == ""
+    assert (tmp_path / "letter.txt").read_text() == "not to be emptied"
+
+
+def test_a_picture_of_a_format_that_is_read_is_damaged_where_it_does_not_open(inspected: Callable[..., dict]) -> None:
+    wrong = bytearray(encoded("PNG"))
+    wrong[8 + 8 + 13] ^= 1  # the checksum of its header
+    assert inspected(bytes(wrong), "a.png")["problem"].startswith("truncated or damaged: the PNG does not open")
+    tiff = encoded("TIFF", image=noise(0, width=200, height=200), compression="tiff_lzw")
+    assert inspected(tiff[: len(tiff) // 2], "a.tif")["problem"].startswith("truncated or damaged: ")
+
+
+def test_texts_and_profiles_above_the_limit_are_too_large(
+    inspected: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, several = PngImagePlugin.PngInfo(), PngImagePlugin.PngInfo()
+    text.add_text("workflow", "node " * 500, zip=True)
+    for number in range(3):
+        several.add_text(f"part{number}", "node " * 150, zip=True)
+    files = [encoded("PNG", pnginfo=text), encoded("PNG", pnginfo=several), encoded("PNG", icc_profile=bytes(2000))]
+    assert [inspected(data, "a.png")["problem"] for data in files] == ["", "", ""]
+    monkeypatch.setattr(limits, "_TEXT_LIMIT", 1000)
+    said = "too large: a text or colour profile of more than 1000 bytes"
+    assert [inspected(data, "a.png")["problem"] for data in files] == [said, said, said]
+
+
+def test_the_suffixes_of_images_are_those_of_the_formats_that_are_opened() -> None:
+    registered = Image.registered_extensions()
+    opened = {suffix for suffix, kind in registered.items() if kind in (*FORMATS, "MPO")} - {".pfm"}  # of no mode here
+    assert opened == {suffix for suffix in IMAGE_SUFFIXES if registered.get(suffix) in (*FORMATS, "MPO")}
+    assert {".qoi", ".xbm", ".j2k", ".hif"} <= IMAGE_SUFFIXES
+    assert set(FORMATS) <= set(SUFFIXES)
+
+
+def test_pillows_warnings_of_a_file_are_not_told(
+    inspected: Callable[..., dict], recwarn: pytest.WarningsRecorder
+) -> None:
+    tiff = encoded("TIFF", image=noise(0, width=200, height=200), compression="tiff_lzw")
+    inspected(tiff[: len(tiff) // 2], "a.tif")
+    inspected(encoded("PNG", image=noise(0).convert("P"), transparency=bytes(range(256))), "a.png")
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

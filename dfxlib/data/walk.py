@@ -10,7 +10,7 @@ from dfxlib.system.live import say
 
 #: Suffixes of the formats that are opened, in lower case, by Pillow's names.
 SUFFIXES = {"BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng"}
-SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm .pnm .pfm", "QOI": ".qoi"}
+SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm .pnm", "QOI": ".qoi"}
 SUFFIXES |= {"TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm", "AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif"}
 SUFFIXES["HEIF"] += " .heif .heifs"
 
