@@ -65,7 +65,7 @@ KINDS: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "archive.jpg": (lambda: b"PK\x03\x04" + bytes(500), "not an image", ""),
     "png.jpg": (lambda: encoded("PNG"), "wrong extension: PNG named .jpg", ""),
     "jpeg.png": (lambda: encoded("JPEG"), "wrong extension: JPEG named .png", ""),
-    "header.png": (lambda: png_header(20_000, 20_000), "too large: 20000 x 20000 pixels, more than pixel_limit 250000000", ""),
+    "header.png": (lambda: png_header(20_000, 20_000), "too large: 20000 x 20000 pixels, .+", ""),
     "moving.gif": (lambda: moving("GIF"), "animated: 3 frames", ""),
     "moving.webp": (lambda: moving("WEBP"), "animated: 3 frames", ""),
     "moving.png": (lambda: moving("PNG"), "animated: 3 frames", ""),

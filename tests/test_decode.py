@@ -190,7 +190,7 @@ def test_the_pixel_limit_is_the_largest_size_that_is_decoded(tmp_path: Path) -> 
     noise(0).save(file.path)
     assert inspect_file(file, pixel_limit=32 * 32)["problem"] == ""
     problem = inspect_file(file, pixel_limit=32 * 32 - 1)["problem"]
-    assert problem == "too large: 32 x 32 pixels, more than pixel_limit 1023"
+    assert problem == "too large: 32 x 32 pixels, above pixel_limit 1023"
 
 
 def test_floating_point_pictures_are_refused_by_mode(decoded: Decode) -> None:

@@ -227,7 +227,7 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stor
         with own_limits():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > pixel_limit:
-                raise ImageProblem(f"too large: {image.width} x {image.height} pixels, more than pixel_limit {pixel_limit}")
+                raise ImageProblem(f"too large: {image.width} x {image.height} pixels, above pixel_limit {pixel_limit}")
             frames = getattr(image, "n_frames", 1)
             if image.format != "MPO" and frames > 1:
                 raise ImageProblem(f"animated: {frames} frames")
