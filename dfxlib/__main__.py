@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dfxlib import __version__
 from dfxlib.data.decode import PIXEL_LIMIT
-from dfxlib.detect.command import add_detection
+from dfxlib.detect.command import add_detection, at_least_one
 from dfxlib.system import live
 from dfxlib.system.files import project_path, require_file
 from dfxlib.system.shown import shown
@@ -239,7 +239,8 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")
     parser.add_argument("--unseen", action="append", default=[], help="architecture that no training may see")
     parser.add_argument("--use-declared", action="store_true", help="let the data set's own splits decide")
-    parser.add_argument("--pixel-limit", type=int, default=PIXEL_LIMIT, help="pixels above which a picture is a bomb")
+    large = "pixels above which a picture is too large"
+    parser.add_argument("--pixel-limit", type=at_least_one, default=PIXEL_LIMIT, help=large)
     parser.add_argument("--workers", type=int, help="processes; by default one a core")
     parser.add_argument("--cache-root", default="data/cache", help="folder that remembers what unchanged files hold")
     parser.set_defaults(handle=_manifest)

@@ -180,8 +180,8 @@ def test_a_still_gif_is_an_image(decoded: Decode) -> None:
 
 
 @pytest.mark.parametrize("side", [15_812, 60_000])
-def test_a_bomb_is_refused_by_its_header(side: int, decoded: Decode) -> None:
-    with pytest.raises(ImageProblem, match="decompression bomb"):
+def test_a_picture_above_the_limit_is_refused_by_its_header(side: int, decoded: Decode) -> None:
+    with pytest.raises(ImageProblem, match="too large: "):
         decoded(png_header(side, side))
 
 
@@ -190,7 +190,7 @@ def test_the_pixel_limit_is_the_largest_size_that_is_decoded(tmp_path: Path) -> 
     noise(0).save(file.path)
     assert inspect_file(file, pixel_limit=32 * 32)["problem"] == ""
     problem = inspect_file(file, pixel_limit=32 * 32 - 1)["problem"]
-    assert problem == "decompression bomb: 32 x 32 pixels"
+    assert problem == "too large: 32 x 32 pixels, above pixel_limit 1023"
 
 
 def test_floating_point_pictures_are_refused_by_mode(decoded: Decode) -> None:
@@ -328,7 +328,7 @@ def test_a_file_of_the_manifest_was_admitted_under_the_limit_of_its_study(tmp_pa
     (tmp_path / "a.png").write_bytes(data)
     known = ImageFile(tmp_path / "a.png", sha256_bytes(data))
     assert read_with_format(known, pixel_limit=1000)[0].size == (32, 32)
-    with pytest.raises(ImageProblem, match="decompression bomb"):
+    with pytest.raises(ImageProblem, match="too large: "):
         read_with_format(ImageFile(tmp_path / "a.png"), pixel_limit=1000)
 
 

@@ -413,8 +413,12 @@ def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(judge: Jud
 def test_an_option_says_which_picture_is_too_large(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     noise(0, width=40, height=30).save(tmp_path / "a.png")
     assert call(model, tmp_path / "a.png", "--pixel-limit", 1199) == 1
-    assert "a.png: decompression bomb: 40 x 30 pixels" in capsys.readouterr().out
+    assert "a.png: too large: 40 x 30 pixels, above pixel_limit 1199" in capsys.readouterr().out
     assert call(model, tmp_path / "a.png", "--pixel-limit", 1200) == 0
+    for wrong in (0, -5, "many"):
+        with pytest.raises(SystemExit):
+            call(model, tmp_path / "a.png", "--pixel-limit", wrong)
+        assert f"'{wrong}'; expected a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(judge: Judge, tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_shuffled_weights_make_other_maps_and_leave_the_model_alone(
 def test_maps_that_shuffled_weights_make_too_are_counted_and_not_shown() -> None:
     alike = np.array([[0.9, 0.51, 0.5], [-0.9, 0.2, np.nan]])
     assert learned(alike).tolist() == [[False, False, True], [True, True, False]]
-    assert judge(alike).startswith("3 of 6 maps look like those of shuffled weights, or are flat: they show the ")
+    assert judge(alike).startswith(
+        "3 of 6 maps are not shown: what looks like maps of shuffled weights, or is flat, shows the "
+    )
 
 
 def test_votes_are_those_of_the_base_models(trained_model: DeepFeatureXNet, images: Tensor) -> None:

@@ -2,10 +2,13 @@
 
 import fcntl
 import io
+import os
 import random
 import struct
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,7 @@ from samples import noise
 
 from dfxlib.data import limits
 from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image
+from dfxlib.data.walk import IMAGE_SUFFIXES, SUFFIXES
 from dfxlib.data.wholeness import FORMATS
 
 
@@ -56,6 +60,32 @@ def zeros_in_second_half(data: bytes) -> bytes:
     return data[:half] + bytes(len(data) - half)
 
 
+def zeros_before_the_end(data: bytes) -> bytes:
+    return zeros_in_second_half(data)[:-2] + b"\xff\xd9"
+
+
+def hole_in_the_middle(data: bytes) -> bytes:
+    start = scan_start(data)
+    fifth = (len(data) - start) // 5
+    return data[: start + 2 * fifth] + bytes(fifth) + data[start + 3 * fifth :]
+
+
+def random_second_half(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[:half] + random.Random(1).randbytes(len(data) - half - 2).replace(b"\xff", b"\xfe") + data[-2:]
+
+
+def stretch_cut_out(data: bytes) -> bytes:
+    half = (scan_start(data) + len(data)) // 2
+    return data[: half - 300] + data[half:]
+
+
+def strange_bytes_before_a_table(data: bytes) -> bytes:
+    """What libjpeg warns of in a sound file, and what would hide its warning of lost pixels."""
+    table = data.index(b"\xff\xdb")
+    return data[:table] + bytes(4) + data[table:]
+
+
 def one_bad_byte(data: bytes) -> bytes:
     half = (scan_start(data) + len(data)) // 2
     return data[:half] + b"\xff\x01" * 8 + data[half:]
@@ -90,11 +120,39 @@ def test_bytes_after_the_end_of_a_jpeg_are_no_damage(inspected: Callable[..., di
     assert inspected(encoded("JPEG") + b"a trailer of a telephone", "a.jpg")["problem"] == ""
 
 
-@pytest.mark.parametrize("damage", [end_marker_after_half, zeros_in_second_half, one_bad_byte])
-@pytest.mark.parametrize("options", SOUND_JPEGS[2::5], ids=str)
+DAMAGES = [end_marker_after_half, zeros_in_second_half, zeros_before_the_end, hole_in_the_middle, one_bad_byte]
+DAMAGES += [random_second_half, stretch_cut_out]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("options", [*SOUND_JPEGS[2::5], {"quality": 85, "restart_marker_rows": 1}], ids=str)
 def test_a_jpeg_that_lacks_data_is_damaged(inspected: Callable[..., dict], damage: Callable, options: dict) -> None:
-    problem = inspected(damage(encoded("JPEG", **options)), "a.jpg")["problem"]
-    assert problem.startswith("truncated or damaged: ")
+    data = damage(encoded("JPEG", image=noise(7, width=160, height=120), **options))
+    for damaged in (data, strange_bytes_before_a_table(data)):
+        assert inspected(damaged, "a.jpg")["problem"].startswith("truncated or damaged: ")
+
+
+def test_strange_bytes_before_the_tables_of_a_sound_jpeg_are_no_damage(inspected: Callable[..., dict]) -> None:
+    assert inspected(strange_bytes_before_a_table(encoded("JPEG")), "a.jpg")["problem"] == ""
+
+
+def test_a_sequential_jpeg_need_not_state_its_coefficients(inspected: Callable[..., dict]) -> None:
+    """Some encoders leave them empty; all 64 are there."""
+    data = bytearray(encoded("JPEG"))
+    assert data[scan_start(bytes(data)) - 3 :][:3] == b"\0\x3f\0"
+    data[scan_start(bytes(data)) - 2] = 0
+    assert inspected(bytes(data), "a.jpg")["problem"] == ""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_jpeg_has_all_its_scans(inspected: Callable[..., dict], mode: str) -> None:
+    data = encoded("JPEG", image=noise(5, width=80, height=64).convert(mode), progressive=True, quality=90)
+    scans = [place for place in range(len(data)) if data[place : place + 2] == b"\xff\xda"]
+    assert len(scans) > 3
+    for before, place in pairwise(scans):
+        table = data.rfind(b"\xff\xc4", before, place)
+        ended = data[: table if table > 0 else place] + b"\xff\xd9"
+        assert "scans, and lacks some" in inspected(ended, "a.jpg")["problem"]
 
 
 def test_quality_comes_from_the_table_that_the_first_component_uses(inspected: Callable[..., dict]) -> None:
@@ -119,6 +177,47 @@ def test_every_chunk_of_a_png_keeps_its_checksum(inspected: Callable[..., dict])
     assert inspected(bytes(wrong), "a.png")["problem"] == "truncated or damaged: checksum of the PNG chunk IDAT"
     assert "the PNG ends before its end chunk" in inspected(data[:-12], "a.png")["problem"]
     assert inspected(data + b"trailer", "a.png")["problem"] == ""
+
+
+def png(width: int, height: int, *, colour: int, depth: int, interlaced: int, pixels: bytes) -> bytes:
+    data = b"\x89PNG\r\n\x1a\n"
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    for kind, content in ((b"IHDR", header), (b"IDAT", pixels), (b"IEND", b"")):
+        data += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return data
+
+
+#: Pixels that each pass of Adam7 (PNG, section 8.1) takes of 8 x 8: the first row and column, and their steps.
+ADAM7 = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+
+
+def grey_lines(values: np.ndarray, *, depth: int, interlaced: bool) -> bytes:  # [H, W] of 0 and 1
+    """The unfiltered lines of a grey PNG that is black and white."""
+    lines = b""
+    for top, left, down, across in ADAM7 if interlaced else [(0, 0, 1, 1)]:
+        part = values[top::down, left::across]
+        for row in part if part.shape[1] else []:
+            lines += b"\0" + (np.packbits(row).tobytes() if depth == 1 else (row * 255).astype(np.uint8).tobytes())
+    return lines
+
+
+@pytest.mark.parametrize("depth", [1, 8])
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (3, 2), (5, 9), (24, 17)])
+def test_the_pixels_of_a_png_have_the_length_that_its_header_needs(
+    inspected: Callable[..., dict], tmp_path: Path, depth: int, interlaced: bool, size: tuple[int, int]
+) -> None:
+    values = np.random.default_rng(0).integers(0, 2, (size[1], size[0]))
+    lines = grey_lines(values, depth=depth, interlaced=interlaced)
+
+    def problem(stream: bytes) -> str:
+        made = png(*size, colour=0, depth=depth, interlaced=int(interlaced), pixels=stream)
+        return inspected(made, "a.png")["problem"]
+
+    assert problem(zlib.compress(lines)) == ""
+    np.testing.assert_array_equal(np.asarray(read_image(ImageFile(tmp_path / "a.png")))[..., 0], values * 255)
+    for stream in (zlib.compress(lines[:-1]), zlib.compress(lines)[:-4], zlib.compress(lines)[:-1] + b"~"):
+        assert problem(stream).startswith("truncated or damaged: ")
 
 
 def test_a_webp_has_as_many_bytes_as_it_states(inspected: Callable[..., dict]) -> None:
@@ -162,6 +261,52 @@ def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
     assert np.abs(read - (ten.astype(int) >> 2)).max() <= 1, "Pillow stretches to 16 bits first"
 
 
+def test_a_tiff_that_uses_fewer_bits_than_it_stores_says_so_by_a_largest_value_of_ones(
+    inspected: Callable[..., dict], tmp_path: Path
+) -> None:
+    values = np.linspace(0, 4095, 24 * 16).astype(np.uint16).reshape(16, 24)
+    for largest, bits in ((4095, 12), (65535, 16), (4000, 16)):  # a largest value that was merely met says nothing
+        inspected(encoded("TIFF", image=Image.fromarray(values), tiffinfo={281: largest}), "a.tif")
+        read = np.asarray(read_image(ImageFile(tmp_path / "a.tif")))[..., 0]
+        np.testing.assert_array_equal(read, values >> bits - 8)
+
+
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_grey_jpeg_2000_keeps_the_highest_bits_that_its_codestream_states(
+    inspected: Callable[..., dict], tmp_path: Path, bits: int
+) -> None:
+    """Pillow writes 16 bits only: the depth is put in by hand, and values are moved by the other level shift."""
+    values = np.linspace(0, 2**bits - 1, 64 * 64).astype(int).reshape(64, 64)
+    data = bytearray(encoded("JPEG2000", image=Image.fromarray((values + 2**15 - 2 ** (bits - 1)).astype(np.uint16))))
+    data[data.index(b"\xff\x4f\xff\x51") + 42] = data[data.index(b"ihdr") + 14] = bits - 1
+    facts = inspected(bytes(data), "a.jp2")
+    assert (facts["problem"], facts["conversion"]) == ("", f"{bits} bit: high byte; grey")
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.jp2")))[..., 0]
+    np.testing.assert_array_equal(read, values >> bits - 8)
+
+
+@pytest.mark.parametrize("largest, rule", [(255, ""), (1023, "10 bit: high byte"), (65535, "16 bit: high byte")])
+def test_colours_of_a_ppm_are_reduced_and_the_rule_is_named(
+    inspected: Callable[..., dict], tmp_path: Path, largest: int, rule: str
+) -> None:
+    values = np.random.default_rng(0).integers(0, largest + 1, (6, 5, 3))
+    data = b"P6 5 6 %d\n" % largest + values.astype(">u2" if largest > 255 else "u1").tobytes()
+    facts = inspected(data, "a.ppm")
+    assert (facts["problem"], facts["conversion"]) == ("", rule)
+    read = np.asarray(read_image(ImageFile(tmp_path / "a.ppm")))
+    np.testing.assert_allclose(read, values / largest * 255, atol=0.51)
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+@pytest.mark.parametrize("bits, rule", [(8, ""), (10, "10 bit: high byte"), (12, "12 bit: high byte")])
+def test_the_bits_of_an_avif_are_named(inspected: Callable[..., dict], bits: int, rule: str) -> None:
+    kind = np.uint8 if bits == 8 else np.uint16
+    pixels = np.full((32, 32, 3), 2 ** (bits - 1), kind)
+    data = cv2.imencode(".avif", pixels, [cv2.IMWRITE_AVIF_DEPTH, bits])[1].tobytes()
+    facts = inspected(data, "a.avif")
+    assert (facts["problem"], facts["conversion"]) == ("", rule)
+
+
 @pytest.mark.parametrize(
     "data, named",
     [
@@ -169,7 +314,15 @@ def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
         (b"8BPS\0\1" + bytes(40), "unsupported format: Photoshop"),
         (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40), "unsupported format: JPEG XL"),
         (b"\0\0\0\x18ftypheic" + bytes(40), "unsupported format: HEIC; it is read with the extra heic"),
+        (b"\0\0\0\x18ftyphevx" + bytes(40), "unsupported format: HEIC; it is read with the extra heic"),
+        (b"\0\0\0\x18ftypcrx " + bytes(40), "unsupported format: camera raw"),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(40), "unsupported format: camera raw"),
+        (b"\xc5\xd0\xd3\xc6" + bytes(40), "unsupported format: PostScript"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported format: SVG"),
+        (b"<!DOCTYPE html><html>404", "not an image"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "not an image"),
         (b"just words", "not an image"),
+        *((encoded(kind), f"unsupported format: {kind}") for kind in ("ICO", "TGA", "SGI", "DDS", "ICNS", "PCX")),
     ],
 )
 def test_what_is_not_read_is_named_and_starts_no_other_program(
@@ -199,6 +352,59 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: p
             waiting.result(timeout=0.3)
         fcntl.flock(held, fcntl.LOCK_UN)
         assert waiting.result(timeout=60).size == (40, 30)
+
+
+@pytest.mark.parametrize("plant", ["link", "folder", "pipe"])
+def test_what_lies_under_the_name_of_the_lock_harms_nothing_and_is_not_harmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plant: str
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(limits, "_LARGE", 1000)
+    noise(0, width=40, height=30).save(tmp_path / "large.png")
+    lock = tmp_path / f"dfxlib-large-{os.getuid()}.lock"
+    (tmp_path / "letter.txt").write_text("not to be emptied")
+    {"link": lambda: lock.symlink_to("letter.txt"), "folder": lock.mkdir, "pipe": lambda: os.mkfifo(lock)}[plant]()
+    assert inspect_file(ImageFile(tmp_path / "large.png"))["problem"] == ""
+    assert (tmp_path / "letter.txt").read_text() == "not to be emptied"
+
+
+def test_a_picture_of_a_format_that_is_read_is_damaged_where_it_does_not_open(inspected: Callable[..., dict]) -> None:
+    wrong = bytearray(encoded("PNG"))
+    wrong[8 + 8 + 13] ^= 1  # the checksum of its header
+    assert inspected(bytes(wrong), "a.png")["problem"].startswith("truncated or damaged: the PNG does not open")
+    tiff = encoded("TIFF", image=noise(0, width=200, height=200), compression="tiff_lzw")
+    assert inspected(tiff[: len(tiff) // 2], "a.tif")["problem"].startswith("truncated or damaged: ")
+
+
+def test_texts_and_profiles_above_the_limit_are_too_large(
+    inspected: Callable[..., dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text, several = PngImagePlugin.PngInfo(), PngImagePlugin.PngInfo()
+    text.add_text("workflow", "node " * 500, zip=True)
+    for number in range(3):
+        several.add_text(f"part{number}", "node " * 150, zip=True)
+    files = [encoded("PNG", pnginfo=text), encoded("PNG", pnginfo=several), encoded("PNG", icc_profile=bytes(2000))]
+    assert [inspected(data, "a.png")["problem"] for data in files] == ["", "", ""]
+    monkeypatch.setattr(limits, "_TEXT_LIMIT", 1000)
+    said = "too large: a text or colour profile of more than 1000 bytes"
+    assert [inspected(data, "a.png")["problem"] for data in files] == [said, said, said]
+
+
+def test_the_suffixes_of_images_are_those_of_the_formats_that_are_opened() -> None:
+    registered = Image.registered_extensions()
+    opened = {suffix for suffix, kind in registered.items() if kind in (*FORMATS, "MPO")} - {".pfm"}  # of no mode here
+    assert opened == {suffix for suffix in IMAGE_SUFFIXES if registered.get(suffix) in (*FORMATS, "MPO")}
+    assert {".qoi", ".xbm", ".j2k", ".hif"} <= IMAGE_SUFFIXES
+    assert set(FORMATS) <= set(SUFFIXES)
+
+
+def test_pillows_warnings_of_a_file_are_not_told(
+    inspected: Callable[..., dict], recwarn: pytest.WarningsRecorder
+) -> None:
+    tiff = encoded("TIFF", image=noise(0, width=200, height=200), compression="tiff_lzw")
+    inspected(tiff[: len(tiff) // 2], "a.tif")
+    inspected(encoded("PNG", image=noise(0).convert("P"), transparency=bytes(range(256))), "a.png")
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

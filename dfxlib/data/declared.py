@@ -47,25 +47,16 @@ _C2PA = re.compile(_JUMBF + rb"|" + _UUID)
 
 #: In CBOR: the key claim_generator with a text, or the key name of claim_generator_info.
 _SOFTWARE = re.compile(
-    rb"\x6fclaim_generator(?=[\x60-\x79])|\x74claim_generator_info.{0,4}?\x64name(?=[\x60-\x79])", re.DOTALL
+    rb"(?s)\x6fclaim_generator(?=[\x60-\x79])|\x74claim_generator_info.{0,4}?\x64name(?=[\x60-\x79])"
 )
 
-_KNOWN = (  # key of a text, what it must hold, and who writes it so
-    ("parameters", "Steps: ", "Automatic1111"),
-    ("UserComment", "Steps: ", "Automatic1111"),
-    ("workflow", '"nodes"', "ComfyUI"),
-    ("prompt", '"class_type"', "ComfyUI"),
-    ("EXIF", '"nodes"', "ComfyUI"),
-    ("EXIF", '"class_type"', "ComfyUI"),
-    ("EXIF", "Job ID: ", "Midjourney"),
-    ("invokeai_metadata", "", "InvokeAI"),
-    ("sd-metadata", "", "InvokeAI"),
-    ("Dream", "", "InvokeAI"),
-    ("fooocus_scheme", "", "Fooocus"),
-    ("Software", "NovelAI", "NovelAI"),
-    ("Description", "Job ID: ", "Midjourney"),
-    ("Comment", '"sampler"', "a sampler"),
-)
+# Key of a text, what it must hold, and who writes it so.
+_KNOWN = [(key, "Steps: ", "Automatic1111") for key in ("parameters", "UserComment")]
+_KNOWN += [(key, '"nodes"', "ComfyUI") for key in ("workflow", "EXIF")]
+_KNOWN += [(key, '"class_type"', "ComfyUI") for key in ("prompt", "EXIF")]
+_KNOWN += [(key, "", "InvokeAI") for key in ("invokeai_metadata", "sd-metadata", "Dream")]
+_KNOWN += [("fooocus_scheme", "", "Fooocus"), ("Software", "NovelAI", "NovelAI")]
+_KNOWN += [(key, "Job ID: ", "Midjourney") for key in ("Description", "EXIF")] + [("Comment", '"sampler"', "a sampler")]
 
 _PROGRAMS = ("midjourney", "dall-e", "stable diffusion", "firefly", "novelai", "comfyui", "invokeai")
 

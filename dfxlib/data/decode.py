@@ -7,11 +7,13 @@ an image in its column `conversion`:
   not applied;
 - alpha (`LA`, `PA`, `RGBA`, transparent palettes and colours) is dropped and the stored colours
   stay, which is what the reference's `convert("RGB")` does;
-- grey of more than 8 bits keeps the 8 highest of the bits that the file states; 16-bit RGB is reduced the same way by
-  Pillow's decoder;
+- grey of more than 8 bits keeps the 8 highest of the bits that the file states (of a TIFF in 16 bits, those of its
+  MaxSampleValue where that is all ones); colours of more than 8 bits are reduced by Pillow's decoder, which keeps the
+  highest too, and rounds in PPM and AVIF;
 - of a multi-picture JPEG (MPO: a phone's preview or gain map rides along) the first picture counts;
-- EXIF rotation is applied; animations, truncated files, decompression bombs and files of another
-  format than their suffix says are problems.
+- EXIF rotation is applied; animations, truncated files, those above a limit and files of another
+  format than their suffix says are problems. "Unsupported" is a picture that is not read here, "too large" one above
+  a limit of ours, "truncated or damaged" one of a format that is read.
 
 Only the formats in `wholeness.FORMATS` are opened, so that no other program is ever started. Decoded means that all
 data arrived: `wholeness.require_whole` asks where Pillow stays silent. Whatever a file raises is a problem of it alone.
@@ -32,21 +34,21 @@ import PIL.ImageFile
 from PIL import Image, ImageOps, JpegImagePlugin, features
 from scipy.fft import dctn
 
-from dfxlib.data.limits import one_at_a_time, own_limits
+from dfxlib.data.limits import exceeded, one_at_a_time, own_limits
 from dfxlib.data.members import read_member
-from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unsupported, require_whole
+from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unopened, require_whole
 from dfxlib.system.files import sha256_bytes
 from dfxlib.system.shown import shown
 
 if TYPE_CHECKING:  # processes that decode need neither, and start sooner
     import pandas as pd
 
-#: Largest picture that is decoded, in pixels; above it a file counts as a decompression bomb.
+#: Largest picture that is decoded, in pixels; a small file may promise any size.
 PIXEL_LIMIT = 250_000_000
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 4
+RULES = 5
 
 #: Side of the grey picture by which near copies are recognised, in pixels.
 THUMBNAIL = 16
@@ -60,7 +62,7 @@ _DIRECT_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 
 _SIXTEEN_BIT_MODES = {"I;16", "I;16B", "I;16L"}
 
-_BITS_PER_SAMPLE = 258  # TIFF tag
+_BITS_PER_SAMPLE, _MAX_SAMPLE = 258, 281  # TIFF tags
 
 _ORIENTATION = 0x0112  # EXIF tag
 
@@ -225,38 +227,45 @@ def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stor
         with own_limits():
             image = Image.open(io.BytesIO(data), formats=FORMATS)
             if image.width * image.height > pixel_limit:
-                raise ImageProblem(f"decompression bomb: {image.width} x {image.height} pixels")
+                raise ImageProblem(f"too large: {image.width} x {image.height} pixels, above pixel_limit {pixel_limit}")
             frames = getattr(image, "n_frames", 1)
             if image.format != "MPO" and frames > 1:
                 raise ImageProblem(f"animated: {frames} frames")
-            stored = _Stored(_bits(image), _orientation(image) if image.format == "TIFF" else 1)
+            stored = _Stored(_bits(image, data), _orientation(image) if image.format == "TIFF" else 1)
             with one_at_a_time(image.width * image.height):
                 image.load()
+                require_whole(data, image)
     except PIL.UnidentifiedImageError as error:
-        raise ImageProblem(name_unsupported(data) or "not an image") from error
+        raise ImageProblem(name_unopened(data)) from error
     except ImageProblem:
         raise
     except Exception as error:  # whatever a damaged file makes a decoder raise
-        raise ImageProblem(f"truncated or damaged: {_reason(error)}") from error
+        raise ImageProblem(exceeded(error) or f"truncated or damaged: {_reason(error)}") from error
     if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
         raise ImageProblem(f"unsupported mode: {image.mode}")
-    require_whole(data, image)
     return image, stored
 
 
-def _bits(image: PIL.ImageFile.ImageFile) -> int:
+def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
     """Bits a sample; asked before decoding, since the mode of 16-bit RGB does not tell."""
     arguments = image.tile[0].args if image.tile else None
     if image.format == "TIFF" and image.mode in _SIXTEEN_BIT_MODES:
-        return int(image.tag_v2[_BITS_PER_SAMPLE][0])  # type: ignore[attr-defined] # of Pillow's TIFF alone
-    if image.format == "PPM" and image.mode == "I":
-        return int(arguments[1]).bit_length() if isinstance(arguments, tuple) else 16  # of its largest value
+        tags = image.tag_v2  # type: ignore[attr-defined] # of Pillow's TIFF alone
+        bits, largest = int(tags[_BITS_PER_SAMPLE][0]), int(np.max(tags.get(_MAX_SAMPLE, 0)))
+        return largest.bit_length() if 255 < largest < 2**bits and not largest & (largest + 1) else bits
+    if image.format == "JPEG2000":  # T.800, A.5.1: the first component's depth, less one, in the marker SIZ
+        return (data[data.index(b"\xff\x4f\xff\x51") + 42] & 127) + 1
+    if image.format == "AVIF":  # the box av1C: high_bitdepth and twelve_bit
+        return 8 + 2 * (data[data.index(b"av1C") + 6] >> 5 & 3).bit_count()
+    if isinstance(arguments, tuple) and image.format == "PPM":
+        return int(arguments[1]).bit_length()  # of its largest value
     if not arguments:  # some decoders need to be told nothing
-        return 8
+        return int(image.info.get("bit_depth", 8))  # of HEIF
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
     return 16 if ";16" in layout else 8
 
 
+@own_limits()
 def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or turned
     try:
         return image.getexif().get(_ORIENTATION, 1)
@@ -264,11 +273,12 @@ def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or 
         raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
 
 
+@own_limits()
 def _to_rgb(image: Image.Image, stored: _Stored) -> Image.Image:
     try:
         upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-        if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of a PPM to 16 bits
-            surplus = 8 if image.format == "PPM" else stored.bits - 8
+        if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of some to 16 bits
+            surplus = 8 if image.format in ("PPM", "JPEG2000") else stored.bits - 8
             highest = np.asarray(upright).astype(np.uint32) >> surplus
             upright = Image.fromarray(highest.clip(0, 255).astype(np.uint8))
         return upright.convert("RGB")

@@ -40,27 +40,13 @@ _REQUIRED = ("title", "homepage", "licence", "images")
 _EXPECTED = ("nature", "architecture", "source", "declared_split")
 
 #: Anybody's own tree needs no file: ROOT/nature/architecture/image.
-_FOLDERS = {
-    "title": "Folders",
-    "homepage": "",
-    "licence": "",
-    "guidance": "guidance.csv",
-    "images": [
-        {
-            "path": "{nature}/{architecture}",
-            "nature": {"nature": {nature: nature for nature in NATURES}},
-            "architecture": "{architecture}",
-        }
-    ],
-}
+_FOLDERS: dict = {"title": "Folders", "homepage": "", "licence": "", "guidance": "guidance.csv"}
+_FOLDERS["images"] = [{"path": "{nature}/{architecture}", "architecture": "{architecture}"}]
+_FOLDERS["images"][0]["nature"] = {"nature": {nature: nature for nature in NATURES}}
 
 #: Layouts by name. csv and parquet are read by the header of the table; the path of a YAML file is a layout too.
-LAYOUTS: tuple[str, ...] = (
-    "folders",
-    "csv",
-    "parquet",
-    *sorted(file.name.removesuffix(".yaml") for file in _SHIPPED.iterdir() if file.name.endswith(".yaml")),
-)
+LAYOUTS: tuple[str, ...] = ("folders", "csv", "parquet")
+LAYOUTS += tuple(sorted(file.name[:-5] for file in _SHIPPED.iterdir() if file.name.endswith(".yaml")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,13 +207,10 @@ def _parse(content: dict, layout: str) -> Description:
     expected = tuple(content.get("expected", ()))
     for row in expected:
         if not set(row) <= {*_EXPECTED, "images"} or type(row.get("images")) is not int:
-            names = ", ".join(_EXPECTED)
-            raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {names}")
-    texts = {
-        key: content[key]
-        for key in ("title", "homepage", "licence", "note", "guidance", "tables", "image", "cite")
-        if key in content
-    }
+            known = ", ".join(_EXPECTED)
+            raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {known}")
+    names = ("title", "homepage", "licence", "note", "guidance", "tables", "image", "cite")
+    texts = {key: content[key] for key in names if key in content}
     description = Description(
         layout,
         rules=rules,

@@ -106,19 +106,10 @@ def _table(usable: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     folder = usable["nature"] + "/" + folder + "/"
     twice = (folder + stem).str.lower().duplicated(keep=False)
     path = folder + stem.where(~twice, [_with_hash(name, source) for name, source in zip(stem, usable["path"])])
-    return pd.DataFrame(
-        {
-            "path": path + suffix,
-            "nature": usable["nature"],
-            "architecture": usable["architecture"],
-            "source": usable["source"],
-            "pair": usable["group"],
-            "declared_split": usable["declared_split"].where(usable["declared_split"] != "", usable["split"]),
-            "content": usable["content"],
-            "made_from": usable["path"],
-            "made_from_sha256": usable["sha256"],
-        }
-    )
+    split = usable["declared_split"].where(usable["declared_split"] != "", usable["split"])
+    table = usable[["path", "nature", "architecture", "source", "group", "declared_split", "content"]]
+    table = table.rename(columns={"group": "pair"}).assign(path=path + suffix, declared_split=split)
+    return table.assign(made_from=usable["path"], made_from_sha256=usable["sha256"])
 
 
 def _with_hash(stem: str, source: str) -> str:

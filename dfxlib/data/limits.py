@@ -3,9 +3,9 @@
 import fcntl
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
@@ -20,18 +20,33 @@ def one_at_a_time(pixels: int) -> Iterator[None]:
     if pixels <= _LARGE:
         yield
         return
-    with open(Path(tempfile.gettempdir(), f"dfxlib-large-{os.getuid()}.lock"), "w") as lock:
+    folder = tempfile.gettempdir()
+    flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK  # anybody may plant a link or a pipe there
+    try:
+        lock = os.open(f"{folder}/dfxlib-large-{os.getuid()}.lock", flags, 0o600)
+    except OSError:  # something else has that name, and is no matter of the picture: all users share the folder's lock
+        lock = os.open(folder, os.O_RDONLY)
+    try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(lock)
+
+
+def exceeded(error: Exception) -> str:  # a problem, or empty
+    """Whether Pillow gave up at the limit of texts and colour profiles that `own_limits` sets."""
+    met = any(words in str(error) for words in ("too large for PngImagePlugin", "memory used in text chunks"))
+    return f"too large: a text or colour profile of more than {_TEXT_LIMIT} bytes" if met else ""
 
 
 @contextmanager
 def own_limits() -> Iterator[None]:
-    """Pillow's limits are one for the whole process; here limits of our own decide."""
+    """Pillow's limits are one for the whole process; here limits of our own decide, and its warnings are not told."""
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_LIMIT
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before

@@ -52,7 +52,7 @@ def build_manifest(
     unseen_families: tuple[str, ...] = (),  # and whole families
     unseen_after: str = "",  # and generators of later months
     use_declared: bool = False,  # splits follow what the data set declares
-    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture counts as a decompression bomb
+    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture is a problem
     required: tuple[str, ...] = CLASSES,  # natures without which there is nothing to train
     workers: int | None = None,
     sidecar: Path | None = None,  # folder of what earlier builds read; None: read every file
@@ -156,12 +156,8 @@ def disputed_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, d
     pairs = said[["group", "declared_split"]].drop_duplicates()
     disputed = pairs["group"][pairs["group"].duplicated()]
     groups = said[said["group"].isin(disputed)].groupby("group")
-    table = groups.agg(
-        declared=("declared_split", lambda names: " | ".join(sorted(set(names)))),
-        images=("path", "size"),
-        paths=("path", " | ".join),
-    )
-    return table.reset_index()
+    declared = groups["declared_split"].agg(lambda names: " | ".join(sorted(set(names)))).rename("declared")
+    return pd.concat([declared, groups["path"].agg(images="size", paths=" | ".join)], axis=1).reset_index()
 
 
 def problem_kinds(manifest: pd.DataFrame, *, examples: int = 3) -> pd.DataFrame:  # columns kind, images, first

@@ -134,11 +134,9 @@ CONDITIONS |= {f"side_{side}": partial(shrink, side=side) for side in (768, 512,
 CONDITIONS["avif"] = partial(avif, quality=60)
 
 #: Tiers of delivery by the size that arrives: a page of the web, a strict platform, a preview.
-CONDITIONS |= {
-    "web": partial(chain, steps=("side_768", "jpeg420_q60")),
-    "hard": partial(chain, steps=("side_512", "jpeg420_q40")),
-    "thumb": partial(chain, steps=("side_128", "jpeg420_q75")),
-}
+CONDITIONS["web"] = partial(chain, steps=("side_768", "jpeg420_q60"))
+CONDITIONS["hard"] = partial(chain, steps=("side_512", "jpeg420_q40"))
+CONDITIONS["thumb"] = partial(chain, steps=("side_128", "jpeg420_q75"))
 
 
 def side_scale(condition: str, sizes: np.ndarray) -> np.ndarray:  # [N, 2] width and height -> [N]

@@ -63,9 +63,8 @@ def assign_splits(
     split[(label == "base") & (hashes["base_valid"] < VALID_SHARE)] = "base_valid"
 
     in_complete = usable & ~is_unseen & (label == "complete")
-    chosen = _validation_groups(
-        group[in_complete], manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
-    )
+    natures, order = manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
+    chosen = _validation_groups(group[in_complete], natures, order)
     in_validation = in_complete & np.isin(group, chosen)
     half = np.where(hashes["calibrate"] < 0.5, "complete_select", "complete_calibrate")
     split[in_validation] = half[in_validation]

@@ -71,17 +71,10 @@ def _read_parquet(file: Path, needed: set[str] | None, *, with_images: bool) -> 
 
 
 # Headers of tables in other projects. A column with the manifest's own name always wins.
-_HEADERS = {
-    "path": ("path", "image_path", "image", "filename", "file"),
-    "nature": ("nature", "label", "class", "typ"),
-    "architecture": ("architecture", "generator", "model"),
-    "declared_split": ("declared_split", "split"),
-    "source": ("source",),
-    "pair": ("pair",),
-    "content": ("content",),
-    "family": ("family",),
-    "released": ("released",),
-}
+_HEADERS: dict[str, tuple[str, ...]] = {"path": ("path", "image_path", "image", "filename", "file")}
+_HEADERS |= {"nature": ("nature", "label", "class", "typ"), "architecture": ("architecture", "generator", "model")}
+_HEADERS |= {"declared_split": ("declared_split", "split")}
+_HEADERS |= {name: (name,) for name in ("source", "pair", "content", "family", "released")}
 
 # Words for a nature and a split in such tables. Numbers are none: 0 is real in one project and fake in another.
 _WORDS = {
@@ -118,13 +111,9 @@ def describe_table(
                 f"table {name} lacks a column for the {field}; it has {', '.join(header)}, expected one of {expected}; "
                 "name it with columns"
             )
-    fields: dict[str, str | dict] = {}
-    for field, words in _WORDS.items():
-        if field in found:
-            fields[field] = {found[field]: words}
-    for field in ("source", "pair", "content", "family", "released"):
-        if field in found:
-            fields[field] = _template_of(found[field])
+    fields: dict[str, str | dict] = {field: {found[field]: _WORDS[field]} for field in _WORDS if field in found}
+    plain = ("source", "pair", "content", "family", "released")
+    fields |= {field: _template_of(found[field]) for field in plain if field in found}
     fields["architecture"] = _template_of(found.get("architecture", found["nature"]))
     image = "" if inside else _template_of(found["path"])
     return Description(name, name, "", "", (Rule(fields),), tables=name, image=image)

@@ -8,9 +8,14 @@ from pathlib import Path
 
 from dfxlib.system.live import say
 
-#: Suffixes of images, in lower case, also of those that are not supported here. Other files become rows with a problem.
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-IMAGE_SUFFIXES |= {".pbm", ".avif", ".heic", ".heif", ".jxl", ".jp2"}
+#: Suffixes of the formats that are opened, in lower case, by Pillow's names.
+SUFFIXES = {"BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng"}
+SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm .pnm", "QOI": ".qoi"}
+SUFFIXES |= {"TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm", "AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif"}
+SUFFIXES["HEIF"] += " .heif .heifs"
+
+#: Those, and of one that is not opened here. Other files become rows with a problem.
+IMAGE_SUFFIXES = {".jxl"}.union(*(suffixes.split() for suffixes in SUFFIXES.values()))
 
 #: The problem of a folder without a file.
 EMPTY = "folder holds no image"

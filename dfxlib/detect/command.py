@@ -43,18 +43,20 @@ def add_detection(commands: argparse._SubParsersAction) -> None:
     add("--always", action="store_true", help="the bare verdict, even of what is unlike the training data")
     add("--root", type=Path, help="folder from which the paths in a CSV count; by default the CSV's")
     add("--no-delivery", action="store_true", help="skip JPEG 75 and half size: a third of the work")
-    add(
-        "--engine",
-        choices=("auto", "onnx", "torch"),
-        default="auto",
-        help="what computes; auto: onnxruntime, or torch with a GPU",
-    )
+    add("--engine", choices=("auto", "onnx", "torch"), default="auto", help="auto: onnxruntime, or torch with a GPU")
     add("--backbone", default="", help="of a reference checkpoint")
     add("--batch-size", type=int, default=32, help="images judged at once")
     add("--workers", type=int, help="processes that decode; by default one a core")
-    add("--pixel-limit", type=int, help="pixels above which a picture is a bomb")
+    add("--pixel-limit", type=at_least_one, help="pixels above which a picture is too large")
     add("--device", default="auto", help="auto, cpu or cuda")
     detect.set_defaults(handle=_detect)
+
+
+def at_least_one(text: str) -> int:
+    """A whole number that is no less than 1, of a command line."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number of at least 1")
+    return int(text)
 
 
 def _export(options: argparse.Namespace) -> int:

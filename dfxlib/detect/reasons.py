@@ -66,11 +66,8 @@ def learned(alike: np.ndarray) -> np.ndarray:  # [B, K] from `agreement`, with m
 
 def judge(alike: np.ndarray) -> str:  # [B, K] from `agreement`, with maps of shuffled weights
     """How many maps are not shown, and why, as a sentence."""
-    shown = int(learned(alike).sum())
-    if shown == alike.size:
-        return "All maps differ from those of shuffled weights."
-    left_out = f"{alike.size - shown} of {alike.size} maps look like those of shuffled weights, or are flat"
-    return f"{left_out}: they show the picture, not what was learned, and are not shown."
+    left_out = f"{alike.size - int(learned(alike).sum())} of {alike.size} maps are not shown"
+    return f"{left_out}: what looks like maps of shuffled weights, or is flat, shows the picture, not what was learned."
 
 
 @torch.no_grad()

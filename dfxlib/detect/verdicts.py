@@ -41,7 +41,7 @@ def detect(
     thumbnails: bool = False,
     batch_size: int = 32,  # images
     workers: int | None = None,  # processes that decode; None: one a usable core
-    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture counts as a decompression bomb
+    pixel_limit: int = PIXEL_LIMIT,  # pixels; a larger picture is a problem
 ) -> Iterator[dict]:  # COLUMNS and thumbnail
     """One row a picture, in order, as soon as it is judged; one that cannot be judged is a row with its problem.
 
