@@ -46,9 +46,7 @@ _JUMBF, _UUID = rb"jumdc2pa\x00\x11\x00\x10", rb"\xd8\xfe\xc3\xd6\x1b\x0e\x48\x3
 _C2PA = re.compile(_JUMBF + rb"|" + _UUID)
 
 #: In CBOR: the key claim_generator with a text, or the key name of claim_generator_info.
-_SOFTWARE = re.compile(
-    rb"(?s)\x6fclaim_generator(?=[\x60-\x79])|\x74claim_generator_info.{0,4}?\x64name(?=[\x60-\x79])"
-)
+_SOFTWARE = re.compile(rb"(?s)\x6fclaim_generator(?=[`-y])|\x74claim_generator_info.{0,4}?\x64name(?=[`-y])")
 
 # Key of a text, what it must hold, and who writes it so.
 _KNOWN = [(key, "Steps: ", "Automatic1111") for key in ("parameters", "UserComment")]

@@ -211,14 +211,8 @@ def _parse(content: dict, layout: str) -> Description:
             raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {known}")
     names = ("title", "homepage", "licence", "note", "guidance", "tables", "image", "cite")
     texts = {key: content[key] for key in names if key in content}
-    description = Description(
-        layout,
-        rules=rules,
-        skip=tuple(content.get("skip", ())),
-        expected=expected,
-        generators=_parse_generators(content.get("generators", {}), layout),
-        **texts,
-    )
+    skip, generators = tuple(content.get("skip", ())), _parse_generators(content.get("generators", {}), layout)
+    description = Description(layout, rules=rules, skip=skip, expected=expected, generators=generators, **texts)
     _check_parts(description)
     return description
 

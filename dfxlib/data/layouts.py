@@ -60,9 +60,7 @@ def _require_months(rows: pd.DataFrame) -> None:
     wrong = [place for place, month in enumerate(rows["released"]) if month and not is_month(month)]
     if wrong:
         first = rows.iloc[wrong[0]]
-        raise ValueError(
-            f"released of {shown(first['path'])} is {shown(first['released'])!r}; expected YEAR-MONTH such as 2022-08"
-        )
+        raise ValueError(f"released of {shown(first['path'])} is {shown(first['released'])!r}; expected YEAR-MONTH")
 
 
 def _require_images(rows: pd.DataFrame, root: Path, layout: str) -> None:

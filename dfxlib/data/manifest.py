@@ -173,9 +173,7 @@ def require_no_problem(manifest: pd.DataFrame) -> None:
     kinds = problem_kinds(manifest, examples=1)
     if len(kinds):
         named = "; ".join(f"{row.images} x {row.kind} ({shown(row.first)})" for row in kinds.itertuples())
-        raise ValueError(
-            f"{kinds['images'].sum()} files have a problem: {named}; mend or remove them, or be less strict"
-        )
+        raise ValueError(f"{kinds['images'].sum()} files have a problem: {named}; mend or drop them, or be less strict")
 
 
 def verify_manifest(
@@ -249,9 +247,7 @@ def _require_header(path: Path) -> list[str]:
 
 def count_images(manifest: pd.DataFrame) -> pd.DataFrame:  # nature, architecture x split
     """Number of images by architecture and split."""
-    table = manifest.pivot_table(
-        index=["nature", "architecture"], columns="split", values="path", aggfunc="size", fill_value=0
-    )
+    table = manifest.groupby(["nature", "architecture", "split"]).size().unstack(fill_value=0)
     return table.assign(all=table.sum(axis=1))
 
 

@@ -55,9 +55,8 @@ def name_unopened(data: bytes) -> str:
     if brand[:3] in (b"hei", b"hev", b"mif", b"msf") and "HEIF" not in FORMATS:
         return "unsupported format: HEIC; it is read with the extra heic (pip install 'dfxlib[heic]')"
     others = [name for start, name in _OTHERS.items() if data.startswith(start)]
-    if b"<svg" in data[:1000] and data.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(
-        (b"<?xml", b"<svg", b"<!--", b"<!DOC")
-    ):
+    text = data.lstrip(b"\xef\xbb\xbf \r\n\t")
+    if b"<svg" in data[:1000] and text.startswith((b"<?xml", b"<svg", b"<!--", b"<!DOC")):
         others.append("SVG")
     others += ["camera raw"] * (brand == b"crx ") + ["TGA"] * (data[-18:-2] == b"TRUEVISION-XFILE")
     Image.init()  # Pillow knows more formats by their beginnings; nothing is opened

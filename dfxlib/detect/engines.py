@@ -49,9 +49,7 @@ def open_judge(path: Path, *, engine: str = "auto", backbone: str = "", device: 
         if device not in ("auto", "cpu"):
             raise ValueError(f"device {device!r} needs the engine torch; onnxruntime runs on the processor here")
         if path.is_file():
-            raise ValueError(
-                f"checkpoint {path} has no graph; give the engine torch, or a folder that dfx export wrote"
-            )
+            raise ValueError(f"checkpoint {path} has no graph; give the engine torch, or a folder of dfx export")
         if not path.is_dir():
             raise FileNotFoundError(f"model {path} is missing; expected a folder that `dfx export` wrote")
         return onnx_judge(read_folder(path))
