@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scored import Study, draw
 
+from dfxlib.measure.contents import MEAN
 from dfxlib.study.records import RUNS, read_runs, write_runs
 from tools import publish
-from tools.result_page import PAGE_TABLES, page, update_page
+from tools.result_page import PAGE_TABLES, answers_table, page, update_page
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,17 @@ def test_the_page_begins_with_the_question_and_the_conclusion_and_shows_its_figu
     manifest = read_runs(results)[1]["manifest"]["metrics"]["manifest_hash"]
     assert f"Manifest {manifest}, commit abc. torch 2.15." in text
     assert page(results, name="mine") == text, "it follows from the other files"
+
+
+def test_the_page_says_what_holds_inside_each_content_where_that_is_known(results: Path, tmp_path: Path) -> None:
+    assert "## Inside each content" not in page(results, name="mine")
+    copy = shutil.copytree(results, tmp_path / "copy")
+    rows = [["DeepFeatureX Net", "face", 0.5, 0.4, 0.6, 20, 4], ["DeepFeatureX Net", MEAN, 0.45, 0.3, 0.6, 40, 4]]
+    columns = ["method", "content", "value", "low", "high", "images", "clusters"]
+    pd.DataFrame(rows, columns=columns).to_csv(copy / "tables" / "contents.csv", index=False)
+    told = page(copy, name="mine").partition("## Inside each content")[2]
+    assert "| **DeepFeatureX Net** | **0.450 (0.300 to 0.600)** | **40** |" in told and "| **face** |" in told
+    assert "; inside contents 0.450 (0.300 to 0.600); chance is 0.333" in answers_table(copy)
 
 
 def test_plots_are_published_and_pictures_of_somebody_elses_images_never(

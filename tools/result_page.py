@@ -6,6 +6,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dfxlib.measure.compare import OURS, describe
+from dfxlib.measure.contents import MEAN
 from dfxlib.measure.published import SCORES
 from dfxlib.study import report
 from dfxlib.study.costs import read_costs
@@ -63,7 +64,17 @@ def page(folder: Path, *, name: str) -> str:  # Markdown
     """What was asked and what came out, each experiment with its figure and its table folded, and how it was made."""
     results = read_results(folder)
     parts = [f"# {name}", _opening(results), _figure(results, "main")]
-    for section in (_data, _methods, _differences, _base_models, _robustness, _generalization, _unsure, _detection):
+    for section in (
+        _data,
+        _methods,
+        _contents,
+        _differences,
+        _base_models,
+        _robustness,
+        _generalization,
+        _unsure,
+        _detection,
+    ):
         parts += section(results)
     return "\n\n".join(part for part in [*parts, *_how_made(results)] if part) + "\n"
 
@@ -116,6 +127,18 @@ def _methods(results: Results) -> list[str]:
         title = "Linear readings of traces: the first is the mark to pass"
         folded.append(_folded(title, results.table("mark"), value=how))
     return ["## The main table", text, *folded, _figure(results, "confusion"), _figure(results, "three_way")]
+
+
+def _contents(results: Results) -> list[str]:
+    if not results.has("contents"):
+        return []
+    table = results.table("contents")
+    text = "What pictures show is spread unevenly over the natures, so it tells something of them. Inside one content "
+    text += "it tells nothing: the mean over contents is the fairer number. An interval is wide where clusters are few."
+    means = table.loc[table["content"] == MEAN, ["method", "value", "low", "high", "images"]]
+    parts = table.loc[table["content"] != MEAN, ["method", "content", "value", "low", "high", "images", "clusters"]]
+    folded = [_folded("Mean over contents", by_value(means), marked="method", value=ACCURACY)]
+    return ["## Inside each content", text, *folded, _folded("Every content", parts, marked="method", value=ACCURACY)]
 
 
 def _differences(results: Results) -> list[str]:
@@ -245,8 +268,12 @@ def answers_table(folder: Path) -> str:  # Markdown
     ours = main[main["method"].map(is_ours)].iloc[0]
     mark = results.table("difference").query("method == @told['mark']").iloc[0]
     (answer, *_) = told["answers"].values()
+    inside = ""
+    if results.has("contents"):
+        means = results.table("contents").query("content == @MEAN")
+        inside = f"; inside contents {_estimate(means[means['method'].map(is_ours)].iloc[0])}"
     rows = {
-        "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}; chance is 0.333",
+        "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}{inside}; chance is 0.333",
         f"Better than a linear reading of traces ({told['mark']})?": describe(mark),
         "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
     }
