@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from dfxlib.data.residual import high_pass
 from dfxlib.measure.scores import score_table
@@ -308,5 +309,5 @@ def score_baselines(
 
 
 def _scores_of(task: tuple[pd.DataFrame, pd.DataFrame, str]) -> pd.DataFrame:
-    features, rows, variant = task
-    return baseline_scores(features, rows, variant=variant)
+    with threadpool_limits(1):  # side by side, threads of their own would wait for each other
+        return baseline_scores(task[0], task[1], variant=task[2])

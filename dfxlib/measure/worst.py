@@ -84,10 +84,9 @@ def by_window(
         if kind == "later" and not any(row["kind"] == "next" for row in rows):
             kind = "next"
         facts = {"from": window["released"].iloc[0], "to": window["released"].iloc[-1], "kind": kind}
-        sizes = stats.clusters_of([fakes, reals], draws)
         rows.append(
             facts
-            | named("auc", area_interval(area, clusters=sizes.min()))
+            | named("auc", area_interval(area, clusters=stats.clusters_of([fakes, reals], draws).min()))
             | {"images": int(fakes.sum()), "generators": ", ".join(window["architecture"])}
         )
     return pd.DataFrame(rows, columns=["from", "to", "kind", "auc", "auc_low", "auc_high", "images", "generators"])
