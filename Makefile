@@ -65,7 +65,7 @@ publish: $(VENV)/.installed
 
 # Every published number that comes from scores, from the scores that are published with it.
 recompute: $(VENV)/.installed
-	@for study in results/*; do if [ -f $$study/scores.parquet ]; then $(BIN)/dfx recompute $$study || exit 1; fi; done
+	@for study in results/*; do $(BIN)/dfx recompute $$study || exit 1; done
 
 # Results, reports and executed notebooks as one static folder. PICTURES=no leaves out what shows a data set's pictures.
 PICTURES ?= yes

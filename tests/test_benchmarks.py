@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from samples import rows
 
 from dfxlib.measure.baselines import metadata_features
 from dfxlib.names import CLASSES
@@ -101,6 +102,19 @@ def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:
 
     how = {"images": 6, "side": 40, "image_size": 32, "resize_mode": "crop", "workers": 1, "rounds": 1}
     assert (benchmark.ratios("resnet18", **how) > 0).all()
+
+
+def test_recipes_are_tried_epoch_by_epoch_without_a_part_that_tests() -> None:
+    import photograph_recipe as benchmark
+
+    study = benchmark.read_study() | {"backbones": ["resnet18"], "weights": "none", "image_size": 32}
+    study["base"] = study["base"] | {"epochs": 2}
+    images = rows(120).assign(split=np.repeat(benchmark.PARTS, 30))
+    blocks = benchmark.three_blocks(study, images, squares(120), rate=1e-3, main_share=0.5)
+    single = benchmark.three_way(study, images, squares(120), rate=1e-3)
+    for found in (blocks, single):
+        assert [row["epoch"] for row in found] == [1, 2]
+        assert all(0 <= row["select_balanced_accuracy"] <= 1 and row["valid_loss"] > 0 for row in found)
 
 
 @pytest.fixture(scope="module")

@@ -168,8 +168,6 @@ def test_published_results_are_few_files_and_name_environment_and_manifest_of_ev
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_the_page_of_results_follows_from_the_other_files(results: Path) -> None:
-    if not (results / SCORES).is_file():
-        pytest.skip("published before scores were, which its page says; it comes when the study is run again")
     assert (results / "README.md").read_text(encoding="utf-8") == page(results, name=results.name)
 
 
@@ -263,8 +261,6 @@ def test_no_tracked_file_is_large_without_a_reason() -> None:
 
 @pytest.mark.parametrize("results", RESULTS, ids=lambda path: path.name)
 def test_published_numbers_follow_from_the_committed_scores(results: Path) -> None:
-    if not (results / SCORES).is_file():
-        pytest.skip("published before scores were; they come when the study is run again")
     assert check(results).different == []
 
 

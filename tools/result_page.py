@@ -37,7 +37,6 @@ _WORDS = {
     "maps": "Where the verdicts on a few pictures are sensitive, if not where shuffled weights are",
 }
 
-
 #: Figures that speak of all seeds, or of the data.
 _OF_ALL_SEEDS = ("main", "difference", "counts", "examples", "spectra")
 
@@ -64,17 +63,8 @@ def page(folder: Path, *, name: str) -> str:  # Markdown
     """What was asked and what came out, each experiment with its figure and its table folded, and how it was made."""
     results = read_results(folder)
     parts = [f"# {name}", _opening(results), _figure(results, "main")]
-    for section in (
-        _data,
-        _methods,
-        _contents,
-        _differences,
-        _base_models,
-        _robustness,
-        _generalization,
-        _unsure,
-        _detection,
-    ):
+    experiments = (_methods, _contents, _differences, _base_models, _robustness, _generalization, _unsure, _detection)
+    for section in (_data, *experiments):
         parts += section(results)
     return "\n\n".join(part for part in [*parts, *_how_made(results)] if part) + "\n"
 
@@ -202,8 +192,7 @@ def _how_made(results: Results) -> list[str]:
     commits = ", ".join(dict.fromkeys(own["environment"]["commit"] for own in records.values()))
     identity = f"Manifest {records['manifest']['metrics']['manifest_hash']}, commit {commits}. {versions}."
     files = "Settings, metrics and environment of every run stand in [runs.csv](runs.csv), every table in `tables/`."
-    if (results.folder / SCORES).is_file():
-        files += f" The numbers follow from [{SCORES}]({SCORES}): `dfx recompute results/STUDY` computes them again."
+    files += f" The numbers follow from [{SCORES}]({SCORES}): `dfx recompute results/STUDY` computes them again."
     cost = results.table("cost")
     total = f"{cost['minutes'].sum():.0f} minutes in all, those of jobs side by side added."
     return [
@@ -274,7 +263,7 @@ def answers_table(folder: Path) -> str:  # Markdown
         inside = f"; inside contents {_estimate(means[means['method'].map(is_ours)].iloc[0])}"
     rows = {
         "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}{inside}; chance is 0.333",
-        f"Better than a linear reading of traces ({told['mark']})?": describe(mark),
+        f"Better than the best linear reading ({told['mark']})?": describe(mark),
         "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
     }
     if results.has("robustness_seeds"):

@@ -101,8 +101,7 @@ def _write_results(results: Path, place: Path, *, pictures: bool) -> None:
     """The page of a study's results with its tables; links to other parts of the project become their text."""
     shutil.copytree(results / "tables", place / "tables")
     for name in (RUNS, SCORES):
-        if (results / name).is_file():
-            shutil.copy(results / name, place / name)
+        shutil.copy(results / name, place / name)
     text = (results / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text)
     if not pictures:

@@ -242,11 +242,8 @@ def _difference(published: pd.DataFrame, again: pd.DataFrame) -> str:  # empty: 
     for name in published:
         for place, (one, two) in enumerate(zip(published[name].tolist(), again[name].tolist())):
             if not _equal(one, two):
-                names = {
-                    text: f"seed {published[text][place]}" if text == "seed" else str(published[text][place])
-                    for text in texts
-                }
-                row = ", ".join(named for text, named in names.items() if text != name)
+                named = {text: f"{'seed ' * (text == 'seed')}{published[text][place]}" for text in texts}
+                row = ", ".join(words for text, words in named.items() if text != name)
                 return f"{name}{f' of {row}' if row else ''} is {one} and comes out as {two}"
     return ""
 
