@@ -117,6 +117,19 @@ def test_recipes_are_tried_epoch_by_epoch_without_a_part_that_tests() -> None:
         assert all(0 <= row["select_balanced_accuracy"] <= 1 and row["valid_loss"] > 0 for row in found)
 
 
+def test_heads_are_tried_epoch_by_epoch_on_the_same_features() -> None:
+    import head_recipe as benchmark
+    from dfxlib.training.fit import Examples
+
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(60, 3, 32)).astype(np.float32)
+    parts = [Examples(features, part, part % 3) for part in np.array_split(np.arange(60), 2)]
+    how = {"batch_size": 8, "weight_decay": 0.0, "gamma": 1.0, "step_size": 10}
+    for head in ("linear", "conv"):
+        found = benchmark.by_epoch(*parts, head=head, rate=1e-3, epochs=2, how=how)
+        assert list(found["epoch"]) == [1, 2] and (found["valid_loss"] > 0).all() and set(found["head"]) == {head}
+
+
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the benchmark of detection exports each model once."""

@@ -273,6 +273,19 @@ def test_only_figures_with_pictures_say_so(smoke: Path) -> None:
     assert shown - {"maps"} == expected, "maps are drawn only where they differ from those of shuffled weights"
 
 
+def test_a_recipe_of_the_head_reads_the_parts_that_train_and_choose_it_and_no_other(
+    smoke: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "benchmarks"), *sys.path])
+    import head_recipe as benchmark
+
+    which = {"backbone": "resnet18", "seed": 0, "cache_root": tmp_path}
+    parts = benchmark.read_features(smoke, clone / "data" / "smoke", **which)
+    manifest, _ = read_manifest(smoke / "manifest" / "manifest.csv")
+    sizes = [(manifest["split"] == part).sum() for part in ("complete_train", "complete_select")]
+    assert [len(part.rows) for part in parts] == sizes and parts[0].array.shape[1:] == (3, 512)
+
+
 def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) -> None:
     """The folder that notebook 60 leaves, from the shell, on test images: the scores of notebook 20."""
     detection = smoke / "detection" / "resnet18" / "seed0"

@@ -151,10 +151,10 @@ def at_frozen_thresholds(scores: pd.DataFrame, calibration: dict, *, resamples: 
 
 
 def field_wide(table: pd.DataFrame, *, metric: str = "acc") -> pd.DataFrame:  # rows methods, columns generators
-    """A metric in percent as the field prints it: a row a method, a column a generator, the means at the end."""
+    """A metric in percent, to a tenth, as the field prints it: a column a generator, the means at the end."""
     wide = table.pivot_table(index="method", columns="architecture", values=metric, sort=False, dropna=False)
     means = [name for name in MEANS.values() if name in wide]
-    return (100 * wide[[*(name for name in wide if name not in means), *means]]).rename_axis(columns=None)
+    return (100 * wide).round(1)[[*(name for name in wide if name not in means), *means]].rename_axis(columns=None)
 
 
 def field_latex(table: pd.DataFrame) -> str:

@@ -10,9 +10,7 @@ from matplotlib.patches import Rectangle
 
 from dfxlib.measure.compare import OURS
 from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
-from dfxlib.plots.style import METHOD_COLOURS, label_of
-
-_MODEL_COLOUR = "#D55E00"
+from dfxlib.plots.style import METHOD_COLOURS, MODEL_COLOUR, SECOND_COLOUR, label_of
 
 #: What metrics of a table of conditions are worth by chance, where that is one number.
 _CHANCE = {"three-way balanced accuracy": 1 / 3, "binary balanced accuracy": 1 / 2, "AUC": 1 / 2}
@@ -77,7 +75,7 @@ def plot_grid(cells: pd.DataFrame) -> Figure:
     size = (1.5 * table.shape[1] + 3, 0.45 * table.shape[0] + 1.6)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     sns.heatmap(table, annot=True, fmt=".3f", cmap="viridis_r", ax=axis, cbar_kws={"label": "validation loss [nats]"})
-    axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=3))
+    axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=MODEL_COLOUR, linewidth=3))
     axis.set(xlabel="step [epochs], gamma", ylabel="batch, learning rate, weight decay")
     axis.set_xticklabels([f"{step}, {gamma:g}" for step, gamma in table.columns])
     axis.set_yticklabels([f"{batch}, {rate:g}, {decay:g}" for batch, rate, decay in table.index], rotation=0)
@@ -106,7 +104,7 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3, mark: str = "") 
     table = table.sort_values("value", ascending=False, kind="stable", ignore_index=True)
     figure, axis = plt.subplots(figsize=(7, 0.42 * len(table) + 1.3), layout="constrained")
     for place, row in enumerate(table.itertuples()):
-        colour = _MODEL_COLOUR if row.method.startswith(OURS) else "black"
+        colour = MODEL_COLOUR if row.method.startswith(OURS) else "black"
         if np.isnan(row.value):
             axis.text(0, place, " undefined", va="center", fontsize=8)
             continue
@@ -124,7 +122,7 @@ def plot_methods(table: pd.DataFrame, *, chance: float = 1 / 3, mark: str = "") 
         axis.text(value, -0.65, told, color="grey", ha="center", va="bottom", fontsize=8)
     axis.set_yticks(range(len(table)), table["method"])
     for tick, method in zip(axis.get_yticklabels(), table["method"]):
-        tick.set_color(_MODEL_COLOUR if method.startswith(OURS) else "black")
+        tick.set_color(MODEL_COLOUR if method.startswith(OURS) else "black")
     axis.set(xlim=(0, 1), ylim=(len(table) - 0.4, -0.6), xlabel="three-way balanced accuracy (95% interval)")
     sns.despine(figure)
     return figure
@@ -136,8 +134,8 @@ def plot_differences(table: pd.DataFrame) -> Figure:
     figure, axis = plt.subplots(figsize=(7.5, 0.5 * len(table) + 1.6), layout="constrained")
     for shift, low, high, colour, label in (
         (-0.18, "low", "high", "#000000", "95% interval over images"),
-        (0, "seed_low", "seed_high", "#D55E00", "over seeds"),
-        (0.18, "both_low", "both_high", "#0072B2", "over both"),
+        (0, "seed_low", "seed_high", "#999999", "over seeds"),
+        (0.18, "both_low", "both_high", SECOND_COLOUR, "over both"),
     ):
         defined = table[low].notna()  # one seed knows no spread
         if defined.any():
@@ -169,7 +167,7 @@ def plot_robustness(table: pd.DataFrame, *, published: pd.DataFrame | None = Non
     for axis, metric in zip(axes.flat, metrics):
         defined = table[table["metric"] == metric].dropna(subset="value")
         for subsampling, line in defined.dropna(subset="subsampling").groupby("subsampling"):
-            colour = {"444": "#000000", "420": "#D55E00"}[subsampling]
+            colour = {"444": "#000000", "420": SECOND_COLOUR}[subsampling]
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
             axis.plot(line["quality"], line["value"], "-o", color=colour, markersize=3, label=label)
@@ -182,7 +180,7 @@ def plot_robustness(table: pd.DataFrame, *, published: pd.DataFrame | None = Non
         if published is not None and metric == "binary balanced accuracy":
             found = published["condition"].str.extract(r"jpeg444_q(\d+)")[0].astype(float)
             hollow = {"markerfacecolor": "none", "markersize": 5, "label": "published, on other images"}
-            axis.plot(found, published["accuracy_percent"] / 100, "o", color="#0072B2", **hollow)
+            axis.plot(found, published["accuracy_percent"] / 100, "s", color="#000000", **hollow)
         if defined.empty:
             axis.text(0.5, 0.5, "undefined", transform=axis.transAxes, ha="center", color="grey")
         axis.set(title=metric, xlabel="JPEG quality", ylim=(-0.02, 1.02), xticks=table["quality"].dropna().unique())

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from dfxlib.measure.stats import FALSE_ALARMS
 from dfxlib.names import CLASSES, NATURE_COLOURS, NATURES
-from dfxlib.plots.style import label_of
+from dfxlib.plots.style import SECOND_COLOUR, label_of
 
 _METRIC_LABELS = {
     "auc": "AUC",
@@ -115,7 +115,7 @@ def plot_reliability(curve: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(1, len(splits), figsize=size, layout="constrained", sharey=True, squeeze=False)
     for axis, split in zip(axes.flat, splits):
         axis.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-        for (name, colour), style in zip({"before": "#D55E00", "after": "#000000"}.items(), ("--", "-")):
+        for (name, colour), style in zip({"before": SECOND_COLOUR, "after": "#000000"}.items(), ("--", "-")):
             line = curve[(curve["split"] == split) & (curve["temperature"] == name)]
             axis.plot(line["confidence"], line["accuracy"], style, color=colour, linewidth=1)
             areas = 120 * line["images"].to_numpy(dtype=float) / curve["images"].max()
@@ -142,7 +142,8 @@ def plot_trade(table: pd.DataFrame) -> Figure:
             axis.plot(
                 [0, table["promised"].max()], [0, table["promised"].max()], color="grey", linestyle=":", linewidth=1
             )
-        for (promise, own), colour in zip(table[table["metric"] == metric].groupby("promise"), ("#D55E00", "#000000")):
+        promises = table[table["metric"] == metric].groupby("promise")
+        for (promise, own), colour in zip(promises, (SECOND_COLOUR, "#000000")):
             size = [(own["value"] - own[end]).abs() for end in ("value_low", "value_high")]
             axis.errorbar(own["promised"], own["value"], yerr=size, color=colour, linewidth=1, label=promise)
             faces = [colour if frozen else "white" for frozen in own["frozen"]]
@@ -220,5 +221,5 @@ def plot_leave_one_out(table: pd.DataFrame) -> Figure:
     for row, without in enumerate(wide.index):
         for column, tested in enumerate(wide.columns):
             if without == tested or tested in unseen:
-                axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor="#D55E00", linewidth=2))
+                axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=SECOND_COLOUR, linewidth=2))
     return figure

@@ -6,6 +6,9 @@ import seaborn as sns
 
 from dfxlib.names import CLASS_LABELS, SPLITS
 
+#: The study's model, and what stands beside black where no nature and no model is meant.
+MODEL_COLOUR, SECOND_COLOUR = "#D55E00", "#56B4E9"
+
 METHOD_COLOURS = ["#000000", "#CC79A7", "#999999", "#56B4E9", "#D55E00"]
 
 # Splits have colours that no nature has: greys for base, purples for complete, reds for what is tested.
