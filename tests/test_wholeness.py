@@ -4,11 +4,14 @@ import fcntl
 import io
 import os
 import random
+import resource
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import pairwise
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -442,16 +445,28 @@ def whole_files() -> dict[str, bytes]:
     return files
 
 
-@pytest.mark.filterwarnings("ignore")  # Pillow warns of what it skips
-@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.faults)])
-def test_not_one_exception_leaves_the_reader(tmp_path: Path, count: int) -> None:
+def read_mutated(folder: Path, count: int) -> tuple[int, float]:  # problems told, megabytes that the process grew by
+    """Read many mutated files, each once."""
+    warnings.simplefilter("ignore")  # Pillow warns of what it skips
     rng, files = random.Random(0), whole_files()
-    assert {Image.registered_extensions()[f".{name.split('.')[-1]}"] for name in files} == set(FORMATS)
     names = sorted(files)
-    problems = 0
+    problems, before = 0, 0
     for number in range(count):
         name = names[number % len(names)]
-        path = tmp_path / f"a.{name}"
+        path = folder / f"a.{name}"
         path.write_bytes(mutated(files[name], rng))
         problems += inspect_file(ImageFile(path), pixel_limit=2**20)["problem"] != ""
+        if number == len(names):  # every decoder was loaded
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return problems, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.faults)])
+def test_not_one_exception_leaves_the_reader_and_memory_stays_bounded(tmp_path: Path, count: int) -> None:
+    known = Image.registered_extensions()
+    assert {known[f".{name.split('.')[-1]}"] for name in whole_files()} == set(FORMATS)
+    # In a process of its own: a worker that ran other tests has had its peak already.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        problems, grown = own.submit(read_mutated, tmp_path, count).result()
     assert problems > count / 3, "otherwise the mutations say nothing"
+    assert grown < 100, "one picture of 2**20 pixels has 3 MB in RGB"
