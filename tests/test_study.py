@@ -91,10 +91,9 @@ def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Pa
     assert result.returncode == 0, result.stderr
     assert (copy / "runs" / "smoke" / "manifest" / ".done").read_text() != before, "the manifest was made again"
     assert {run: (copy / run).stat().st_mtime_ns for run in trained} == trained
-    other = snakemake(copy, *change, "split_seed=1", "--", "runs/smoke/manifest/.stamp")
-    assert other.returncode == 0, other.stderr
-    plan = call(copy, "snakemake", *change, "split_seed=1", "--cores", "2", "-n", "--", base)
-    assert re.search(r"^base +1$", plan.stdout, re.M), "other splits are other data: " + plan.stdout + plan.stderr
+    (copy / "runs" / "smoke" / "manifest" / "manifest.csv.sha256").write_text("of other data")
+    plan = call(copy, "snakemake", *change, "--cores", "2", "-n", "--", base)
+    assert re.search(r"^base +1$", plan.stdout, re.M), "other data are other work: " + plan.stdout + plan.stderr
 
 
 def test_a_failed_rerun_leaves_the_earlier_result_finished(smoke: Path, clone: Path, tmp_path: Path) -> None:
