@@ -155,7 +155,7 @@ class TestShortcuts:
         found = audit.shortcut_table({"processing": noise_features}, table, resamples=200).iloc[0]
         assert found["low"] <= 0.5
         assert found["sentence"].startswith(
-            "Knowing only the marks of JPEG blocks and resampling tells real from fake no better than chance: "
+            "Knowing only the marks of JPEG blocks and resampling is not shown to tell real from fake: "
         )
 
     def test_only_training_rows_teach_and_only_test_rows_count(self) -> None:

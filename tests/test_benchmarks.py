@@ -119,6 +119,7 @@ def test_recipes_are_tried_epoch_by_epoch_without_a_part_that_tests() -> None:
 
 def test_heads_are_tried_epoch_by_epoch_on_the_same_features() -> None:
     import head_recipe as benchmark
+
     from dfxlib.training.fit import Examples
 
     rng = np.random.default_rng(0)

@@ -48,6 +48,13 @@ def test_scores_are_matched_by_name_or_checksum_and_stand_in_the_manifests_order
     pd.testing.assert_frame_equal(read_detectors(written(tmp_path, by_sum), manifest)["theirs"], by_name)
 
 
+def test_an_excluded_copy_of_a_tested_file_is_no_image_of_another_part(manifest: pd.DataFrame, tmp_path: Path) -> None:
+    copy = manifest[manifest["split"] == "test"].head(1).assign(path="copy.png", split="excluded")
+    table = binary(manifest).merge(manifest[["path", "sha256"]])[["sha256", "p_fake"]]
+    found = read_detectors(written(tmp_path, table), pd.concat([manifest, copy], ignore_index=True))["theirs"]
+    assert "copy.png" not in set(found["path"]) and len(found) == len(table)
+
+
 def test_a_detector_of_two_classes_has_no_three_way_verdict(manifest: pd.DataFrame, tmp_path: Path) -> None:
     scores = read_detectors(written(tmp_path, binary(manifest)), manifest)["theirs"]
     assert not is_three_way(scores) and scores[LOGITS].isna().all(axis=None)
@@ -81,6 +88,12 @@ FAULTS = {
     "one left out": (lambda table, m: table[table["path"] != m["path"].iloc[20]], ValueError, "1 of 60 test images"),
     "one unseen": (lambda table, m: table[table["path"] != m["path"].iloc[-1]], ValueError, "1 of 15 unseen images"),
     "two of three": (lambda table, _: table.assign(p_dm=0.1), ValueError, "has p_dm, p_fake; expected p_fake alone"),
+    "an unknown condition": (
+        lambda table, _: pd.concat([table, table.assign(condition="jepg_q9")]).fillna({"condition": "raw"}),
+        ValueError,
+        "condition .*'jepg_q9'",
+    ),
+    "no raw image": (lambda table, _: table.assign(condition="web"), ValueError, "conditions lack 'raw'"),
     "no sum": (
         lambda table, _: table.assign(p_dm=0.9, p_gan=0.9, p_real=0.9),
         ValueError,

@@ -115,6 +115,18 @@ def test_all_versions_are_one_ranking_and_versions_of_a_picture_one_group() -> N
     assert ends.loc[POOLED].tolist() == pytest.approx(ends.loc["raw"].tolist(), abs=1e-6), "no new evidence"
 
 
+def test_one_condition_alone_has_no_ranking_over_several() -> None:
+    table = scores(120, skill=1.0).assign(condition="raw")
+    assert list(by_condition(table, method="a", resamples=FEW)["condition"]) == ["raw"]
+
+
+def test_one_name_in_two_natures_is_two_generators() -> None:
+    table = sourced()
+    table["architecture"] = table["architecture"].replace("gan_generated_0", "dm_generated_0")
+    wide = field_wide(field_table(table, method="a", resamples=FEW))
+    assert {"dm_generated_0 (dm_generated)", "dm_generated_0 (gan_generated)", "dm_generated_1"} < set(wide)
+
+
 def test_frozen_thresholds_are_those_of_raw_images_under_every_condition() -> None:
     raw = sourced(120)
     table = pd.concat([raw, raw.assign(condition="web", p_fake=raw["p_fake"] / 2)], ignore_index=True)

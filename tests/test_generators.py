@@ -7,7 +7,14 @@ from samples import rows
 from sklearn.metrics import average_precision_score, recall_score, roc_auc_score
 from test_scores import CALIBRATION, FEW, said, scores
 
-from dfxlib.measure.generators import averages, by_architecture, further_rows, seen_against_unseen, shared_reals
+from dfxlib.measure.generators import (
+    averages,
+    by_architecture,
+    by_training,
+    further_rows,
+    seen_against_unseen,
+    shared_reals,
+)
 from dfxlib.names import CLASSES
 
 
@@ -170,6 +177,14 @@ def test_fakes_of_unknown_nature_have_no_three_way_average() -> None:
     table = scores(90).assign(nature=lambda t: t["nature"].replace("gan_generated", "fake_unknown"))
     result = seen_against_unseen({"ours": averages(table, CALIBRATION, resamples=FEW)})
     assert sorted(result["nature"]) == ["dm_generated", "real"]
+
+
+def test_a_generator_that_a_data_set_only_tests_was_never_seen() -> None:
+    trained = rows(12).assign(split="base_train")
+    tested = trained.assign(split=["unseen"] + ["test"] * 11)
+    tested.loc[[7, 8], ["nature", "architecture"]] = [["dm_generated", "tested_only"], ["real", "tested_only"]]
+    found = by_training(tested, pd.concat([trained, tested]))
+    assert found["split"].tolist() == ["unseen" if i in (0, 7) else "test" for i in tested.index]
 
 
 def test_another_manifest_is_tested_on_what_is_new_to_the_model() -> None:

@@ -390,16 +390,23 @@ def test_families_and_later_months_are_held_out_as_a_whole(tree: Path, described
         build(tree, layout=described, unseen_families=("WGAN",))
     with pytest.raises(ValueError, match="unseen family 'DCGAN' is not in the data; known: WGAN"):
         build(tree, layout=described, unseen_families=("DCGAN",))
+    other = shutil.copytree(tree, Path(described).parent / "tree")
+    (other / "notes.txt").write_text("no picture, and of no generator")
+    assert (build(other, layout=described, unseen_after="2021-11")["problem"] != "").sum() == 1
     with pytest.raises(ValueError, match=r"no month of release is known of 4 generators \(dm_0, dm_1, gan_0, gan_1\)"):
         build(tree, unseen_after="2021-11")
 
 
 def test_an_unseen_generator_whose_relative_trains_is_named_with_it(tree: Path, described: str) -> None:
-    told = trained_relatives(build(tree, layout=described, unseen=("gan_1", "dm_1")))
+    own = build(tree, layout=described, unseen=("gan_1", "dm_1"))
+    told = trained_relatives(own, own)
     assert told == [
         "Unseen gan_1 has relatives that train: gan_0 (family WGAN); unseen_families: [WGAN] holds out all of them."
     ]
-    assert trained_relatives(build(tree, unseen=("gan_1",))) == [], "nobody knows of a family"
+    unknown = build(tree, unseen=("gan_1",))
+    assert trained_relatives(unknown, unknown) == [], "nobody knows of a family"
+    other = own[own["architecture"] == "gan_1"].assign(architecture="another", split="unseen")
+    assert "Unseen another has relatives that train: gan_0" in trained_relatives(other, own)[0]
 
 
 def test_a_month_that_is_none_is_one_sentence(tree: Path, described: str) -> None:

@@ -66,7 +66,7 @@ def test_the_page_says_what_holds_inside_each_content_where_that_is_known(result
     pd.DataFrame(rows, columns=columns).to_csv(copy / "tables" / "contents.csv", index=False)
     told = page(copy, name="mine").partition("## Inside each content")[2]
     assert "| **DeepFeatureX Net** | **0.450 (0.300 to 0.600)** | **40** |" in told and "| **face** |" in told
-    assert "; inside contents 0.450 (0.300 to 0.600); chance is 0.333" in answers_table(copy)
+    assert "; inside contents 0.450 (over images 0.300 to 0.600); chance is 0.333" in answers_table(copy)
 
 
 def test_plots_are_published_and_pictures_of_somebody_elses_images_never(

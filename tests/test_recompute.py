@@ -52,7 +52,8 @@ def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Pa
     checked = check(whole)
     assert checked.different == []
     assert by_step(checked.others) == [
-        "tables: cost.csv, settings.csv, shortcuts.csv, unsure.csv unlike the training data",
+        "tables: cost.csv, settings.csv, shortcuts.csv, unsure.csv unlike the training data, "
+        "unsure_by_condition.csv unlike the training data",
         "manifest: metrics.manifest_hash, metrics.seconds, metrics.images",
         "base: metrics.manifest_hash, metrics.seconds",
         "complete: metrics.manifest_hash, metrics.seconds, metrics.chosen_cell",

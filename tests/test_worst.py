@@ -52,4 +52,6 @@ def test_a_window_is_four_generators_in_order_and_the_next_one_is_the_first_unse
     shown = ~fakes | ((number >= 4) & (number < 8))
     assert windows["auc"][1] == pytest.approx(roc_auc_score(fakes[shown], table["p_fake"][shown]))
     table.loc[fakes & (number == 5), "split"] = "test"
-    assert by_window(table, released, resamples=FEW)["kind"].tolist() == ["trained", "trained", "next"]
+    windows = by_window(table, released, resamples=FEW)
+    assert windows["kind"].tolist() == ["trained", "held out", "trained", "next"], "g4 is older than g5, which trains"
+    assert windows["generators"].tolist() == ["g0, g1, g2, g3", "g4", "g5", "g6, g7, g8"]

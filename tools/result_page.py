@@ -94,7 +94,9 @@ def _folded(title: str, table: pd.DataFrame, *, marked: str = "", value: str = "
 
 
 def _data(results: Results) -> list[str]:
-    told = [f"Never seen in training: {', '.join(_held_out(results)) or 'none'}. What the files alone tell:"]
+    told = [f"Never seen in training: {', '.join(_held_out(results)) or 'none'}."]
+    told += results.table("warnings")["sentence"].tolist() if results.has("warnings") else []
+    told.append("What files alone tell of real against fake (the main table has their three-way accuracy):")
     told.append("\n".join(f"- {sentence}" for sentence in results.table("shortcuts")["sentence"]))
     figures = [_figure(results, name) for name in ("counts", "examples", "spectra")]
     return ["## The data", *told, *figures]
@@ -127,6 +129,7 @@ def _contents(results: Results) -> list[str]:
     text += "it tells nothing: the mean over contents is the fairer number. An interval is wide where clusters are few."
     means = table.loc[table["content"] == MEAN, ["method", "value", "low", "high", "images"]]
     parts = table.loc[table["content"] != MEAN, ["method", "content", "value", "low", "high", "images", "clusters"]]
+    parts = parts.rename(columns={"clusters": "fewest_clusters"})
     folded = [_folded("Mean over contents", by_value(means), marked="method", value=ACCURACY)]
     return ["## Inside each content", text, *folded, _folded("Every content", parts, marked="method", value=ACCURACY)]
 
@@ -164,6 +167,8 @@ def _generalization(results: Results) -> list[str]:
     table = spread.pivot(index=by, columns="value", values="mean")
     order = list(spread[by].drop_duplicates().itertuples(index=False, name=None))
     table = table.loc[order, list(pd.unique(spread["value"]))].reset_index()
+    counts = results.table("generalization").drop_duplicates(by).set_index(by)["images"]
+    table.insert(len(by), "images", counts.reindex(order).to_numpy())
     figures = [_figure(results, name) for name in ("generalization", "seen_unseen")]
     text = "Generators that no training saw, beside those that it saw. The tables have means over seeds."
     seen = results.table("seen_unseen_seeds").rename(columns={"mean": "mean recall"})
@@ -175,8 +180,11 @@ def _unsure(results: Results) -> list[str]:
     if not results.has("unsure"):
         return []
     text = 'What the [band of "unsure"](../../docs/detection.md#the-band-of-unsure) gave and promised.'
-    folded = _folded("What was promised and given", unsure_in_words(results.table("unsure")))
-    return ["## Unsure", text, _figure(results, "trade"), folded]
+    folded = [_folded("What was promised and given", unsure_in_words(results.table("unsure")))]
+    if results.has("unsure_by_condition"):
+        treated = unsure_in_words(results.table("unsure_by_condition"), by="condition")
+        folded.append(_folded("The same under every condition, with the band as frozen on raw images", treated))
+    return ["## Unsure", text, _figure(results, "trade"), *folded]
 
 
 def _detection(results: Results) -> list[str]:
@@ -288,7 +296,8 @@ def _of_first_backbone(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _estimate(row: pd.Series) -> str:
-    return f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+    seeds = "" if pd.isna(row.get("seed_low")) else f"; over seeds {row['seed_low']:.3f} to {row['seed_high']:.3f}"
+    return f"{row['value']:.3f} (over images {row['low']:.3f} to {row['high']:.3f}{seeds})"
 
 
 #: What each notebook shows, and the published figure that tells it at a glance.

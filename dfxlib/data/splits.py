@@ -144,7 +144,7 @@ def held_out(
     for family in unseen_families:
         if family not in known:
             raise ValueError(f"unseen family {family!r} is not in the data; known: {', '.join(known) or 'none'}")
-    fakes = rows[rows["nature"] != "real"]
+    fakes = rows[rows["nature"].isin({*CLASSES} - {"real"})]  # others train nothing, whatever their month
     later = set(fakes.loc[fakes["released"] > unseen_after, "architecture"]) if unseen_after else set()
     related = set(rows.loc[rows["family"].isin(unseen_families), "architecture"])
     undated = sorted(set(fakes.loc[fakes["released"] == "", "architecture"]) - {*unseen, *related})
@@ -156,11 +156,14 @@ def held_out(
     return (*unseen, *sorted((related | later) - set(unseen)))
 
 
-def trained_relatives(manifest: pd.DataFrame) -> list[str]:
-    """A sentence for every unseen architecture of whose family another one trains: it is less new than it looks."""
+def trained_relatives(tested: pd.DataFrame, own: pd.DataFrame) -> list[str]:
+    """A sentence for every unseen architecture of whose family another one trains: it is less new than it looks.
+
+    `tested` has the rows that a study is tested on, of its own manifest or of another; `own` is its own manifest.
+    """
     told = []
-    trained = manifest[manifest["split"].isin(TRAINED_SPLITS) & (manifest["family"] != "")]
-    unseen = manifest.loc[manifest["split"] == "unseen", ["architecture", "family"]].drop_duplicates()
+    trained = own[own["split"].isin(TRAINED_SPLITS) & (own["family"] != "")]
+    unseen = tested.loc[tested["split"] == "unseen", ["architecture", "family"]].drop_duplicates()
     for name, family in unseen.sort_values("architecture").itertuples(index=False, name=None):
         relatives = sorted(set(trained.loc[trained["family"] == family, "architecture"]) - {name})
         if relatives:

@@ -176,9 +176,8 @@ def shortcut_table(
     rows = []
     for method, table in features.items():
         value, low, high = real_or_fake(table, manifest.loc[table.index], resamples=resamples)
-        effect = "separates real from fake" if low > 0.5 else "tells real from fake no better than chance"
-        found = f"balanced accuracy {value:.1%} ({low:.1%} to {high:.1%})"
-        sentence = f"Knowing {SHORTCUTS[method]} {effect}: {found}."
+        effect = "separates real from fake" if low > 0.5 else "is not shown to tell real from fake"
+        sentence = f"Knowing {SHORTCUTS[method]} {effect}: balanced accuracy {value:.1%} ({low:.1%} to {high:.1%})."
         rows.append({"method": method, "value": value, "low": low, "high": high, "sentence": sentence})
     return pd.DataFrame(rows)
 

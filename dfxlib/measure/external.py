@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dfxlib.data.perturb import require_conditions
 from dfxlib.measure.compare import OURS, compare, decide, test_part
 from dfxlib.measure.scores import LOGITS, PROBABILITIES, SCORE_COLUMNS
 from dfxlib.system.files import project_path
@@ -47,9 +48,10 @@ def _read_detector(name: str, file: Path, manifest: pd.DataFrame) -> pd.DataFram
     if not key or "p_fake" not in table:
         raise ValueError(f"{where}: columns {', '.join(table)}; expected path or sha256, and p_fake")
     table = table.assign(condition=table.get("condition", "raw"))
-    if "raw" not in set(table["condition"]):
-        found = f"only {', '.join(dict.fromkeys(table['condition']))}" if len(table) else "no row"
-        raise ValueError(f"{where}: has {found}; expected the images as they are, under the condition raw, at least")
+    try:
+        require_conditions(list(pd.unique(table["condition"])))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
     rows = _rows_of(table, key, manifest, where)
     numbers = _probabilities(rows, key, where)
     rows = rows.drop(columns=[*PROBABILITIES, "p_fake"], errors="ignore").join(numbers)
@@ -69,7 +71,8 @@ def _rows_of(table: pd.DataFrame, key: str, manifest: pd.DataFrame, where: str) 
         raise ValueError(f"{where}: {unknown.sum()} images are not in the manifest, first {first}; score its images")
     wanted = [key, "condition", "p_fake", *(column for column in PROBABILITIES if column in table)]
     rows = images.assign(row=np.arange(len(images))).merge(table[wanted], on=key)
-    other = rows[~rows["split"].isin(SCORED)]
+    scored = rows["split"].isin(SCORED)
+    other = rows[~rows[key].isin(rows.loc[scored, key])]  # an excluded copy of a tested file is no other image
     if len(other):
         first = other.iloc[0]
         raise ValueError(
@@ -79,7 +82,7 @@ def _rows_of(table: pd.DataFrame, key: str, manifest: pd.DataFrame, where: str) 
     twice = rows.duplicated(["path", "condition"])
     if twice.any():
         raise ValueError(f"{where}: {shown(rows.loc[twice, 'path'].iloc[0])} is scored twice; keep one row of it")
-    return rows
+    return rows[scored]
 
 
 def _probabilities(rows: pd.DataFrame, key: str, where: str) -> pd.DataFrame:  # PROBABILITIES and p_fake

@@ -117,13 +117,13 @@ def _joined(metrics: list[dict[str, np.ndarray]], sizes: list[np.ndarray]) -> di
 
 
 def by_condition(scores: pd.DataFrame, *, method: str, resamples: int = 2000) -> pd.DataFrame:
-    """The field's numbers of all fakes against all reals: a row a condition, then all versions of all images at once.
+    """The field's numbers of all fakes against all reals: a row a condition; of several, then all versions at once.
 
     The last row is one ranking over raw and treated images together, as challenges score: a detector whose scores drift
     with the treatment loses there, however well it ranks within each condition. Versions of an image are one group.
     """
-    rows = []
-    for name in (*pd.unique(scores["condition"]), POOLED):
+    rows, conditions = [], list(pd.unique(scores["condition"]))
+    for name in (*conditions, POOLED) if len(conditions) > 1 else conditions:
         part = scores if name == POOLED else scores[scores["condition"] == name]
         fakes = (part["nature"] != "real").to_numpy()
         draws = stats.resample_clusters(part["group"].to_numpy(), resamples=resamples)
@@ -152,6 +152,9 @@ def at_frozen_thresholds(scores: pd.DataFrame, calibration: dict, *, resamples: 
 
 def field_wide(table: pd.DataFrame, *, metric: str = "acc") -> pd.DataFrame:  # rows methods, columns generators
     """A metric in percent, to a tenth, as the field prints it: a column a generator, the means at the end."""
+    shared = table.groupby("architecture")["nature"].transform("nunique") > 1  # a name that stands in two natures
+    beside = table["architecture"] + " (" + table["nature"] + ")"
+    table = table.assign(architecture=table["architecture"].mask(shared, beside))
     wide = table.pivot_table(index="method", columns="architecture", values=metric, sort=False, dropna=False)
     means = [name for name in MEANS.values() if name in wide]
     return (100 * wide).round(1)[[*(name for name in wide if name not in means), *means]].rename_axis(columns=None)

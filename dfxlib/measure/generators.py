@@ -13,6 +13,9 @@ from dfxlib.names import CLASSES, NATURES, TRAINED_SPLITS
 #: Metrics of fakes ranked against real images; those of real sources are recalls alone.
 RANKED = ("auc", "ap", *(f"recall_fa{percent}" for percent in stats.FALSE_ALARMS))
 
+#: What tells one generator, or one source of real images, from another.
+GENERATOR = ["nature", "architecture"]
+
 
 class Architecture(NamedTuple):
     """One generator or real source, measured on every resample."""
@@ -103,13 +106,20 @@ def further_rows(manifest: pd.DataFrame, own: pd.DataFrame, seen: pd.Series) -> 
     of an architecture that was trained on, by nature and name, and all real images become
     `test`, other fakes `unseen`. Raises ValueError where nothing remains.
     """
-    trained = own[own["split"].isin(TRAINED_SPLITS)]
     rows = manifest[(manifest["problem"] == "") & (seen == "")]
     if rows.empty:
         raise ValueError(f"none of {len(manifest)} images is usable and new to the model; give another manifest_path")
-    names = set(zip(trained["nature"], trained["architecture"]))
-    known = [nature == "real" or (nature, name) in names for nature, name in zip(rows["nature"], rows["architecture"])]
-    return rows.assign(split=np.where(known, "test", "unseen"))
+    return by_training(rows.assign(split="test"), own)
+
+
+def by_training(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Tested rows, or their scores, with every fake as `unseen` whose generator has no image in training.
+
+    A data set's own splits may test generators that nobody held out by name. `own` is the study's manifest.
+    """
+    trained = own[own["split"].isin(TRAINED_SPLITS)]
+    known = pd.MultiIndex.from_frame(rows[GENERATOR]).isin(pd.MultiIndex.from_frame(trained[GENERATOR]))
+    return rows.assign(split=rows["split"].where(known | (rows["nature"] == "real"), "unseen"))
 
 
 def by_source(scores: pd.DataFrame, sources: pd.Series, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
@@ -149,7 +159,7 @@ def _measured(scores: pd.DataFrame, calibration: dict, draws: stats.Resamples) -
         "binary_recall": says_fake(scores, "argmax", calibration) == is_fake,
         "recall_at_threshold": says_fake(scores, "threshold", calibration) == is_fake,
     }
-    owners = list(scores[["nature", "architecture"]].drop_duplicates().itertuples(index=False, name=None))
+    owners = list(scores[GENERATOR].drop_duplicates().itertuples(index=False, name=None))
     parts = [(nature == own) & (architecture == name) for own, name in owners]  # two natures may share a name
     fakes = [part for part, (own, _) in zip(parts, owners) if own != "real"]
     ranked = iter(stats.ranking(scores["p_fake"].to_numpy(), fakes, shared_reals(scores), draws))

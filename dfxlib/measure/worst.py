@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.generators import shared_reals
+from dfxlib.measure.generators import GENERATOR, shared_reals
 from dfxlib.measure.intervals import area_interval
 from dfxlib.measure.scores import named
 
@@ -49,9 +49,8 @@ def worst_first(table: pd.DataFrame) -> list[str]:
 
 def with_release(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """The generators of `by_architecture` whose month is known, in the order of release; `rows` are the manifest's."""
-    months = rows.drop_duplicates(["nature", "architecture"]).set_index(["nature", "architecture"])["released"]
-    found = table.join(months, on=["nature", "architecture"])
-    return found[found["released"].fillna("") != ""].sort_values(["released", "architecture"], ignore_index=True)
+    months = rows.loc[rows["released"] != "", [*GENERATOR, "released"]].drop_duplicates(GENERATOR)
+    return table.merge(months, on=GENERATOR).sort_values(["released", "architecture"], ignore_index=True)
 
 
 def by_window(
@@ -62,31 +61,26 @@ def by_window(
 ) -> pd.DataFrame:
     """AUC of windows of generators in the order of their release, each against the shared reals.
 
-    `kind` says what training knew of a window: `trained`, `next` (the first that no training saw) or `later`. No window
-    holds generators of both kinds. AI-GenBench trains on all windows up to one and reports the AUC on the next.
+    `kind` says what training knew of a window: `trained`; `held out`, of months that training saw other generators of;
+    `next`, the first after those months; or `later`. No window holds generators of two kinds. AI-GenBench trains on all
+    windows up to one and reports the AUC on the next.
     """
     table = scores.assign(released=released.to_numpy())
     dated = table[(table["nature"] != "real") & (table["released"] != "")]
-    order = (
-        dated[["released", "nature", "architecture", "split"]]
-        .drop_duplicates()
-        .sort_values(["released", "architecture"], ignore_index=True)
-    )
+    order = dated[["released", *GENERATOR, "split"]].drop_duplicates()
+    order = order.sort_values(["released", "architecture"], ignore_index=True)
     draws = stats.resample_clusters(scores["group"].to_numpy(), resamples=resamples)
     reals, rows = shared_reals(scores), list[dict]()
-    parts = [part for _, part in order.groupby(order["split"] != "test")]
-    for window in (part.iloc[start : start + WINDOW] for part in parts for start in range(0, len(part), WINDOW)):
-        fakes = np.zeros(len(scores), dtype=bool)
-        for one in window.itertuples():
-            fakes |= ((scores["nature"] == one.nature) & (scores["architecture"] == one.architecture)).to_numpy()
+    trains = order["split"] == "test"
+    after = order["released"] > order.loc[trains, "released"].max() if trains.any() else ~trains
+    kinds = np.select([trains, ~after], ["trained", "held out"], "later")
+    place = order.groupby(kinds).cumcount() // WINDOW
+    for (kind, number), window in order.groupby([kinds, place]):
+        fakes = pd.MultiIndex.from_frame(scores[GENERATOR]).isin(pd.MultiIndex.from_frame(window[GENERATOR]))
         area = stats.auc(scores["p_fake"].to_numpy(), fakes, fakes | reals, draws)
-        kind = "trained" if window["split"].iloc[0] == "test" else "later"
-        if kind == "later" and not any(row["kind"] == "next" for row in rows):
-            kind = "next"
-        facts = {"from": window["released"].iloc[0], "to": window["released"].iloc[-1], "kind": kind}
-        rows.append(
-            facts
-            | named("auc", area_interval(area, clusters=stats.clusters_of([fakes, reals], draws).min()))
-            | {"images": int(fakes.sum()), "generators": ", ".join(window["architecture"])}
-        )
-    return pd.DataFrame(rows, columns=["from", "to", "kind", "auc", "auc_low", "auc_high", "images", "generators"])
+        row = {"from": window["released"].iloc[0], "to": window["released"].iloc[-1]}
+        row["kind"] = "next" if kind == "later" and number == 0 else kind
+        row |= named("auc", area_interval(area, clusters=stats.clusters_of([fakes, reals], draws).min()))
+        rows.append(row | {"images": int(fakes.sum()), "generators": ", ".join(window["architecture"])})
+    columns = ["from", "to", "kind", "auc", "auc_low", "auc_high", "images", "generators"]
+    return pd.DataFrame(rows, columns=columns).sort_values("from", kind="stable", ignore_index=True)

@@ -5,7 +5,6 @@ What is saved keeps every column and digit.
 
 import pandas as pd
 
-from dfxlib.measure.band import ON_AVERAGE
 from dfxlib.measure.compare import OURS
 from dfxlib.system.shown import shown
 
@@ -80,18 +79,17 @@ def _says_something(name: str, column: pd.Series) -> bool:
     return not (name == "backbone" and column.nunique() == 1) and not (name == "seeds" and column.eq(1).all())
 
 
-def unsure_in_words(table: pd.DataFrame) -> pd.DataFrame:
-    """What the band of "unsure" promised and gave, a line a part of the images; from `confidence.unsure_table`."""
+def unsure_in_words(table: pd.DataFrame, *, by: str = "split") -> pd.DataFrame:
+    """What the band of "unsure" promised and gave, a line a part or condition; from `confidence.unsure_table`."""
     rows = []
-    for (seed, split), part in table.groupby(["seed", "split"], sort=False):
+    for (seed, place), part in table.groupby(["seed", by], sort=False):
         risk = part.set_index("metric")
-        row = {"images": f"{split} ({risk.loc['decided', 'images']}), seed {seed}"}
+        row = {"images": f"{place} ({risk.loc['decided', 'images']}), seed {seed}"}
         for title, metrics in _RISKS.items():
             if found := [_share(risk.loc[metric]) for metric in metrics if metric in risk.index]:
                 row[title] = "; ".join(found)
-        promise = risk.loc["real called fake"].get("promise", ON_AVERAGE)  # results of before did not say
-        kept = f"{risk['promised'].max():.0%} {promise}" if split == "test" else "nothing"  # those of unlike images
-        rows.append(row | {"promised of either": kept})
+        promise = f"{risk['promised'].max():.0%} {risk.loc['real called fake', 'promise']}"
+        rows.append(row | {"promised of either": promise if place in ("test", "raw") else "nothing"})
     return pd.DataFrame(rows)
 
 

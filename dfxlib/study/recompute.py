@@ -29,6 +29,9 @@ TOLERANCE = 1e-6
 #: Tables by name, and fields of records by the name of their run and record.
 Found = dict[str, Any]
 
+#: Tables with a metric of features, UNLIKE, which no score tells.
+_OF_FEATURES = ("unsure", "unsure_by_condition")
+
 
 class Published(NamedTuple):
     """A folder of published results, with the scores in it."""
@@ -64,7 +67,7 @@ def check(folder: Path) -> Checked:
         told = _difference(_published(path), found[name])
         different += [f"{name}: {told}"] if told else []
         same += [] if told else [name]
-    others += [f"tables/unsure.csv {UNLIKE}"] if "tables/unsure.csv" in found else []
+    others += [f"tables/{name}.csv {UNLIKE}" for name in _OF_FEATURES if (folder / "tables" / f"{name}.csv").is_file()]
     for run, own in records.items():
         for record in [name for name in ("metrics", "calibration") if name in own]:
             again = found.get(f"{run}/{record}", {})
@@ -130,7 +133,9 @@ def _robustness(study: Published, run: str) -> Found:
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
     table = measured.robustness_table(versions, **how)
     values = table[table["metric"] == "three-way balanced accuracy"].set_index("condition")["value"]
-    return {"tables/robustness.csv": table, "metrics": {"three_way_balanced_accuracy": values.to_dict()}}
+    unsure = unsure_table(pd.concat(versions.values()), unlike=None, by="condition", **how)
+    accuracy = {"three_way_balanced_accuracy": values.to_dict()}
+    return {"tables/robustness.csv": table, "tables/unsure.csv": unsure, "metrics": accuracy}
 
 
 def _generalization(study: Published, run: str) -> Found:
@@ -140,7 +145,9 @@ def _generalization(study: Published, run: str) -> Found:
     method = f"{c.OURS} ({settings['backbone']})"
     by_method = {method: averages(scores, **how)}
     mark, baselines = study.candidates["method"][0], study.baselines
+    parts = scores.set_index("path")["split"]  # in notebook 40 generators that never trained are unseen
     read = baselines[(baselines["variant"] == mark) & baselines["split"].isin(("test", "unseen"))]
+    read = read.assign(split=read["path"].map(parts))
     by_method[mark] = averages(read, **how)
     comparison = seen_against_unseen(by_method)
     recalls = comparison.set_index(["method", "nature", "split"])["recall"]
@@ -226,7 +233,7 @@ def _changed_field(published: dict, again: dict) -> str:  # empty: none
 
 def _published(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path)
-    return table[table["metric"] != UNLIKE] if path.name == "unsure.csv" else table  # that metric is of features
+    return table[table["metric"] != UNLIKE] if path.stem in _OF_FEATURES else table
 
 
 def _difference(published: pd.DataFrame, again: pd.DataFrame) -> str:  # empty: none

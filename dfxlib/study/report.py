@@ -22,6 +22,7 @@ GATHERED = {
     "generalization": ("generalization", "by_architecture"),
     "seen_unseen": ("generalization", "seen_unseen"),
     "unsure": ("generalization", "unsure"),
+    "unsure_by_condition": ("robustness", "unsure"),
     "confidence": ("generalization", "confidence"),
     "field": ("generalization", "field"),
 }
