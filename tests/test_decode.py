@@ -323,13 +323,17 @@ def test_a_limit_above_pillows_own_is_the_one_that_counts(monkeypatch: pytest.Mo
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_a_file_of_the_manifest_was_admitted_under_the_limit_of_its_study(tmp_path: Path) -> None:
+def test_a_file_of_the_manifest_was_admitted_under_the_limit_of_its_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = encoded(noise(0), "PNG")
     (tmp_path / "a.png").write_bytes(data)
     known = ImageFile(tmp_path / "a.png", sha256_bytes(data))
-    assert read_with_format(known, pixel_limit=1000)[0].size == (32, 32)
-    with pytest.raises(ImageProblem, match="too large: "):
-        read_with_format(ImageFile(tmp_path / "a.png"), pixel_limit=1000)
+    monkeypatch.setattr(decode, "PIXEL_LIMIT", 1000)
+    assert read_with_format(known)[0].size == (32, 32)
+    for file, limit in ((ImageFile(tmp_path / "a.png"), None), (known, 1000)):  # a limit that is given holds for all
+        with pytest.raises(ImageProblem, match="too large: "):
+            read_with_format(file, pixel_limit=limit)
 
 
 def parquet(path: Path, images: list[bytes | None], *, struct: bool = False, group: int = 3) -> Path:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +280,11 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "metrics.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"metrics\.json holds no JSON \(.*\); restore the file, or make it again"):
         files.load_json(tmp_path / "metrics.json")
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_a_result_replaces_nothing_but_a_file(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "a.csv")
+    with pytest.raises(ValueError, match=r"--out .*a\.csv must be a file in a folder that exists"):
+        files.require_file("--out", tmp_path / "a.csv", apart=[])
+    files.require_file("--out", tmp_path / "b.csv", apart=[])

@@ -497,6 +497,46 @@ def test_a_damaged_parquet_file_is_a_problem_among_others(tmp_path: Path) -> Non
     assert all(problem.startswith("no readable Parquet file: ") for problem in found.values())
 
 
+def test_notes_in_a_parquet_file_that_are_none_are_a_problem_among_others(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", columns={"label": ["real"]})
+    for name, notes in (("list", "[1]"), ("torn", "{")):
+        pq.write_table(
+            pq.read_table(tmp_path / "a.parquet").replace_schema_metadata({"huggingface": notes}),
+            tmp_path / f"{name}.parquet",
+        )
+    assert set(problems(tmp_path, "parquet")) == {"list.parquet", "torn.parquet"}
+
+
+_BYTES = [b"a", b"b"]
+
+
+@pytest.mark.parametrize(
+    "pictures, said",
+    [
+        (pa.array([[{"bytes": b"a"}], []]), "thumbnail and pictures could both be the image"),
+        (pa.array(_BYTES, pa.binary_view()), "thumbnail and pictures could both be the image"),
+        (pa.array([{"full": {"bytes": b"a"}}, None]), "thumbnail and pictures could both be the image"),
+    ],
+)
+def test_images_that_lie_deep_in_a_parquet_file_do_not_leave_the_place_to_another_column(
+    tmp_path: Path, pictures: pa.Array, said: str
+) -> None:
+    held = pa.table({"thumbnail": pa.array(_BYTES), "pictures": pictures, "label": ["real", "real"]})
+    pq.write_table(held, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=rf"^a\.parquet: {said}"):
+        list_images(tmp_path, layout="parquet")
+    pq.write_table(held.rename_columns(["thumbnail", "image", "label"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"^a\.parquet: image holds images as .*; expected bytes"):
+        list_images(tmp_path, layout="parquet")
+
+
+def test_two_columns_of_one_name_are_no_image(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array(_BYTES), pa.array(_BYTES), pa.array(["real", "real"])], list("iil"))
+    pq.write_table(twice.rename_columns(["image", "image", "label"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"^a\.parquet: image and image could both be the image"):
+        list_images(tmp_path, layout="parquet")
+
+
 def test_a_root_without_parquet_says_so(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no image; expected images as layout parquet describes them"):
         list_images(put(tmp_path, "a.png"), layout="parquet")

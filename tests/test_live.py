@@ -160,3 +160,11 @@ def test_say_is_print_where_nothing_stands_in_the_way() -> None:
     stream = io.StringIO()
     live.say("two", "words", file=stream)
     assert stream.getvalue() == "two words\n"
+
+
+def test_a_name_that_a_stream_cannot_show_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    live.open_streams()
+    print("caf\u00e9.png", flush=True)
+    assert narrow.buffer.getvalue() == b"caf\\xe9.png\n"

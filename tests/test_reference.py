@@ -207,10 +207,15 @@ def test_what_is_no_checkpoint_is_refused(checkpoint: Path) -> None:
         load_reference_checkpoint(checkpoint, backbone="timm:test_vit")
 
 
-@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "state_dict"])
-def test_what_trainers_put_around_a_state_is_taken_off(complete_state: dict, checkpoint: Path, wrapped: str) -> None:
-    named = {f"{wrapped}{name}": tensor for name, tensor in complete_state.items()}
-    torch.save({"epoch": 3, "state_dict": complete_state} if wrapped == "state_dict" else named, checkpoint)
+@pytest.mark.parametrize("wrapped", ["module.", "_orig_mod.module.", "model.", "module.module.", "averaged"])
+@pytest.mark.parametrize("key", ["", "state_dict", "model", "model_state_dict"])
+def test_what_trainers_put_around_a_state_is_taken_off(
+    complete_state: dict, checkpoint: Path, wrapped: str, key: str
+) -> None:
+    count = {"n_averaged": torch.tensor(3)} if wrapped == "averaged" else {}
+    before = "module." if wrapped == "averaged" else wrapped
+    named = count | {f"{before}{name}": tensor for name, tensor in complete_state.items()}
+    torch.save({"epoch": 3, key: named} if key else named, checkpoint)
     model = load_reference_checkpoint(checkpoint, backbone="resnet18")
     torch.testing.assert_close(model.head.convs.state_dict(), part(complete_state, "convs."))
 

@@ -274,6 +274,50 @@ def test_a_tiff_that_uses_fewer_bits_than_it_stores_says_so_by_a_largest_value_o
         np.testing.assert_array_equal(read, values >> bits - 8)
 
 
+def rgb_tiff(values: np.ndarray, *, largest: int) -> bytes:  # [H, W, 3] uint16
+    """A colour TIFF of 16 bits a sample that states its largest value."""
+    height, width, _ = values.shape
+    start, triple = 8 + 2 + 12 * 9 + 4, struct.pack("<3H", 16, 16, 16)
+    tags = [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 1, start + 12), (277, 3, 1, 3), (279, 4, 1, values.nbytes), (281, 3, 3, start + 6)]
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    head = struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + struct.pack("<I", 0)
+    return head + triple + struct.pack("<3H", *[largest] * 3) + values.astype("<u2").tobytes()
+
+
+def test_a_colour_tiff_that_uses_fewer_bits_than_it_stores_is_refused(
+    inspected: Callable[..., dict], tmp_path: Path
+) -> None:
+    values = np.linspace(0, 4095, 24 * 16 * 3).astype(np.uint16).reshape(16, 24, 3)
+    told = inspected(rgb_tiff(values, largest=4095), "a.tif")["problem"]
+    assert told == "unsupported: a colour TIFF of samples up to 4095 in 16 bits"
+    assert inspected(rgb_tiff(values * 16, largest=65535), "a.tif")["problem"] == ""
+    np.testing.assert_array_equal(np.asarray(read_image(ImageFile(tmp_path / "a.tif"))), values >> 4)
+
+
+def test_a_png_without_its_palette_is_damaged(inspected: Callable[..., dict]) -> None:
+    data = encoded("PNG", image=noise(0).convert("P"))
+    place = data.index(b"PLTE") - 4
+    (length,) = struct.unpack_from(">I", data, place)
+    assert inspected(data, "a.png")["problem"] == ""
+    told = inspected(data[:place] + data[place + 12 + length :], "a.png")["problem"]
+    assert told.startswith("truncated or damaged: ")
+
+
+def inspected_in_little_memory(path: Path) -> str:
+    """The problem that is told where the process may take 100 MB more."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (used + 100 * 2**20, resource.RLIM_INFINITY))
+    return inspect_file(ImageFile(path))["problem"]
+
+
+def test_a_sound_picture_for_which_memory_does_not_suffice_is_not_called_damaged(tmp_path: Path) -> None:
+    Image.new("L", (8000, 8000)).save(tmp_path / "large.png", compress_level=1)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:
+        told = own.submit(inspected_in_little_memory, tmp_path / "large.png").result()
+    assert told == "too large: it takes more memory than there is"
+
+
 @pytest.mark.parametrize("bits", [10, 12, 16])
 def test_grey_jpeg_2000_keeps_the_highest_bits_that_its_codestream_states(
     inspected: Callable[..., dict], tmp_path: Path, bits: int

@@ -25,6 +25,8 @@ import io
 import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,7 +50,7 @@ PIXEL_LIMIT = 250_000_000
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 5
+RULES = 6
 
 #: Side of the grey picture by which near copies are recognised, in pixels.
 THUMBNAIL = 16
@@ -125,7 +127,9 @@ def read_image(file: ImageFile) -> Image.Image:  # RGB
 
 
 def read_with_format(
-    file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT
+    file: ImageFile,
+    *,
+    pixel_limit: int | None = None,  # None: any size for a file of a manifest, which its study admitted
 ) -> tuple[Image.Image, str]:  # RGB, format as Pillow names it
     """`read_image`, and what kind of file it is, whatever its suffix says."""
     try:
@@ -135,11 +139,11 @@ def read_with_format(
         raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}); {cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
         raise ImageProblem(f"{shown(file.path)} changed since the manifest was made; prepare the data set again")
-    # A file of the manifest was admitted under the limit of its study.
-    pixel_limit = sys.maxsize if file.sha256 else pixel_limit
+    if pixel_limit is None:
+        pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
     try:
-        image, stored = _open_strictly(data, pixel_limit=pixel_limit)
-        return _to_rgb(image, stored), image.format or ""
+        with _decoded(data, pixel_limit=pixel_limit) as (image, stored):
+            return _to_rgb(image, stored), image.format or ""
     except ImageProblem as problem:
         raise ImageProblem(f"{shown(file.path)}: {problem}") from problem
 
@@ -170,14 +174,20 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
     try:
         data = read_bytes(file)
     except Exception as error:
-        return ImageFacts(problem=f"unreadable: {_reason(error)}")._asdict()
+        return ImageFacts(problem=exceeded(error) or f"unreadable: {_reason(error)}")._asdict()
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
-        image, stored = _open_strictly(data, pixel_limit=pixel_limit)
-        upright = _to_rgb(image, stored)
-        quality, subsampling = _jpeg_settings(image)
+        with _decoded(data, pixel_limit=pixel_limit) as (image, stored):
+            return _described(image, stored, facts, file)._asdict()
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
+    except MemoryError as error:
+        return facts._replace(problem=exceeded(error))._asdict()
+
+
+def _described(image: Image.Image, stored: _Stored, facts: ImageFacts, file: ImageFile) -> ImageFacts:
+    upright = _to_rgb(image, stored)
+    quality, subsampling = _jpeg_settings(image)
     grey = upright.convert("L")
     return facts._replace(
         pixel_sha256=_pixel_sha256(np.asarray(upright)),
@@ -191,7 +201,7 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         problem=_wrong_suffix(file.path, image.format) if file.container is None else "",
         conversion=_conversion(image, stored),
         thumbnail=_thumbnail(grey),
-    )._asdict()
+    )
 
 
 def perceptual_hash(grey: Image.Image) -> str:  # mode L -> 16 hexadecimal digits
@@ -220,30 +230,40 @@ def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
-def _open_strictly(data: bytes, *, pixel_limit: int) -> tuple[Image.Image, _Stored]:  # decoded
+@contextmanager
+def _decoded(data: bytes, *, pixel_limit: int) -> Iterator[tuple[Image.Image, _Stored]]:
+    """The picture of these bytes; of large ones, one at a time is decoded and used."""
     if not data:
         raise ImageProblem("empty file")
+    with _damage_named(data):
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        if image.width * image.height > pixel_limit:
+            raise ImageProblem(f"too large: {image.width} x {image.height} pixels, above pixel_limit {pixel_limit}")
+        frames = getattr(image, "n_frames", 1)
+        if image.format != "MPO" and frames > 1:
+            raise ImageProblem(f"animated: {frames} frames")
+        stored = _Stored(_bits(image, data), _orientation(image) if image.format == "TIFF" else 1)
+    with one_at_a_time(image.width * image.height):
+        with _damage_named(data):
+            image.load()
+            require_whole(data, image)
+        if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
+            raise ImageProblem(f"unsupported mode: {image.mode}")
+        yield image, stored
+
+
+@contextmanager
+def _damage_named(data: bytes) -> Iterator[None]:
+    """Whatever a damaged file makes a decoder raise, as an ImageProblem."""
     try:
         with own_limits():
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-            if image.width * image.height > pixel_limit:
-                raise ImageProblem(f"too large: {image.width} x {image.height} pixels, above pixel_limit {pixel_limit}")
-            frames = getattr(image, "n_frames", 1)
-            if image.format != "MPO" and frames > 1:
-                raise ImageProblem(f"animated: {frames} frames")
-            stored = _Stored(_bits(image, data), _orientation(image) if image.format == "TIFF" else 1)
-            with one_at_a_time(image.width * image.height):
-                image.load()
-                require_whole(data, image)
+            yield
     except PIL.UnidentifiedImageError as error:
         raise ImageProblem(name_unopened(data)) from error
     except ImageProblem:
         raise
-    except Exception as error:  # whatever a damaged file makes a decoder raise
+    except Exception as error:
         raise ImageProblem(exceeded(error) or f"truncated or damaged: {_reason(error)}") from error
-    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
-        raise ImageProblem(f"unsupported mode: {image.mode}")
-    return image, stored
 
 
 def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
@@ -262,6 +282,10 @@ def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
     if not arguments:  # some decoders need to be told nothing
         return int(image.info.get("bit_depth", 8))  # of HEIF
     layout = arguments if isinstance(arguments, str) else str(arguments[0])
+    if image.format == "TIFF" and ";16" in layout:
+        largest = int(np.max(image.tag_v2.get(_MAX_SAMPLE, 0)))  # type: ignore[attr-defined]
+        if 255 < largest < 2**15 and not largest & (largest + 1):  # Pillow keeps the high bytes alone: black
+            raise ImageProblem(f"unsupported: a colour TIFF of samples up to {largest} in 16 bits")
     return 16 if ";16" in layout else 8
 
 
@@ -270,7 +294,7 @@ def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or 
     try:
         return image.getexif().get(_ORIENTATION, 1)
     except Exception as error:
-        raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
+        raise ImageProblem(exceeded(error) or f"damaged EXIF block: {_reason(error)}") from error
 
 
 @own_limits()
@@ -285,7 +309,7 @@ def _to_rgb(image: Image.Image, stored: _Stored) -> Image.Image:
     except ImageProblem:
         raise
     except Exception as error:
-        raise ImageProblem(f"damaged EXIF block: {_reason(error)}") from error
+        raise ImageProblem(exceeded(error) or f"damaged EXIF block: {_reason(error)}") from error
 
 
 def _conversion(image: Image.Image, stored: _Stored) -> str:

@@ -97,7 +97,8 @@ def read_description(layout: str) -> Description:
         return _parse(_FOLDERS, layout)
     path = project_path(layout) if _is_file_name(layout) else _SHIPPED / f"{layout}.yaml"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        # Every scalar stays the text that it is: 1.50, 007 and yes are names of folders.
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"layout {layout} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
@@ -204,11 +205,11 @@ def _parse(content: dict, layout: str) -> Description:
     rules = tuple(_parse_rule(rule, layout, tree="tables" not in content) for rule in content["images"] or ())
     if not rules:
         raise ValueError(f"layout {layout}: images is empty; expected at least one rule")
-    expected = tuple(content.get("expected", ()))
-    for row in expected:
-        if not set(row) <= {*_EXPECTED, "images"} or type(row.get("images")) is not int:
+    for row in content.get("expected", ()):
+        if not set(row) <= {*_EXPECTED, "images"} or not row.get("images", "").isdecimal():
             known = ", ".join(_EXPECTED)
             raise ValueError(f"layout {layout}: expected holds {row}; expected images: NUMBER and any of {known}")
+    expected = tuple(row | {"images": int(row["images"])} for row in content.get("expected", ()))
     names = ("title", "homepage", "licence", "note", "guidance", "tables", "image", "cite")
     texts = {key: content[key] for key in names if key in content}
     skip, generators = tuple(content.get("skip", ())), _parse_generators(content.get("generators", {}), layout)
@@ -225,7 +226,7 @@ def _parse_generators(content: object, layout: str) -> dict[str, dict[str, str]]
     for name, facts in content.items():
         if not isinstance(facts, dict) or not set(facts) <= set(PUBLIC):
             raise ValueError(f"layout {layout}: generator {name} has {facts!r}; expected some of {', '.join(PUBLIC)}")
-        found[str(name)] = said = {key: str(value) for key, value in facts.items()}
+        found[name] = said = facts
         if "released" in said and not (is_month(said["released"]) and said.get("source")):
             raise ValueError(f"layout {layout}: generator {name} has {said}; expected released: YEAR-MONTH, and source")
     return found
@@ -240,13 +241,13 @@ def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
     missing = [key for key in required if not content.get(key)]
     if missing:
         raise ValueError(f"layout {layout}: a rule lacks {', '.join(missing)}: {content}")
-    fields = {field: _parse_value(content[field]) for field in FIELDS if field in content}
+    fields = {field: content[field] for field in FIELDS if field in content}
     for field, allowed in _ALLOWED.items():
         value = fields.get(field, allowed[0])
         wrong = [said for said in _said(value) if said not in allowed]
         if wrong:
             raise ValueError(f"layout {layout}: {field} {wrong[0]!r} is unknown; expected one of {', '.join(allowed)}")
-    where = {part: list(map(str, values)) for part, values in content.get("where", {}).items()}
+    where = {part: list(values) for part, values in content.get("where", {}).items()}
     return Rule(fields, path=content.get("path", ""), where=where)
 
 
@@ -258,16 +259,6 @@ def _said(value: str | dict) -> list[str]:
     for names in value.values():
         said += names.values()
     return said
-
-
-def _parse_value(value: object) -> str | dict:
-    """YAML reads 0, 1.4 and yes as numbers and truth values; names are text."""
-    if not isinstance(value, dict):
-        return str(value)
-    tables = {}
-    for part, names in value.items():
-        tables[part] = {str(name): str(said) for name, said in names.items()}
-    return tables
 
 
 def _check_parts(description: Description) -> None:

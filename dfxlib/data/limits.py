@@ -11,6 +11,9 @@ from PIL import Image, PngImagePlugin
 
 _LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
 
+#: The problem of a picture that may be sound, and is read elsewhere.
+NO_MEMORY = "too large: it takes more memory than there is"
+
 _TEXT_LIMIT = 2**26  # bytes of one text inside a PNG, and of all; generators write their whole workflow there
 
 
@@ -34,7 +37,9 @@ def one_at_a_time(pixels: int) -> Iterator[None]:
 
 
 def exceeded(error: Exception) -> str:  # a problem, or empty
-    """Whether Pillow gave up at the limit of texts and colour profiles that `own_limits` sets."""
+    """Whether memory was at its end, or Pillow gave up at the limit of texts and profiles that `own_limits` sets."""
+    if isinstance(error, MemoryError):
+        return NO_MEMORY
     met = any(words in str(error) for words in ("too large for PngImagePlugin", "memory used in text chunks"))
     return f"too large: a text or colour profile of more than {_TEXT_LIMIT} bytes" if met else ""
 

@@ -56,17 +56,30 @@ def image_column(schema: "pa.Schema", name: str) -> str:
     """The column that holds the images: bytes, or a struct with a field `bytes` as the `datasets` library has it.
 
     Of several it is the one called `image`. Raises pyarrow's ArrowInvalid where there is none, and ValueError where
-    several could be meant.
+    several could be meant, or where the bytes lie deeper than that.
     """
     import pyarrow as pa
 
-    found = {field.name: field.type for field in schema if holds_bytes(field.type)}
+    found = [field for field in schema if _may_hold_bytes(field.type)]
     if not found:
         raise pa.ArrowInvalid("no column holds the bytes of images")
-    if len(found) > 1 and "image" not in found:
-        raise ValueError(f"{name}: {' and '.join(found)} could both be the image; call one of them image")
-    column = "image" if "image" in found else next(iter(found))
-    return f"{column}.bytes" if pa.types.is_struct(found[column]) else column
+    named = [field for field in found if field.name == "image"] or found
+    if len(named) > 1:
+        names = " and ".join(field.name for field in named)
+        raise ValueError(f"{name}: {names} could both be the image; call one of them image")
+    column, kind = named[0].name, named[0].type
+    if not holds_bytes(kind):
+        raise ValueError(f"{name}: {column} holds images as {kind}; expected bytes, or a struct with a field bytes")
+    return f"{column}.bytes" if pa.types.is_struct(kind) else column
+
+
+def _may_hold_bytes(kind: "pa.DataType") -> bool:
+    """Whether bytes lie anywhere in values of this type: in a list, a dictionary, a struct."""
+    import pyarrow as pa
+
+    inner = [kind.value_type] if hasattr(kind, "value_type") else []
+    inner += [field.type for field in kind] if pa.types.is_struct(kind) else []
+    return holds_bytes(kind) or pa.types.is_binary_view(kind) or any(map(_may_hold_bytes, inner))
 
 
 def holds_bytes(kind: "pa.DataType") -> bool:
@@ -74,5 +87,5 @@ def holds_bytes(kind: "pa.DataType") -> bool:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
-        return any(field.name == "bytes" for field in kind)
+        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)

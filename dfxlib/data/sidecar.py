@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dfxlib.data.decode import DECODER, ImageFacts, image_files, inspect_file
+from dfxlib.data.limits import NO_MEMORY
 from dfxlib.system.files import sha256_bytes, vouched_sha256, write_vouched
 from dfxlib.system.parallel import map_processes
 
@@ -105,7 +107,8 @@ def _take_known(
 
 
 def _write(path: Path, key: dict, rows: pd.DataFrame, stamps: np.ndarray, facts: pa.Table, place: np.ndarray) -> None:
-    known = np.flatnonzero(place >= 0)
+    lasting = pc.not_equal(facts["problem"], NO_MEMORY).to_numpy()  # elsewhere there may be more memory
+    known = np.flatnonzero((place >= 0) & lasting[place])
     columns = [pa.array(rows["path"].iloc[known], pa.string()), *(pa.array(column) for column in stamps[known].T)]
     table = pa.Table.from_arrays([*columns, *facts.take(place[known]).columns], schema=_SCHEMA.with_metadata(key))
     write_vouched(path, lambda partial: pq.write_table(table, partial, compression="zstd"))

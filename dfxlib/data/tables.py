@@ -31,7 +31,9 @@ def read_table(
     if file.suffix.lower() == ".parquet":
         try:
             table = _read_parquet(file, needed, with_images=with_images)
-        except (pa.ArrowInvalid, OSError) as error:
+        except Exception as error:  # whatever a damaged file, or the notes in one, make a reader raise
+            if type(error) is ValueError:  # a table that is ambiguous, named as such
+                raise
             return pd.DataFrame(), f"no readable Parquet file: {str(error).splitlines()[0]}"
     else:
         try:

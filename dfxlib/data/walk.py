@@ -14,8 +14,9 @@ SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm
 SUFFIXES |= {"TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm", "AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif"}
 SUFFIXES["HEIF"] += " .heif .heifs"
 
-#: Those, and of one that is not opened here. Other files become rows with a problem.
-IMAGE_SUFFIXES = {".jxl"}.union(*(suffixes.split() for suffixes in SUFFIXES.values()))
+#: Those, and of pictures that are not opened here. Other files become rows with a problem.
+_UNOPENED = ".jxl .jxr .psd .tga .exr .hdr .dds .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef"
+IMAGE_SUFFIXES = set(" ".join([_UNOPENED, *SUFFIXES.values()]).split())
 
 #: The problem of a folder without a file.
 EMPTY = "folder holds no image"
@@ -24,7 +25,8 @@ EMPTY = "folder holds no image"
 #: dot is passed over as well.
 CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
 CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
-CLUTTER |= {"@synoresource", "picasa.ini"}
+CLUTTER |= {"@synoresource", "picasa.ini", "~snapshot", "recycler", "network trash folder", "temporary items"}
+CLUTTER |= {"found.000", "_gsdata_"}
 
 #: How the names of what Synology's servers keep for single files begin or end, in lower case.
 _BEGINS, _ENDS = ("synophoto_thumb_",), ("@synoeastream", "@synoresource")

@@ -131,9 +131,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         yield found[1][0], found.start(), place
 
 
-def _require_whole_png(data: bytes, _: Image.Image) -> None:
+def _require_whole_png(data: bytes, image: Image.Image) -> None:
     """Every chunk has its checksum, and the pixels have their length and theirs; what follows the end is free."""
-    place, inflated, needed, inflater = 8, 0, 0, zlib.decompressobj()
+    place, inflated, needed, inflater, palette = 8, 0, 0, zlib.decompressobj(), False
     while place + 12 <= len(data):
         (length,) = struct.unpack_from(">I", data, place)
         end = place + 12 + length
@@ -146,6 +146,9 @@ def _require_whole_png(data: bytes, _: Image.Image) -> None:
             raise ImageProblem(f"truncated or damaged: checksum of the PNG chunk {name}")
         needed = _png_length(content) if kind == b"IHDR" else needed
         inflated += _inflated(inflater, content) if kind == b"IDAT" else 0
+        palette |= kind == b"PLTE"
+        if kind == b"IEND" and image.mode == "P" and not palette:
+            raise ImageProblem("truncated or damaged: the PNG lacks its palette")
         if kind == b"IEND" and inflated + len(inflater.flush()) >= needed and inflater.eof:
             return
         if kind == b"IEND":
@@ -171,7 +174,7 @@ def _inflated(inflater: "zlib._Decompress", part: bytes) -> int:  # bytes
     return length
 
 
-def _require_whole_webp(data: bytes, _: Image.Image) -> None:
+def _require_whole_webp(data: bytes, image: Image.Image) -> None:
     """As many bytes as the container states."""
     (stated,) = struct.unpack_from("<I", data, 4)
     if stated + 8 > len(data):

@@ -42,15 +42,15 @@ def build_backbone(
     return network
 
 
-#: What torch.compile and DataParallel put before the names of a network's tensors, the outer one first.
-_WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
+#: Keys under which trainers keep a network's tensors, and what they, torch.compile and DataParallel put before names.
+_KEYS, _WRAPPERS = ("state_dict", "model_state_dict", "model"), ("_orig_mod.", "module.", "model.")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """Tensors by name from a file of safetensors or torch; no code of the file is run.
 
-    What trainers put around them is taken off: the key `state_dict`, and the beginnings that DataParallel and
-    torch.compile give to every name. Raises ValueError for anything else, and for numbers that are not finite.
+    What trainers put around them is taken off: _KEYS, beginnings of _WRAPPERS that every name has, and the count of
+    averaged models. Raises ValueError for anything else, and for numbers that are not finite.
     """
     try:
         safe = path.suffix == ".safetensors"
@@ -59,13 +59,14 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # what an unpickler stumbles over has no common name
         raise ValueError("the file is damaged, or holds something else than tensors") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
+    for key in _KEYS:
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError("the file holds something else than tensors with names")
-    for prefix in _WRAPPERS:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    state = {name: tensor for name, tensor in state.items() if name != "n_averaged"}
+    while prefix := next((each for each in _WRAPPERS if state and all(name.startswith(each) for name in state)), ""):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     require_finite(state)
     return state
 

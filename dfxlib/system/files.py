@@ -227,7 +227,7 @@ def require_file(option: str, place: Path, *, apart: Iterable[Path]) -> None:
 
     `option` names it in the sentence.
     """
-    if place.is_dir() or not place.parent.is_dir():
+    if (place.exists() and not place.is_file()) or not place.parent.is_dir():  # a device would be replaced by a file
         raise ValueError(f"{option} {place} must be a file in a folder that exists")
     require_place(place.parent, what=f"{option} {place}", apart=apart)
 

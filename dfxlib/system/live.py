@@ -4,6 +4,7 @@ Who shows names a folder in LIVE_VARIABLE. There each `dfx execute` keeps one sm
 it, the notebook's kernel one about the step that it is in. Where nobody shows, nothing is written.
 """
 
+import io
 import json
 import os
 import shutil
@@ -146,6 +147,8 @@ def open_streams() -> None:
             os.dup2(1 if name == "stderr" else os.open(os.devnull, os.O_RDWR), number)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w", buffering=1, closefd=False))
+        if name != "stdin" and isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name that a terminal cannot show ends nothing
 
 
 def is_terminal(stream: IO[str] | None) -> bool:  # None: a stream that was closed before Python started
