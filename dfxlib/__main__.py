@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"dfx {options.command}: {f'{error.name} {cure}' if error.name else error}", file=sys.stderr)
         return 2
     except (ValueError, OSError, MemoryError) as error:
-        print(f"dfx {options.command}: {shown(error)}", file=sys.stderr)
+        told = str(error) or "memory does not suffice; close other programs, or give fewer workers"
+        print(f"dfx {options.command}: {shown(told)}", file=sys.stderr)
         return 2
 
 

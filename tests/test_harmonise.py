@@ -13,7 +13,7 @@ from samples import noise
 from dfxlib.__main__ import main
 from dfxlib.data.harmonise import Recipe, harmonise
 from dfxlib.data.layouts import list_images
-from dfxlib.data.manifest import build_manifest, write_manifest
+from dfxlib.data.manifest import build_manifest, read_manifest, write_manifest
 from dfxlib.measure.audit import shortcut_table
 from dfxlib.measure.baselines import byte_features, metadata_features
 from dfxlib.names import CLASSES
@@ -137,6 +137,24 @@ def test_names_as_long_as_a_file_system_takes_are_kept_or_cut_to_fit(tmp_path: P
     cut = [name for name in names if name.startswith("ü")]
     assert len(set(cut)) == 2 and all(name[:-17] == "ü" * 115 for name in cut)
     assert set(table["path"]) <= set(content(tmp_path / "new"))
+
+
+def test_an_architecture_of_any_length_is_a_folder(tmp_path: Path) -> None:
+    root = plant(tmp_path / "images", images=4)
+    manifest, digest = manifest_of(root, tmp_path / "m.csv"), tmp_path / "long.csv"
+    table, _ = read_manifest(manifest)
+    write_manifest(table.assign(architecture=table["architecture"] + "g" * 300), digest)
+    found = harmonise(digest, root, tmp_path / "new", recipe=PNG, workers=1)
+    assert (found["architecture"].str.len() > 300).all() and set(found["path"]) <= set(content(tmp_path / "new"))
+
+
+def test_a_picture_that_no_jpeg_holds_is_named_before_anything_is_written(tmp_path: Path) -> None:
+    root = plant(tmp_path / "images", images=4)
+    Image.new("L", (70_000, 8)).save(root / "real" / "re 0" / "long.png")
+    recipe = PNG._replace(format="jpeg", quality=90, subsampling="4:4:4")
+    with pytest.raises(ValueError, match=r"JPEG has at most 65500 pixels a side, real/re 0/long\.png more; choose png"):
+        harmonise(manifest_of(root, tmp_path / "m.csv"), root, tmp_path / "new", recipe=recipe, workers=1)
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_backslash_in_a_name_does_not_become_a_folder(tmp_path: Path) -> None:

@@ -471,8 +471,10 @@ def test_what_is_passed_over_is_counted_and_told(tmp_path: Path, layout: str, ca
 
 def test_paths_as_windows_writes_them_are_read_and_a_name_with_a_backslash_is_kept(tmp_path: Path) -> None:
     put(tmp_path, "real/a.png", "odd\\name.png")
-    rows = list_images(table(tmp_path, "path,label\nreal\\a.png,real\nodd\\name.png,real\n"), layout="csv")
-    assert rows["path"].tolist() == ["odd\\name.png", "real/a.png"]
+    long = "x" * 400  # more than a file system takes as one name
+    text = f"path,label\nreal\\a.png,real\nodd\\name.png,real\nreal\\{long}.png,real\n"
+    rows = list_images(table(tmp_path, text), layout="csv")
+    assert rows["path"].tolist() == ["odd\\name.png", "real/a.png", f"real/{long}.png"]
 
 
 def test_several_columns_that_could_be_the_image_are_refused_by_name(tmp_path: Path) -> None:

@@ -27,6 +27,10 @@ RECORD, TABLE = "harmonised.json", "images.csv"
 
 SUBSAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
 
+_LONG = 230  # bytes of a name; with a hash and a suffix a file system takes it
+
+_JPEG_SIDE = 65_500  # pixels that libjpeg writes
+
 
 class Recipe(NamedTuple):
     """What is done to every image alike."""
@@ -103,6 +107,7 @@ def _table(usable: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     # A backslash in a path of images.csv would be read as Windows writes a slash.
     folder = usable["architecture"].str.replace(r"^\.|[/\\\0]", "_", regex=True).replace("", "unnamed")
     stem = usable["path"].map(lambda path: Path(path).stem).str.replace("\\", "_", regex=False)
+    folder = folder.map(lambda name: name if len(name.encode()) < _LONG else _with_hash(name, name))
     folder = usable["nature"] + "/" + folder + "/"
     twice = (folder + stem).str.lower().duplicated(keep=False)
     path = folder + stem.where(~twice, [_with_hash(name, source) for name, source in zip(stem, usable["path"])])
@@ -114,7 +119,7 @@ def _table(usable: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
 
 def _with_hash(stem: str, source: str) -> str:
     """A stem of its own for each source, cut so that a file system takes it: 255 bytes with the suffix."""
-    return stem.encode()[:230].decode(errors="ignore") + "-" + sha256_bytes(source.encode())[:12]
+    return stem.encode()[:_LONG].decode(errors="ignore") + "-" + sha256_bytes(source.encode())[:12]
 
 
 def _require_recipe(recipe: Recipe, usable: pd.DataFrame) -> None:
@@ -129,6 +134,11 @@ def _require_recipe(recipe: Recipe, usable: pd.DataFrame) -> None:
         )
     if min(recipe.resize, recipe.crop) < 0 or (recipe.resize and recipe.crop):
         raise ValueError(f"resize {recipe.resize} and crop {recipe.crop}; expected one of them, in pixels, or neither")
+    large = usable[usable[["width", "height"]].max(axis=1) > _JPEG_SIDE]
+    if recipe.format == "jpeg" and not (recipe.resize or recipe.crop) and len(large):
+        raise ValueError(
+            f"JPEG has at most {_JPEG_SIDE} pixels a side, {shown(large['path'].iloc[0])} more; choose png"
+        )
     small = usable[usable[["width", "height"]].min(axis=1) < recipe.crop]
     if len(small):
         raise ValueError(

@@ -1,6 +1,7 @@
 """Tables that come with images: read as text, and turned into rows of a listing."""
 
 import json
+import os
 import posixpath
 import re
 from pathlib import Path
@@ -254,7 +255,7 @@ def _inside(paths: pd.Series, root: Path, table: str) -> pd.Series:
 
 def with_slashes(paths: pd.Series, root: Path) -> pd.Series:
     """Paths as Windows writes them with forward slashes; a backslash in the name of a file that is there stays."""
-    return paths.map(lambda path: path if "\\" not in path or (root / path).exists() else path.replace("\\", "/"))
+    return paths.map(lambda path: path if "\\" not in path or os.path.exists(root / path) else path.replace("\\", "/"))
 
 
 def _unique_rows(rows: list[pd.DataFrame]) -> pd.DataFrame:
