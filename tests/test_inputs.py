@@ -55,3 +55,18 @@ def test_untouched_features_are_read_from_pictures_once(
     np.testing.assert_allclose(features, frozen.imagenet_features(squares[rows.index]), rtol=1e-4, atol=1e-5)
     monkeypatch.setattr(frozen, "imagenet_features", lambda batch: pytest.fail("they are stored"))
     np.testing.assert_array_equal(untouched_features(rows, digest, **where), features)
+
+
+@pytest.mark.skipif(not frozen.is_at_hand(), reason="the extra `pretrained` is not installed")
+def test_one_small_picture_does_not_make_all_of_them_small(
+    tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest, digest = study_manifest
+    rows = large_images(manifest).head(30).assign(width=48, height=48)
+    rows.iloc[0, rows.columns.get_loc("width")] = 32
+    sides = []
+    monkeypatch.setattr(
+        frozen, "imagenet_features", lambda batch: sides.append(batch.shape[1:3]) or np.zeros((len(batch), 2))
+    )
+    untouched_features(rows, digest, data_root=str(tree), cache_root=str(tmp_path), workers=1)
+    assert set(sides) == {(48, 48)}
