@@ -29,7 +29,7 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
     "system": 480,
-    "data": 2090,
+    "data": 2091,
     "models": 715,
     "training": 520,
     "measure": 1800,

@@ -14,9 +14,11 @@ SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm
 SUFFIXES |= {"TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm", "AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif"}
 SUFFIXES["HEIF"] += " .heif .heifs"
 
+OPENED = sorted(" ".join(SUFFIXES.values()).split())
+
 #: Those, and of pictures that are not opened here. Other files become rows with a problem.
 _UNOPENED = ".jxl .jxr .psd .tga .exr .hdr .dds .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef"
-IMAGE_SUFFIXES = set(" ".join([_UNOPENED, *SUFFIXES.values()]).split())
+IMAGE_SUFFIXES = {*OPENED, *_UNOPENED.split()}
 
 #: The problem of a folder without a file.
 EMPTY = "folder holds no image"

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from dfxlib.data.decode import ImageFile, image_files
-from dfxlib.data.walk import EMPTY, IMAGE_SUFFIXES, is_clutter, is_image_name, tell_clutter, walk
+from dfxlib.data.walk import EMPTY, OPENED, is_clutter, is_image_name, tell_clutter, walk
 
 #: How the problem of a file ends that is none among images.
 OTHER = "is no image's"
@@ -81,7 +81,7 @@ def _in_folder(folder: Path, problems: dict[str, str], *, alone: bool) -> list[I
     """All images below a folder; one without any is a mistake where nothing else was named, else a row."""
     images = sorted(_below(str(folder), ["**"], problems))
     if not images and alone:
-        raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(sorted(IMAGE_SUFFIXES))}")
+        raise ValueError(f"folder {folder} holds no image; expected files such as {', '.join(OPENED)}")
     return [ImageFile(Path(image)) for image in images]
 
 
