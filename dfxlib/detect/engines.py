@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("auto", "onnx", "torch")
 
+_PASS = 2**18  # pixels that onnxruntime takes at once: four of 256 px a side; with more, caches are too small
+
 
 class Judge(NamedTuple):
     """A model that is ready to judge, whatever computes it."""
@@ -81,14 +83,16 @@ def onnx_judge(folder: Folder) -> Judge:
     (pictures,), outputs = session.get_inputs(), [place.name for place in session.get_outputs()]
 
     def score(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        parts = np.array_split(squares, max(1, min(len(squares), len(squares) * side**2 // _PASS)))
         try:
-            p, features = session.run(outputs, {pictures.name: squares})
+            found = [session.run(outputs, {pictures.name: part}) for part in parts]
         except Exception as error:
             said = _first_words(error)
             if "alloc" in said:
                 cure = f"try batch_size {max(1, len(squares) // 2)}"
                 raise MemoryError(f"detect: out of memory with {len(squares)} squares at once; {cure}") from error
             raise ValueError(f"onnxruntime cannot run {folder.path / GRAPH} ({said})") from error
+        p, features = (np.concatenate(each) for each in zip(*found))
         return features, p.astype(np.float64)
 
     return Judge(score, folder.settings, folder.calibration, folder.reference, "onnx")
