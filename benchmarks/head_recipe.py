@@ -1,10 +1,12 @@
 """Learning rate and epochs of the convolutional head, chosen without any test image.
 
-    python benchmarks/head_recipe.py runs/photographs DATA_ROOT --rates 1e-3 3e-4 1e-4 --epochs 12
+    python benchmarks/head_recipe.py runs/photographs DATA_ROOT --rates 1e-3 --epochs 15
+    python benchmarks/head_recipe.py runs/photographs DATA_ROOT --rates 1e-4 3e-4 --epochs 8
 
 Reads the base models of a finished run (first backbone and seed). Each rate trains the heads on complete_train; after
 each epoch one row says what complete_select made of it: loss, and three-way balanced accuracy. The linear head stands
-beside the convolutional one, to show what the same features hold. No row of test or unseen is read.
+beside the convolutional one, to show what the same features hold. No row of test or unseen is read. Rows are appended
+to results/head_recipe_STUDY.csv.
 """
 
 from __future__ import annotations
@@ -25,7 +27,6 @@ from dfxlib.study.inputs import open_manifest
 from dfxlib.study.runs import base_model_paths
 from dfxlib.training.features import extract_features, features_key
 from dfxlib.training.fit import CPU, Examples, class_weights, fit
-from dfxlib.training.grid import grid_cells
 
 RESULTS = Path(__file__).parent / "results"
 PARTS = ("complete_train", "complete_select")
@@ -71,7 +72,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--heads", nargs="+", default=["linear", "conv"])
     args = parser.parse_args()
-    how = grid_cells(batch_size=[32], weight_decay=[1e-3], gamma=[0.6], step_size=[10])[0]  # as in studies/demo.yaml
+    how = {"batch_size": 32, "weight_decay": 1e-3, "gamma": 0.6, "step_size": 10}  # as in studies/demo.yaml
     with tempfile.TemporaryDirectory() as cache:
         which = {"backbone": args.backbone, "seed": args.seed, "cache_root": Path(cache)}
         parts = read_features(args.run_root, args.data_root, **which)
