@@ -62,7 +62,7 @@ def test_the_page_says_what_holds_inside_each_content_where_that_is_known(result
     assert "## Inside each content" not in page(results, name="mine")
     copy = shutil.copytree(results, tmp_path / "copy")
     rows = [["DeepFeatureX Net", "face", 0.5, 0.4, 0.6, 20, 4], ["DeepFeatureX Net", MEAN, 0.45, 0.3, 0.6, 40, 4]]
-    columns = ["method", "content", "value", "low", "high", "images", "clusters"]
+    columns = ["method", "content", "value", "low", "high", "images", "fewest_clusters"]
     pd.DataFrame(rows, columns=columns).to_csv(copy / "tables" / "contents.csv", index=False)
     told = page(copy, name="mine").partition("## Inside each content")[2]
     assert "| **DeepFeatureX Net** | **0.450 (0.300 to 0.600)** | **40** |" in told and "| **face** |" in told

@@ -128,8 +128,9 @@ def _contents(results: Results) -> list[str]:
     text = "What pictures show is spread unevenly over the natures, so it tells something of them. Inside one content "
     text += "it tells nothing: the mean over contents is the fairer number. An interval is wide where clusters are few."
     means = table.loc[table["content"] == MEAN, ["method", "value", "low", "high", "images"]]
-    parts = table.loc[table["content"] != MEAN, ["method", "content", "value", "low", "high", "images", "clusters"]]
-    parts = parts.rename(columns={"clusters": "fewest_clusters"})
+    parts = table.loc[
+        table["content"] != MEAN, ["method", "content", "value", "low", "high", "images", "fewest_clusters"]
+    ]
     folded = [_folded("Mean over contents", by_value(means), marked="method", value=ACCURACY)]
     return ["## Inside each content", text, *folded, _folded("Every content", parts, marked="method", value=ACCURACY)]
 

@@ -31,7 +31,7 @@ def inside_contents(
     content: pd.Series,  # of every image, by its path
     *,
     resamples: int = 2000,
-) -> pd.DataFrame:  # method, content, value, low, high, minus, minus_low, minus_high, images, clusters
+) -> pd.DataFrame:  # method, content, value, low, high, minus, minus_low, minus_high, images, fewest_clusters
     """Three-way balanced accuracy inside each content and the mean of these, mean over seeds, intervals over images.
 
     `minus` is what the first method has more, on the images that both scored. Contents without an image of every
@@ -57,7 +57,7 @@ def inside_contents(
             row = {"method": name, "content": label} | dict(zip(("value", "low", "high"), values))
             if tables is not ours:
                 row |= named("minus", _difference(own[part], found[part], clusters[part]))
-            rows.append(row | {"images": size, "clusters": int(clusters[part].min())})
+            rows.append(row | {"images": size, "fewest_clusters": int(clusters[part].min())})
     return pd.DataFrame(rows)
 
 
