@@ -18,7 +18,7 @@ from dfxlib.measure.generators import averages, by_architecture, by_source, seen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
 from dfxlib.names import CLASSES
 from dfxlib.study import report
-from dfxlib.study.figures import save_png
+from dfxlib.study.figures import save_files
 from dfxlib.study.run_folder import DONE, vouch
 
 RESAMPLES = 10
@@ -256,7 +256,7 @@ def draw(folder: Path, **figures: bool) -> None:
         figure, axis = plt.subplots(figsize=(1, 1))
         if pictures:
             axis.imshow(np.zeros((2, 2, 3)))
-        save_png(figure, folder / "figures" / f"{name}.png")
+        save_files(figure, folder / "figures" / f"{name}.png")
         plt.close(figure)
     _vouch_again(folder)
 

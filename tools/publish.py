@@ -17,7 +17,7 @@ from dfxlib.measure.published import SCORES, join_scores, read_published, write_
 from dfxlib.measure.scores import read_scores
 from dfxlib.plots.models import plot_differences, plot_methods
 from dfxlib.study import report
-from dfxlib.study.figures import png_shows_pictures, save_png
+from dfxlib.study.figures import png_shows_pictures, save_files
 from dfxlib.study.recompute import recompute
 from dfxlib.study.records import RUNS, Records, describe_run, read_run, read_runs, write_runs
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
@@ -250,7 +250,7 @@ def _draw_joint(stage: Path) -> None:
     first = differences[differences["backbone"] == differences["backbone"][0]]
     drawn = {"main": plot_methods(methods, mark=mark["method"][0]), "difference": plot_differences(first)}
     for name, figure in drawn.items():
-        save_png(figure, stage / "figures" / f"{name}.png")
+        save_files(figure, stage / "figures" / f"{name}.png")
 
 
 def _model(run: str) -> str:

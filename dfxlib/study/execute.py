@@ -16,8 +16,7 @@ from papermill.exceptions import PapermillExecutionError
 
 from dfxlib.study.pages import to_html
 from dfxlib.study.papermill_engine import require_kernel, run_notebook
-from dfxlib.study.run_folder import DONE, replace_folder, restore_folder, staging_folder, vouch
-from dfxlib.study.settings import check_places
+from dfxlib.study.run_folder import DONE, check_places, replace_folder, restore_folder, staging_folder, vouch
 from dfxlib.system.devices import own_device
 from dfxlib.system.files import BATCH_VARIABLE, code_hash, hold, load_json, project_path, write_text_atomic
 from dfxlib.system.live import say

@@ -1,12 +1,11 @@
 """A figure as a file that says whether it shows pictures of the data set, and a figure in words."""
 
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure
 from PIL import Image
 
-from dfxlib.system.files import write_atomic
+from dfxlib.system.files import atomic
 
 #: Field of a PNG that says whether it shows pictures: "yes" or "no".
 _PICTURES = "Pictures"
@@ -14,11 +13,19 @@ _PICTURES = "Pictures"
 _RESOLUTION = 120  # dots an inch
 
 
-def save_png(figure: Figure, path: Path) -> Path:
-    """Write a figure that says itself whether it shows pictures."""
-    how: dict[str, Any] = {"format": "png", "bbox_inches": "tight", "dpi": _RESOLUTION}
-    fields = {_PICTURES: "yes" if shows_pictures(figure) else "no"}
-    return write_atomic(path, lambda partial: figure.savefig(partial, metadata=fields, **how))
+def save_files(figure: Figure, *paths: Path) -> None:
+    """Write a figure in the format that each suffix names; a PNG says itself whether it shows pictures.
+
+    It is laid out once for all its files: `savefig` would do so for each, and look each time for the box of what it
+    draws, which took half the time.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    box = figure.get_tightbbox().padded(0.1)  # inches
+    says = {".png": {_PICTURES: "yes" if shows_pictures(figure) else "no"}}
+    for path in paths:
+        with atomic(path) as unfinished:
+            figure.savefig(unfinished, bbox_inches=box, dpi=_RESOLUTION, metadata=says.get(path.suffix))
 
 
 def shows_pictures(figure: Figure) -> bool:
@@ -30,7 +37,7 @@ def shows_pictures(figure: Figure) -> bool:
 
 
 def png_shows_pictures(path: Path) -> bool:
-    """What `save_png` wrote into a file; one that says nothing is taken to show pictures."""
+    """What `save_files` wrote into a file; one that says nothing is taken to show pictures."""
     with Image.open(path) as image:
         return image.info.get(_PICTURES) != "no"
 

@@ -1,12 +1,23 @@
-"""The life of a run's folder: filled beside its place, vouched for, moved there whole."""
+"""The life of a run's folder: its place checked, filled beside it, vouched for, moved there whole."""
 
 import json
 import shutil
 from pathlib import Path
 
-from dfxlib.system.files import load_json, sha256_file, write_text_atomic
+from dfxlib.system.files import load_json, project_path, require_place, sha256_file, write_text_atomic
 
 DONE = ".done"
+
+
+def check_places(given: dict) -> None:
+    """Raise before hours of reading where a study or a notebook is told to write what it cannot.
+
+    Here and not with the settings, whose modules take a second to import: every run calls this.
+    """
+    read = [project_path(given["data_root"])] if given.get("data_root") else []
+    for name in ("cache_root", "run_root"):
+        if place := given.get(name):
+            require_place(project_path(place), what=f"{name} {place}", apart=read)
 
 
 def vouch(folder: Path, what: dict, *, seconds: float) -> Path:

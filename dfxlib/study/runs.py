@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
-from dfxlib.study.figures import describe_figure, save_png, shows_pictures
+from dfxlib.study.figures import describe_figure, save_files, shows_pictures
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
 from dfxlib.system.files import (
     BATCH_VARIABLE,
@@ -90,8 +90,7 @@ class Run:
     def save_figure(self, name: str, figure: Figure) -> Picture:
         """Write figures/NAME.png and .svg, and give the picture back, so that a cell can end with it."""
         svg, png = (self.folder / "figures" / f"{name}.{suffix}" for suffix in ("svg", "png"))
-        write_atomic(svg, lambda partial: figure.savefig(partial, format="svg", bbox_inches="tight", dpi=120))
-        save_png(figure, png)
+        save_files(figure, svg, png)
         plt.close(figure)  # the notebook shows the picture; pyplot must not show the figure as well
         return Picture(png.read_bytes(), describe_figure(name, figure), pictures=shows_pictures(figure))
 

@@ -23,6 +23,7 @@ from dfxlib.names import (
     require_training,
 )
 from dfxlib.study.own_names import check_ensembles, check_external, names_a_folder
+from dfxlib.study.run_folder import check_places
 from dfxlib.system.files import project_path, require_place, safe_name
 
 #: What belongs to the demonstration's data and start, so that every other study must state its own.
@@ -116,14 +117,6 @@ def check_study(study: dict) -> dict:
         raise ValueError(f"data root {Path(study['data_root'])} is missing; check data_root")
     check_places(study | {"run_root": f"runs/{study['study']}"})
     return study
-
-
-def check_places(given: dict) -> None:
-    """Where a study or a notebook is told to write, before it reads for hours."""
-    read = [project_path(given["data_root"])] if given.get("data_root") else []
-    for name in ("cache_root", "run_root"):
-        if place := given.get(name):
-            require_place(project_path(place), what=f"{name} {place}", apart=read)
 
 
 def _check_names(study: dict) -> None:
