@@ -67,7 +67,7 @@ def test_features_once_does_the_same_arithmetic_as_the_plain_loop(tmp_path: Path
 def test_a_backbones_speed_is_a_share_of_the_bare_networks(rates: str) -> None:
     import gpu_throughput as benchmark
 
-    found = getattr(benchmark, rates)("resnet18", squares(16), batch_size=8, device=torch.device("cpu"))
+    found = getattr(benchmark, rates)("timm:test_resnet", squares(16), batch_size=8, device=torch.device("cpu"))
     assert all(value > 0 for value in found.values()) and any("share" in name for name in found)
 
 
@@ -101,13 +101,13 @@ def test_five_qualities_are_timed_beside_a_clean_evaluation() -> None:
     import robustness_cost as benchmark
 
     how = {"images": 6, "side": 40, "image_size": 32, "resize_mode": "crop", "workers": 1, "rounds": 1}
-    assert (benchmark.ratios("resnet18", **how) > 0).all()
+    assert (benchmark.ratios("timm:test_resnet", **how) > 0).all()
 
 
 def test_recipes_are_tried_epoch_by_epoch_without_a_part_that_tests() -> None:
     import photograph_recipe as benchmark
 
-    study = benchmark.read_study() | {"backbones": ["resnet18"], "weights": "none", "image_size": 32}
+    study = benchmark.read_study() | {"backbones": ["timm:test_resnet"], "weights": "none", "image_size": 32}
     study["base"] = study["base"] | {"epochs": 2}
     images = rows(120).assign(split=np.repeat(benchmark.PARTS, 30))
     blocks = benchmark.three_blocks(study, images, squares(120), rate=1e-3, main_share=0.5)
@@ -141,11 +141,11 @@ def test_a_folder_is_judged_and_timed_against_the_bare_model(tmp_path: Path, exp
     import detect_folder as benchmark
 
     files = benchmark.plant(tmp_path / "images", 3, side=32)
-    opened = benchmark.opened_of("resnet18", 32)
-    folder = benchmark.exported("resnet18", exports, 32)
+    opened = benchmark.opened_of("timm:test_resnet", 32)
+    folder = benchmark.exported("timm:test_resnet", exports, 32)
     assert benchmark.folder_rate(benchmark.open_judge(folder, engine="onnx"), files, 2) > 0
     assert benchmark.bare_rate(opened.model, torch.from_numpy(squares(4)).permute(0, 3, 1, 2), 2) > 0
-    found = benchmark.engines("resnet18", 32, 3, exports, 1)
+    found = benchmark.engines("timm:test_resnet", 32, 3, exports, 1)
     assert found["ratio"] > 0 and found["difference"] < 1e-5
 
 
@@ -157,7 +157,7 @@ def test_a_look_at_detection_tries_no_batch_larger_than_its_images_and_tells_as_
     monkeypatch.setattr(benchmark, "SIDE", 32)
     tried, rate = [], benchmark.bare_rate
     monkeypatch.setattr(benchmark, "bare_rate", lambda *given: tried.append(given[2]) or rate(*given))
-    benchmark.speed("resnet18", exports, benchmark.plant(tmp_path / "images", 5, side=32), 1)
+    benchmark.speed("timm:test_resnet", exports, benchmark.plant(tmp_path / "images", 5, side=32), 1)
     assert set(tried) == {1, 4} and "images a second by itself" in capsys.readouterr().out
 
 

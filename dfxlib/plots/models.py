@@ -166,7 +166,8 @@ def plot_robustness(table: pd.DataFrame, *, published: pd.DataFrame | None = Non
     figure, axes = plt.subplots(3, 3, figsize=(9.5, 8.4), layout="constrained", sharex=True, sharey=True)
     for axis, metric in zip(axes.flat, metrics):
         defined = table[table["metric"] == metric].dropna(subset="value")
-        for subsampling, line in defined.dropna(subset="subsampling").groupby("subsampling"):
+        lines = defined.dropna(subset="subsampling").groupby("subsampling")
+        for subsampling, line in reversed(list(lines)):  # 4:2:0 above 4:4:4, which has more points
             colour = {"444": "#000000", "420": SECOND_COLOUR}[subsampling]
             line = line.sort_values("quality")
             label = f"JPEG {':'.join(subsampling)}"
