@@ -16,6 +16,9 @@ ROOT = project_root(Path(__file__).parent)
 PRODUCT = ["Makefile", "Snakefile", "pyproject.toml", "constraints.txt", "notebooks", "studies", "profiles"]
 PRODUCT += ["README.md", "docs", "dfxlib", "dfxdemo", "tools", "data_manifests"]
 
+#: The smoke study's backbone, the smallest that learns anything, and its folder.
+BACKBONE, FOLDER = "timm:test_resnet", "timm.test_resnet"
+
 #: Files in which two runs of the same study must agree.
 RESULTS = ("**/model.safetensors", "**/scores.parquet", "**/tables/*.csv")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import yaml
+from pipeline import FOLDER
 
 from dfxlib.study import costs as c
 from dfxlib.study.papermill_engine import sections
@@ -50,10 +51,10 @@ def at_work(run: str, notebook: str, section: str, *, since: float, fraction: fl
 
 def test_the_plan_holds_the_runs_that_the_smoke_study_makes() -> None:
     runs = c.planned_runs(study_of("smoke")[0])
-    assert len(runs) == 13 and runs["variant/threeway/resnet18/seed0"] == ("15", "threeway")
-    assert runs["variant/linear_without_gan/resnet18/seed0"] == ("20", "linear_without_gan")
+    assert len(runs) == 12 and runs[f"variant/threeway/{FOLDER}/seed0"] == ("15", "threeway")
+    assert runs[f"variant/linear_without_gan/{FOLDER}/seed0"] == ("20", "linear_without_gan")
     assert {run for run, (number, _) in runs.items() if number == "10"} == {
-        f"base/resnet18/{nature}/seed0" for nature in ("dm_generated", "gan_generated", "real")
+        f"base/{FOLDER}/{nature}/seed0" for nature in ("dm_generated", "gan_generated", "real")
     }
 
 

@@ -9,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from pipeline import assert_same_results, background, call, plant_clone
+from pipeline import FOLDER, assert_same_results, background, call, plant_clone
 
 from dfxlib.study.run_folder import verify
 
 COMMAND = ("snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "--quiet", "all", "--")
 #: A training on the manifest.
-TRAINED = "base/resnet18/real/seed0"
+TRAINED = f"base/{FOLDER}/real/seed0"
 #: Who is killed, by what its command line holds.
 VICTIMS = {"kernel": "ipykernel_launcher", "papermill": "dfxlib execute", "snakemake": "bin/snakemake"}
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pipeline import assert_same_results, background, call, plant_clone
+from pipeline import FOLDER, assert_same_results, background, call, plant_clone
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "munged")
 MISSING = [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
@@ -117,13 +117,13 @@ def finished(cluster: dict[str, str], tmp_path_factory: pytest.TempPathFactory) 
     """The smoke study on the cluster: one base model's job cancelled at work, then the same call again."""
     clone = plant_clone(tmp_path_factory.mktemp("cluster"))
     first = background(clone, *COMMAND, **cluster)
-    at_work = clone / "runs" / "smoke" / "base" / "resnet18" / "real" / ".seed0.partial.ipynb"
+    at_work = clone / "runs" / "smoke" / "base" / FOLDER / "real" / ".seed0.partial.ipynb"
     wait_for(lambda: at_work.exists() or first.poll() is not None, seconds=1200)
     jobs = ask(cluster, "squeue", "--noheader", "--format=%i %k").splitlines()
     (job,) = [line.split()[0] for line in jobs if "real" in line]
     subprocess.run(["scancel", job], env=os.environ | cluster, check=True)
     assert first.wait(timeout=1200) != 0, "a cancelled job is a failed study"
-    assert not (clone / "runs" / "smoke" / "base" / "resnet18" / "real" / "seed0" / ".done").exists()
+    assert not (clone / "runs" / "smoke" / "base" / FOLDER / "real" / "seed0" / ".done").exists()
     second = call(clone, *COMMAND, **cluster)
     assert second.returncode == 0, second.stdout + second.stderr
     return clone / "runs" / "smoke"

@@ -13,7 +13,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from pipeline import call, make_study, snakemake
+from pipeline import BACKBONE, FOLDER, call, make_study, snakemake
 from samples import noise
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
@@ -27,6 +27,8 @@ from dfxlib.system.files import hold, sha256_file
 from tools.publish import publish
 
 pytestmark = pytest.mark.study
+
+OURS = f"DeepFeatureX Net ({BACKBONE})"
 
 
 def test_one_line_a_notebook_tells_its_time(smoke: Path, clone: Path) -> None:
@@ -85,7 +87,7 @@ def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Pa
     copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
     (copy / "data" / "smoke").rename(copy / "data" / "moved")
     before = (smoke / "manifest" / ".done").read_text()
-    base, complete = (f"runs/smoke/{run}/seed0/.stamp" for run in ("base/resnet18/real", "complete/resnet18"))
+    base, complete = (f"runs/smoke/{run}/seed0/.stamp" for run in (f"base/{FOLDER}/real", f"complete/{FOLDER}"))
     trained = {run: (copy / run).stat().st_mtime_ns for run in (base, complete)}
     change = ["--configfile", "studies/smoke.yaml", "--config", "data_root=data/moved"]
     result = snakemake(copy, *change, "--", complete)
@@ -113,11 +115,11 @@ def test_a_failed_rerun_leaves_the_earlier_result_finished(smoke: Path, clone: P
 
 def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
     main = pd.read_csv(smoke / "report" / "tables" / "main.csv").set_index("method")["value"]
-    scores = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
+    scores = pd.read_parquet(smoke / "complete" / FOLDER / "seed0" / "scores.parquet")
     test = scores[scores["split"] == "test"]
     said = np.array(CLASSES)[test[["logit_dm", "logit_gan", "logit_real"]].to_numpy().argmax(1)]
-    assert main["DeepFeatureX Net (resnet18)"] == pytest.approx(balanced_accuracy_score(test["nature"], said))
-    summary = pd.read_csv(smoke / "complete" / "resnet18" / "seed0" / "tables" / "summary.csv")
+    assert main[OURS] == pytest.approx(balanced_accuracy_score(test["nature"], said))
+    summary = pd.read_csv(smoke / "complete" / FOLDER / "seed0" / "tables" / "summary.csv")
     area = summary.loc[summary["metric"] == "AUC", "value"].item()
     assert area == pytest.approx(roc_auc_score(test["nature"] != "real", test["p_fake"]))
     baselines = pd.read_parquet(smoke / "manifest" / "scores.parquet")
@@ -130,10 +132,10 @@ def test_every_notebook_means_the_same_mark_and_the_report_names_all_candidates(
     tables = [pd.read_csv(smoke / step / "tables" / "mark.csv") for step in ("manifest", "baselines", "report")]
     named = [table["method"].tolist() for table in tables]
     assert named[0] == named[1] == named[2] and set(named[0]) == set(READINGS)
-    for step in ("baselines", "complete/resnet18/seed0"):
+    for step in ("baselines", f"complete/{FOLDER}/seed0"):
         assert json.loads((smoke / step / "metrics.json").read_text())["mark"] == named[0][0]
-    seen = pd.read_csv(smoke / "generalization" / "resnet18" / "seed0" / "tables" / "seen_unseen.csv")
-    assert set(seen["method"]) == {"DeepFeatureX Net (resnet18)", named[0][0]}
+    seen = pd.read_csv(smoke / "generalization" / FOLDER / "seed0" / "tables" / "seen_unseen.csv")
+    assert set(seen["method"]) == {OURS, named[0][0]}
     assert set(seen["split"]) == {"test", "unseen"}, "and nothing that chose or calibrated"
 
 
@@ -147,21 +149,21 @@ def test_no_scene_stands_in_two_splits_and_no_unseen_architecture_in_training(sm
 
 
 def test_every_condition_scores_the_same_images_and_raw_is_the_test_of_notebook_20(smoke: Path) -> None:
-    robustness = pd.read_parquet(smoke / "robustness" / "resnet18" / "seed0" / "scores.parquet")
+    robustness = pd.read_parquet(smoke / "robustness" / FOLDER / "seed0" / "scores.parquet")
     paths = robustness.groupby("condition")["path"].agg(tuple)
     assert len(set(paths)) == 1 and len(paths) == 5
-    complete = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
+    complete = pd.read_parquet(smoke / "complete" / FOLDER / "seed0" / "scores.parquet")
     test = complete[complete["split"] == "test"].set_index("path")["logit_real"]
     raw = robustness[robustness["condition"] == "raw"].set_index("path")["logit_real"]
     pd.testing.assert_series_equal(raw, test.loc[raw.index], atol=1e-4, rtol=0)
 
 
 def test_variants_are_scored_on_the_images_of_the_complete_model_and_on_the_unseen(smoke: Path) -> None:
-    own = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet")
-    generalization = pd.read_parquet(smoke / "generalization" / "resnet18" / "seed0" / "scores.parquet")
+    own = pd.read_parquet(smoke / "complete" / FOLDER / "seed0" / "scores.parquet")
+    generalization = pd.read_parquet(smoke / "generalization" / FOLDER / "seed0" / "scores.parquet")
     unseen = generalization.loc[generalization["split"] == "unseen", "path"]
     for variant in ("linear_without_gan", "threeway"):
-        folder = smoke / "variant" / variant / "resnet18" / "seed0"
+        folder = smoke / "variant" / variant / FOLDER / "seed0"
         scores = pd.read_parquet(folder / "scores.parquet")
         assert set(scores["variant"]) == {variant}
         assert sorted(scores["path"]) == sorted([*own["path"], *unseen])
@@ -173,22 +175,22 @@ def test_methods_are_compared_on_the_same_images_and_ensembles_leave_their_score
     folder = smoke / "baselines"
     methods = pd.read_csv(folder / "tables" / "methods.csv").set_index("method")
     names = {"DeepFeatureX Net", "linear_without_gan", "threeway", "pair"}
-    assert {f"{name} (resnet18)" for name in names} | {"spectrum", "metadata"} < set(methods.index)
+    assert {f"{name} ({BACKBONE})" for name in names} | {"spectrum", "metadata"} < set(methods.index)
     differences = pd.read_csv(folder / "tables" / "differences.csv").set_index("method")
     assert set(differences["decision"]) == {"not decided: fewer than five seeds"}
-    for method, name in {"pair": "pair (resnet18)", "spectrum": "spectrum"}.items():
-        expected = methods.loc["DeepFeatureX Net (resnet18)", "value"] - methods.loc[name, "value"]
+    for method, name in {"pair": f"pair ({BACKBONE})", "spectrum": "spectrum"}.items():
+        expected = methods.loc[OURS, "value"] - methods.loc[name, "value"]
         assert differences.loc[method, "value"] == pytest.approx(expected, abs=1e-6)
     pair = pd.read_parquet(folder / "scores.parquet").sort_values("path")
     members = [
-        pd.read_parquet(smoke / "variant" / name / "resnet18" / "seed0" / "scores.parquet")
+        pd.read_parquet(smoke / "variant" / name / FOLDER / "seed0" / "scores.parquet")
         for name in ("threeway", "linear_without_gan")
     ]
     p_real = [member[member["split"] == "test"].sort_values("path")["p_real"].to_numpy() for member in members]
     np.testing.assert_allclose(pair["p_real"].to_numpy(), np.mean(p_real, axis=0), atol=1e-7)
     assert not np.allclose(*p_real), "members of an ensemble differ"
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["answers"]["resnet18"].startswith("not decided. Minus pair: ")
+    assert metrics["answers"][BACKBONE].startswith("not decided. Minus pair: ")
 
 
 def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, clone: Path, tmp_path: Path) -> None:
@@ -284,19 +286,19 @@ def test_a_recipe_of_the_head_reads_the_parts_that_train_and_choose_it_and_no_ot
     monkeypatch.setattr(sys, "path", [str(Path(__file__).parents[1] / "benchmarks"), *sys.path])
     import head_recipe as benchmark
 
-    which = {"backbone": "resnet18", "seed": 0, "cache_root": tmp_path}
+    which = {"backbone": BACKBONE, "seed": 0, "cache_root": tmp_path}
     parts = benchmark.read_features(smoke, clone / "data" / "smoke", **which)
     manifest, _ = read_manifest(smoke / "manifest" / "manifest.csv")
     sizes = [(manifest["split"] == part).sum() for part in ("complete_train", "complete_select")]
-    assert [len(part.rows) for part in parts] == sizes and parts[0].array.shape[1:] == (3, 512)
+    assert [len(part.rows) for part in parts] == sizes and parts[0].array.shape[1:] == (3, 96)
 
 
 def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) -> None:
     """The folder that notebook 60 leaves, from the shell, on test images: the scores of notebook 20."""
-    detection = smoke / "detection" / "resnet18" / "seed0"
+    detection = smoke / "detection" / FOLDER / "seed0"
     scores = pd.read_csv(detection / "scores.csv").set_index("path")
     assert len(scores) == 6 and not scores["p_fake"].isna().any()
-    test = pd.read_parquet(smoke / "complete" / "resnet18" / "seed0" / "scores.parquet").set_index("path")["p_fake"]
+    test = pd.read_parquet(smoke / "complete" / FOLDER / "seed0" / "scores.parquet").set_index("path")["p_fake"]
     pd.testing.assert_series_equal(scores["p_fake"], test.loc[scores.index], atol=1e-4, rtol=0)
     command = [sys.executable, "-m", "dfxlib", "detect", str(detection / "model"), "--out", "scores.csv"]
     result = call(clone, *command, *(str(clone / "data" / "smoke" / path) for path in scores.index[:2]))
@@ -307,7 +309,7 @@ def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) ->
 
 def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smoke: Path, clone: Path) -> None:
     """On the test part under perturbations, and on folders of unseen generators that no study knows."""
-    shutil.copytree(smoke / "detection" / "resnet18" / "seed0" / "model", clone / "model")
+    shutil.copytree(smoke / "detection" / FOLDER / "seed0" / "model", clone / "model")
     for number, place in enumerate(
         f"{name}/{side}" for name in ("io_gan", "outer_dm") for side in ("0_real", "1_fake")
     ):
@@ -322,9 +324,9 @@ def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smok
         assert result.returncode == 0, result.stderr
     (exported,) = (smoke / "exported").iterdir()
     for scores in map(pd.read_parquet, exported.rglob("scores.parquet")):
-        assert set(scores["backbone"]) == {"resnet18"} and set(scores["seed"]) == {0}
+        assert set(scores["backbone"]) == {BACKBONE} and set(scores["seed"]) == {0}
     (nine,) = (exported / "generalization").glob("on-*")
-    assert set(pd.read_csv(nine / "tables" / "seen_unseen.csv")["method"]) == {"DeepFeatureX Net (resnet18)"}
+    assert set(pd.read_csv(nine / "tables" / "seen_unseen.csv")["method"]) == {OURS}
     scores, sets = pd.read_parquet(nine / "scores.parquet"), pd.read_csv(nine / "tables" / "by_source.csv")
     for name, part in scores.groupby(scores["path"].str.split("/").str[0]):
         said = part[["p_dm", "p_gan", "p_real"]].to_numpy().argmax(axis=1) != 2
@@ -338,7 +340,7 @@ def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smok
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:
     shutil.copytree(smoke, clone / "runs" / "plain", ignore=shutil.ignore_patterns("report"))
     arguments = ["90_report.ipynb", str(clone / "plain.ipynb"), "-p", "run_root", "runs/plain"]
-    arguments += ["-y", "{backbones: [resnet18]}"]
+    arguments += ["-y", f"{{backbones: ['{BACKBONE}']}}"]
     result = call(clone / "notebooks", "papermill", *arguments)
     assert result.returncode == 0, result.stderr
     report = clone / "runs" / "plain" / "report"
