@@ -327,7 +327,7 @@ class TestGraph:
         how = {"weights": "none", "image_size": side, "front_end": front_end, **cropped}
         torch.manual_seed(0)
         bases = [BaseModel(backbone, **how) for _ in CLASSES]
-        head = build_head("permuted", width=bases[0].classifier.in_features, without="real")
+        head = build_head("permuted", width=bases[0].classifier.in_features, without="real", crops=bases[0].crops)
         model = DeepFeatureXNet(bases, head).eval()
         settings = SETTINGS | {"backbone": backbone} | how
         weights = save_model(tmp_path / "model.safetensors", model, settings=settings)
@@ -341,6 +341,9 @@ class TestGraph:
             pictures = squares(count, side=side)
             (features, p), (same_features, same_p) = (judge.score(pictures) for judge in judges)
             assert np.abs(p - same_p).max() < 1e-5 and np.abs(features - same_features).max() < 1e-4
+            with torch.no_grad():
+                logits = model(to_input(pictures, torch.device("cpu"))).double()
+            assert np.abs(p - torch.softmax(logits / 0.5, dim=1).numpy()).max() < 1e-5
             assert p.sum(axis=1) == pytest.approx(1, abs=1e-6) and features.std() > 1e-3
 
     def test_it_says_what_it_is_made_of(self, exported: Path) -> None:

@@ -30,7 +30,7 @@ def describe_training(
     rows: "pd.DataFrame",  # manifest rows of the training images
     spectra: np.ndarray,  # [3, 32 * 32] from `class_spectra`
 ) -> dict[str, np.ndarray]:
-    """What is kept of the training data to compare pictures with: 5 MB at most for every backbone.
+    """What is kept of the training data to compare pictures with: 5 MB at most for every backbone with one crop.
 
     The covariance of 3 D features (6,624 for densenet161) is kept as its largest directions and
     one variance for all others (probabilistic PCA: Tipping and Bishop, 1999). The limit of the

@@ -155,6 +155,7 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
         settings.get("head", "conv"),  # the paper's, where none is named
         width=base_models[0].classifier.in_features,
         without=settings.get("without", ""),
+        crops=settings["crops"],
     )
     model = DeepFeatureXNet(base_models, head)
     model.load_state_dict(state)
