@@ -467,6 +467,36 @@ class TestFoldersFromElsewhere:
         with pytest.raises(ValueError, match=r"is no reference of a model \(mean\.npy states more than it holds\)"):
             load_reference(copy / "reference.npz")
 
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("mean", np.nan, "numbers that are not finite, or spreads that are not above 0"),
+            ("directions", np.inf, "numbers that are not finite, or spreads that are not above 0"),
+            ("limit", np.nan, "numbers that are not finite, or spreads that are not above 0"),
+            ("limit", 0, "numbers that are not finite, or spreads that are not above 0"),
+            ("variances", -1, "numbers that are not finite, or spreads that are not above 0"),
+            ("other_variance", np.inf, "numbers that are not finite, or spreads that are not above 0"),
+            ("sides", np.array(["a", "b"]), "parts of another kind"),
+        ],
+    )
+    def test_a_reference_by_which_no_distance_is_known_is_told_before_a_verdict(
+        self, copy: Path, name: str, value: object, words: str
+    ) -> None:
+        path = copy / "reference.npz"
+        known = load_reference(path)
+        np.savez(path, **known | {name: np.full(known[name].shape, value)})
+        stated = json.loads((copy / "model.json").read_text())
+        stated["files"]["reference.npz"] = sha256_file(path)
+        write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
+        told = re.escape(f"{path} is no reference of a model ({words}); export the run again")
+        with pytest.raises(ValueError, match=told):
+            open_judge(copy)
+
+    def test_a_picture_whose_distance_is_no_number_is_unlike_the_training_data(self) -> None:
+        known = {"sides": np.array([30, 40])}
+        (told,) = unlike_training(known, image_size=30, width=40, height=40, distance=float("nan"))
+        assert told.startswith("features nan times as far from training as ")
+
 
 def load_reference_of(base: BaseModel) -> dict[str, np.ndarray]:
     features = np.random.default_rng(0).normal(size=(30, 3, base.classifier.in_features)).astype(np.float32)

@@ -65,8 +65,7 @@ def write_graph(
     bases, places = model.each_base_model(), _places(weights)
     pictures = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     base = _traced(_Features(bases[0]), pictures, names=(INPUT, "vector"))
-    with torch.no_grad():
-        features = torch.zeros(2, len(CLASSES), bases[0].crops * bases[0].classifier.in_features)
+    features = torch.zeros(2, len(CLASSES), bases[0].crops * bases[0].classifier.in_features)
     head = _traced(_Probabilities(model.head, temperature), features, names=(FEATURES, PROBABILITIES))
     nodes, initializers = [], []
     for number in range(len(bases)):

@@ -158,7 +158,10 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
         crops=settings["crops"],
     )
     model = DeepFeatureXNet(base_models, head)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"model {path} holds other weights than its settings ask for; train it again") from error
     try:
         require_finite(state)
     except ValueError as error:
