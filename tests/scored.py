@@ -13,6 +13,7 @@ from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import proper_scores, reliability_table, trade_table, unsure_table
+from dfxlib.measure.contents import inside_contents
 from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
@@ -191,6 +192,8 @@ class Study:
             own[name] = [c.ensemble(list(each), name=name) for each in zip(*(own[member] for member in members))]
         fitted = {name: [tested(table)] for name, table in self.fitted.items()}
         methods, differences = c.compare(own | fitted, resamples=RESAMPLES)
+        content = self.images.set_index("path")["content"]
+        inside = inside_contents(own | fitted, content, resamples=RESAMPLES).assign(backbone="resnet18")
         methods["method"] = [name if name in fitted else f"{name} (resnet18)" for name in methods["method"]]
         differences = c.decide(differences.assign(backbone="resnet18"))
         differences["mcnemar_p_holm"] = stats.holm(differences["mcnemar_p"].to_numpy())
@@ -198,7 +201,7 @@ class Study:
         settings = {"backbones": ["resnet18"], "seeds": list(self.seeds), "variants": VARIANTS}
         settings |= {"ensembles": ENSEMBLES, "resamples": RESAMPLES}
         metrics = {"seeds": len(self.seeds), "answers": answers, "mark": self.mark}
-        tables = {"methods": methods, "differences": differences, "mark": self.candidates}
+        tables = {"methods": methods, "differences": differences, "mark": self.candidates, "contents": inside}
         self.finish("baselines", tables, settings=settings, metrics=metrics, notebook="50.ipynb")
 
     def _plant_report(self) -> None:
@@ -209,6 +212,7 @@ class Study:
             "main": report.compared(place, "methods"),
             "difference": report.compared(place, "differences"),
             "mark": report.compared(place, "mark"),
+            "contents": report.compared(place, "contents"),
             "base_models": report.base_table(records),
             "settings": report.settings_table(records),
             "cost": report.cost_table(runs),
@@ -225,7 +229,8 @@ def planted_images() -> pd.DataFrame:
     split = np.repeat(list(parts), list(parts.values()))
     images = rows(len(split), per_group=2).assign(split=split, source="set_a")
     images.loc[images["split"] == "unseen", "architecture"] += "_new"
-    images = images.assign(width=32, height=32, bytes=1000)
+    shows = np.where(images.index % 12 < 6, "face", "object")  # two groups of each nature by turns
+    images = images.assign(width=32, height=32, bytes=1000, content=shows)
     return images.assign(**{name: "" for name in COLUMNS if name not in images})
 
 

@@ -446,6 +446,16 @@ class TestMistakes:
         (tmp_path / "list.csv").write_text("path\n")
         assert "lists no image; expected one row an image" in self.told(capsys, model, tmp_path / "list.csv")
 
+    @pytest.mark.parametrize("row", ["1.0", "x", "-1", "", "1" + "0" * 5000, "\u0661", "\x1b[2J"])
+    def test_a_table_whose_row_of_a_container_is_no_number(
+        self, model: Path, tmp_path: Path, row: str, capsys: pytest.CaptureFixture
+    ) -> None:
+        table = tmp_path / "list.csv"
+        table.write_text(f"path,container,row\n0.png,,\na/0,a.parquet,{row}\n")
+        told = self.told(capsys, model, table)
+        assert f"table {table}: image 2 ('a/0') has the row {row[:20]!r}; expected 0, 1 and so on" in told
+        assert "\x1b" not in told
+
     def test_a_model_that_is_missing_damaged_or_of_an_older_format(
         self, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     ) -> None:

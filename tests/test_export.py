@@ -327,7 +327,7 @@ class TestGraph:
         how = {"weights": "none", "image_size": side, "front_end": front_end, **cropped}
         torch.manual_seed(0)
         bases = [BaseModel(backbone, **how) for _ in CLASSES]
-        head = build_head("permuted", width=bases[0].classifier.in_features, without="real")
+        head = build_head("permuted", width=bases[0].classifier.in_features, without="real", crops=bases[0].crops)
         model = DeepFeatureXNet(bases, head).eval()
         settings = SETTINGS | {"backbone": backbone} | how
         weights = save_model(tmp_path / "model.safetensors", model, settings=settings)
@@ -341,6 +341,9 @@ class TestGraph:
             pictures = squares(count, side=side)
             (features, p), (same_features, same_p) = (judge.score(pictures) for judge in judges)
             assert np.abs(p - same_p).max() < 1e-5 and np.abs(features - same_features).max() < 1e-4
+            with torch.no_grad():
+                logits = model(to_input(pictures, torch.device("cpu"))).double()
+            assert np.abs(p - torch.softmax(logits / 0.5, dim=1).numpy()).max() < 1e-5
             assert p.sum(axis=1) == pytest.approx(1, abs=1e-6) and features.std() > 1e-3
 
     def test_it_says_what_it_is_made_of(self, exported: Path) -> None:
@@ -463,6 +466,36 @@ class TestFoldersFromElsewhere:
                 archive.writestr(f"{name}.npy", header.getvalue())
         with pytest.raises(ValueError, match=r"is no reference of a model \(mean\.npy states more than it holds\)"):
             load_reference(copy / "reference.npz")
+
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("mean", np.nan, "numbers that are not finite, or spreads that are not above 0"),
+            ("directions", np.inf, "numbers that are not finite, or spreads that are not above 0"),
+            ("limit", np.nan, "numbers that are not finite, or spreads that are not above 0"),
+            ("limit", 0, "numbers that are not finite, or spreads that are not above 0"),
+            ("variances", -1, "numbers that are not finite, or spreads that are not above 0"),
+            ("other_variance", np.inf, "numbers that are not finite, or spreads that are not above 0"),
+            ("sides", np.array(["a", "b"]), "parts of another kind"),
+        ],
+    )
+    def test_a_reference_by_which_no_distance_is_known_is_told_before_a_verdict(
+        self, copy: Path, name: str, value: object, words: str
+    ) -> None:
+        path = copy / "reference.npz"
+        known = load_reference(path)
+        np.savez(path, **known | {name: np.full(known[name].shape, value)})
+        stated = json.loads((copy / "model.json").read_text())
+        stated["files"]["reference.npz"] = sha256_file(path)
+        write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
+        told = re.escape(f"{path} is no reference of a model ({words}); export the run again")
+        with pytest.raises(ValueError, match=told):
+            open_judge(copy)
+
+    def test_a_picture_whose_distance_is_no_number_is_unlike_the_training_data(self) -> None:
+        known = {"sides": np.array([30, 40])}
+        (told,) = unlike_training(known, image_size=30, width=40, height=40, distance=float("nan"))
+        assert told.startswith("features nan times as far from training as ")
 
 
 def load_reference_of(base: BaseModel) -> dict[str, np.ndarray]:

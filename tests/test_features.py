@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from samples import SIDE, squares
+from samples import SETTINGS, SIDE, squares
 
 from dfxlib.models.networks import BaseModel, DeepFeatureXNet, build_head
+from dfxlib.models.saved import load_complete_model, save_model
 from dfxlib.training.augment import jpeg_blur
 from dfxlib.training.features import extract_features, perturbed_features
-from dfxlib.training.fit import Examples, fit, to_input
+from dfxlib.training.fit import Examples, fit, predict, to_input
 from dfxlib.training.grid import grid_cells
 
 CPU = torch.device("cpu")
@@ -125,6 +126,31 @@ def test_fitting_the_whole_net_on_images_leaves_the_base_models_as_they_were(tmp
     examples = Examples(squares(6), np.arange(6), np.arange(6) % 3)
     fit(net, examples, examples, state_folder=tmp_path, settings={}, epochs=1, batch_size=3, learning_rate=0.1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.base_models.state_dict().items())
+
+
+@torch.no_grad()
+def test_the_logits_of_a_picture_are_the_mean_over_its_parts_whatever_the_head(tmp_path: Path) -> None:
+    """A convolutional head says something else of the mean of features than the mean of what it says of each part."""
+    torch.manual_seed(0)
+    how = {"weights": "none", "image_size": 48, "crop_size": 32, "crops": 4}
+    whole = DeepFeatureXNet([BaseModel("resnet18", **how) for _ in range(3)], build_head("conv", width=512, crops=4))
+    pixels = squares(6, side=48)
+    for layer in whole.head.modules():
+        if isinstance(layer, torch.nn.BatchNorm1d):
+            layer.momentum = 1.0  # statistics of these pictures, so that logits differ
+    whole.train()(to_input(pixels, CPU))
+    head, said, features = whole.eval().head.head, [], []
+    for top, left in ((0, 0), (0, 16), (16, 0), (16, 16)):
+        part = to_input(pixels[:, top : top + 32, left : left + 32], CPU)
+        features.append(torch.stack([base.features(part) for base in whole.base_models], dim=1))
+        said.append(head(features[-1]))
+    expected = torch.stack(said).mean(dim=0)
+    assert (head(torch.stack(features).mean(dim=0)) - expected).abs().max() > 0.001  # tolerance below: 1e-5
+    (stored,) = extract_features(whole, pixels, np.arange(6), cache_root=tmp_path, key=["a"])
+    save_model(tmp_path / "m.safetensors", whole, settings=SETTINGS | how | {"head": "conv"})
+    loaded, _ = load_complete_model(tmp_path / "m.safetensors")
+    for logits in (whole(to_input(pixels, CPU)), predict(loaded.head, stored, np.arange(6))):
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_features_under_conditions_are_those_of_each_condition_alone_and_stored(

@@ -59,8 +59,9 @@ def test_the_page_begins_with_the_question_and_the_conclusion_and_shows_its_figu
 
 
 def test_the_page_says_what_holds_inside_each_content_where_that_is_known(results: Path, tmp_path: Path) -> None:
-    assert "## Inside each content" not in page(results, name="mine")
     copy = shutil.copytree(results, tmp_path / "copy")
+    (copy / "tables" / "contents.csv").unlink()
+    assert "## Inside each content" not in page(copy, name="mine")
     rows = [["DeepFeatureX Net", "face", 0.5, 0.4, 0.6, 20, 4], ["DeepFeatureX Net", MEAN, 0.45, 0.3, 0.6, 40, 4]]
     columns = ["method", "content", "value", "low", "high", "images", "fewest_clusters"]
     pd.DataFrame(rows, columns=columns).to_csv(copy / "tables" / "contents.csv", index=False)

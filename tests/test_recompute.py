@@ -15,7 +15,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from dfxlib.__main__ import main
 from dfxlib.measure.confidence import UNLIKE
 from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
-from dfxlib.measure.scores import LOGITS, said_natures
+from dfxlib.measure.scores import LOGITS, said_natures, write_scores
 from dfxlib.names import CLASSES
 from dfxlib.study.recompute import by_step, check, recompute
 from dfxlib.study.records import RUNS, read_runs, write_runs
@@ -83,6 +83,7 @@ def test_what_comes_out_is_what_scikit_learn_finds_in_the_runs_own_scores(runs: 
 CHANGED = {
     ("manifest", "test"): "tables/main.csv",
     ("manifest", "complete_select"): "tables/mark.csv",
+    ("variant/three/resnet18/seed0", "test"): "tables/contents.csv",
     ("base/resnet18/real/seed0", ""): "runs.csv: metrics of base/resnet18/real/seed0",
     ("complete/resnet18/seed1", "test"): "tables/summary.csv",
     ("complete/resnet18/seed0", "complete_calibrate"): "runs.csv: calibration of complete/resnet18/seed0",
@@ -108,6 +109,13 @@ def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> No
     assert not [
         sentence for sentence in told if "of variant/linear" in sentence or "of robustness/resnet18/seed1" in sentence
     ]
+
+
+def test_what_one_picture_shows_is_found_in_the_table_of_contents_alone(results: Path) -> None:
+    scores = read_published(results)
+    scores.loc[scores["path"] == scores.loc[scores["split"] == "test", "path"].iloc[0], "content"] = "scene"
+    write_published(scores, results)
+    assert [sentence.partition(":")[0] for sentence in check(results).different] == ["tables/contents.csv"]
 
 
 def test_of_what_the_band_gave_only_the_row_that_comes_from_features_is_not_compared(results: Path) -> None:
@@ -180,6 +188,17 @@ def test_the_command_needs_neither_torch_nor_what_draws_and_fits(whole: Path) ->
     assert re.fullmatch(rf"(\d\d) of \1 tables and records come out of {whole}/{SCORES} as they were published", last)
 
 
+def test_results_that_were_published_without_contents_are_checked_but_for_that_table(
+    planted: dict, published: Path
+) -> None:
+    write_scores(pd.read_parquet(published / SCORES).drop(columns="content"), published / SCORES)
+    checked = check(published)
+    assert checked.different == [] and "tables/contents.csv" in checked.others
+    publish.publish(planted[1,], published)  # whose manifest is the same
+    checked = check(published)
+    assert checked.different == [] and "tables/contents.csv" in checked.same
+
+
 def test_results_without_scores_say_what_to_do(results: Path, capsys: pytest.CaptureFixture) -> None:
     (results / SCORES).unlink()
     assert main(["recompute", str(results)]) == 2
@@ -198,7 +217,7 @@ def test_published_scores_are_one_small_table(runs: Path, whole: Path) -> None:
 def test_a_path_that_shows_a_folder_of_a_machine_is_not_published(path: str) -> None:
     table = pd.DataFrame({"path": ["real/a.png", path], "group": "g"})
     with pytest.raises(ValueError, match=f"the scores of {path} show a folder of this machine; expected a name below"):
-        join_scores({"complete/resnet18/seed0": table}, pd.Series(dtype=str))
+        join_scores({"complete/resnet18/seed0": table}, pd.DataFrame(columns=["source", "content"]))
 
 
 def test_a_study_published_in_pieces_is_the_study_published_at_once(planted: dict, whole: Path, tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ def test_a_foreign_safetensors_file_is_refused(tmp_path: Path) -> None:
         c.read_model(tmp_path / "m.safetensors")
 
 
+@pytest.mark.parametrize("other", [{"head": "linear"}, {"image_size": 64, "crop_size": 32, "crops": 4}])
+def test_weights_of_another_head_than_the_settings_name_are_told(saved: Path, tmp_path: Path, other: dict) -> None:
+    model, settings = c.load_complete_model(saved / "complete.safetensors")
+    c.save_model(tmp_path / "m.safetensors", model, settings=settings | other)
+    with pytest.raises(ValueError, match="holds other weights than its settings ask for; train it again"):
+        c.load_complete_model(tmp_path / "m.safetensors")
+
+
 def test_models_are_not_mistaken_for_each_other(saved: Path) -> None:
     with pytest.raises(
         ValueError, match=r"complete\.safetensors is no base model; expected one of 10_train_base_model"

@@ -30,7 +30,7 @@ EDITS = {
         "partial(_jpeg_blur_one, seed=seed + 1,",
     ),
     "FrontEnd.forward": ("models/networks.py", "images / 255", "images / 256"),
-    "BaseModel.features": ("models/networks.py", "return torch.stack(found)", "return 2 * torch.stack(found)"),
+    "BaseModel.features": ("models/networks.py", "return torch.stack(found,", "return 2 * torch.stack(found,"),
     "HIGH_PASS": ("data/residual.py", "/ 12\n", "/ 11\n"),
     "to_input": ("training/fit.py", "return tensor.permute(0, 3, 1, 2)", "return tensor.flip(1).permute(0, 3, 1, 2)"),
 }

@@ -158,6 +158,90 @@ def test_a_progressive_jpeg_has_all_its_scans(inspected: Callable[..., dict], mo
         assert "scans, and lacks some" in inspected(ended, "a.jpg")["problem"]
 
 
+#: A small Huffman table (T.81, annex C): how many codes of each length there are, and what they stand for.
+DIFFERENCES, COEFFICIENTS = ((0, 1, 5, 1, 1, 1, 1), range(10)), ((0, 2, 1), range(3))
+
+
+def codes(counts: tuple[int, ...], values: range) -> dict[int, str]:
+    found, code, place = {}, 0, iter(values)
+    for length, count in enumerate(counts, start=1):
+        for _ in range(count):
+            found[next(place)] = f"{code:0{length}b}"
+            code += 1
+        code <<= 1
+    return found
+
+
+def sampled_jpeg(factors: list[tuple[int, int]], *, width: int = 70, height: int = 50) -> bytes:
+    """A sound sequential JPEG of any sampling (across, down; one pair a component), which Pillow cannot write."""
+    rng, bits = random.Random(0), ""
+    differences, coefficients = codes(*DIFFERENCES), codes(*COEFFICIENTS)
+    across, down = (8 * max(sides) for sides in zip(*factors))
+    blocks = sum(a * b for a, b in factors)
+    for _ in range(-(-width // across) * -(-height // down) * blocks):
+        size = rng.randrange(4)
+        bits += differences[size] + "".join(rng.choices("01", k=size))
+        bits += "".join(coefficients[1] + rng.choice("01") for _ in range(5)) + coefficients[0]
+    bits += "1" * (-len(bits) % 8)
+    scan = bytes(int(bits[place : place + 8], 2) for place in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    parts = [(n, across << 4 | down, 0) for n, (across, down) in enumerate(factors)]
+    segments = {0xDB: bytes([0, *[4] * 64]), 0xC0: struct.pack(">BHHB", 8, height, width, len(factors))}
+    segments[0xC0] += b"".join(map(bytes, parts))
+    tables = [
+        bytes([place << 4, *counts, *bytes(16 - len(counts)), *values])
+        for place, (counts, values) in enumerate((DIFFERENCES, COEFFICIENTS))
+    ]
+    segments |= {0xC4: b"".join(tables), 0xDA: bytes([len(factors)]) + bytes(v for n, _, _ in parts for v in (n, 0))}
+    segments[0xDA] += b"\0\x3f\0"
+    head = b"".join(bytes([255, code]) + struct.pack(">H", len(part) + 2) + part for code, part in segments.items())
+    return b"\xff\xd8" + head + scan + b"\xff\xd9"
+
+
+ONE = (1, 1)
+
+#: By across x down of each component: those whose pixels TurboJPEG counts, and those that it refuses.
+COUNTED = [
+    [ONE] * 3,
+    [(2, 1), ONE, ONE],
+    [(1, 2), ONE, ONE],
+    [(2, 2), ONE, ONE],
+    [(4, 1), ONE, ONE],
+    [(1, 4), ONE, ONE],
+]
+COUNTED += [[(2, 2), (2, 1), (2, 1)], [(2, 2), (1, 2), (1, 2)], [ONE] * 4, [(2, 2), ONE, ONE, (2, 2)]]
+UNCOUNTED = [
+    [(3, 1), ONE, ONE],
+    [(4, 2), ONE, ONE],
+    [(2, 1), (2, 1), ONE],
+    [ONE, (2, 2), (2, 2)],
+    [(2, 2), ONE, ONE, ONE],
+]
+
+
+@pytest.mark.parametrize("factors", [*COUNTED, *UNCOUNTED], ids=str)
+def test_pixels_are_counted_at_every_sampling_that_turbojpeg_knows_and_no_sound_one_is_refused(
+    inspected: Callable[..., dict], factors: list
+) -> None:
+    data = sampled_jpeg(factors)
+    assert inspected(data, "a.jpg")["problem"] == ""
+    told = [inspected(damage(data), "a.jpg")["problem"] for damage in (end_marker_after_half, one_bad_byte)]
+    assert all(problem.startswith("truncated or damaged: ") for problem in told) == (factors in COUNTED), told
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "YCbCr", "CMYK"])
+@pytest.mark.parametrize("quality", [30, 95])
+def test_every_strip_of_jpeg_inside_a_tiff_is_whole(inspected: Callable[..., dict], mode: str, quality: int) -> None:
+    image = noise(4, width=200, height=200).convert(mode)
+    data = encoded("TIFF", image=image, compression="jpeg", quality=quality, strip_size=20_000)
+    tags = Image.open(io.BytesIO(data)).tag_v2
+    places = list(zip(tags[273], tags[279]))
+    assert len(places) > 1 and inspected(data, "a.tif")["problem"] == ""
+    for start, length in (places[0], places[-1]):
+        half = start + length // 2
+        holed = data[:half] + bytes(start + length - 2 - half) + data[start + length - 2 :]
+        assert inspected(holed, "a.tif")["problem"].startswith("truncated or damaged: ")
+
+
 def test_quality_comes_from_the_table_that_the_first_component_uses(inspected: Callable[..., dict]) -> None:
     """The tables of a sound JPEG may have any of four numbers."""
     data = bytearray(encoded("JPEG", quality=85))

@@ -122,7 +122,7 @@ def _scores(run_root: Path, names: list[str]) -> pd.DataFrame:
     if not tables:
         return pd.DataFrame()
     manifest, _ = read_manifest(Path(run_root, "manifest", "manifest.csv"))
-    return join_scores(tables, manifest.set_index("path")["source"])
+    return join_scores(tables, manifest.set_index("path"))
 
 
 def _earlier_runs(target: Path, new: Piece) -> tuple[list[str], str]:
@@ -214,7 +214,7 @@ def _write(piece: Piece, stage: Path) -> None:
 def _compute_joint(stage: Path) -> None:
     """What notebook 50 says of all seeds, from the scores of all."""
     found, (runs, records) = recompute(stage), read_runs(stage)
-    for name in ("main", "difference", "mark"):
+    for name in [name for name in ("main", "difference", "mark", "contents") if f"tables/{name}.csv" in found]:
         found[f"tables/{name}.csv"].to_csv(stage / "tables" / f"{name}.csv", index=False, lineterminator="\n")
     records["baselines"]["metrics"] |= json.loads(json.dumps(found["baselines/metrics"], default=str))
     write_runs(runs, records, stage / RUNS)

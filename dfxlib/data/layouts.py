@@ -57,10 +57,9 @@ def list_images(
 
 
 def _require_months(rows: pd.DataFrame) -> None:
-    wrong = [place for place, month in enumerate(rows["released"]) if month and not is_month(month)]
-    if wrong:
-        first = rows.iloc[wrong[0]]
-        raise ValueError(f"released of {shown(first['path'])} is {shown(first['released'])!r}; expected YEAR-MONTH")
+    for path, month in zip(rows["path"], rows["released"]):
+        if month and not is_month(month):
+            raise ValueError(f"released of {shown(path)} is {shown(month)!r}; expected YEAR-MONTH")
 
 
 def _require_images(rows: pd.DataFrame, root: Path, layout: str) -> None:

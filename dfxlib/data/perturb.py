@@ -177,10 +177,7 @@ def require_conditions(names: list[str]) -> list[str]:
 def describe(condition: str) -> dict:
     """Parameters of a condition and what carried it out, for the record beside its results."""
     function = CONDITIONS[condition]
-    if isinstance(function, partial):
-        name, parameters = function.func.__name__, function.keywords
-    else:
-        name, parameters = function.__name__, {}
+    name, parameters = getattr(function, "func", function).__name__, getattr(function, "keywords", {})
     described: dict[str, object] = {"condition": condition, "function": name, **parameters, **_FACTS.get(name, {})}
     if name == "chain":
         described["steps"] = [describe(step) for step in parameters["steps"]]

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,13 +92,8 @@ def perturbed_squares(
     """
     for name in conditions:
         require_name(name, tuple(CONDITIONS), what="condition")
-    batch = []
-    for _, squares in _squares(manifest, data_root, conditions, image_size, resize_mode, workers):
-        batch.append(squares)
-        if len(batch) == batch_size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
+    stream = _squares(manifest, data_root, conditions, image_size, resize_mode, workers)
+    while batch := [squares for _, squares in islice(stream, batch_size)]:
         yield np.stack(batch)
 
 

@@ -41,6 +41,8 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 
 _FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}  # by Huffman or arithmetic coding
 
+_COMPRESSION, _JPEG_INSIDE, _TABLES = 259, 7, 347  # of TIFF: a tag, its value, a tag
+
 # Offset and step, in columns and in rows, of the passes of an interlaced PNG.
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
 
@@ -80,7 +82,7 @@ def require_whole(data: bytes, image: Image.Image) -> None:
     Formats without a check pass.
     """
     checks = {"JPEG": _require_whole_jpeg, "MPO": _require_whole_jpeg, "PNG": _require_whole_png}
-    checks |= {"WEBP": _require_whole_webp}
+    checks |= {"WEBP": _require_whole_webp, "TIFF": _require_whole_tiff}
     if image.format in checks:
         checks[image.format](data, image)
 
@@ -97,6 +99,16 @@ def _require_whole_jpeg(data: bytes, image: Image.Image) -> None:
     except ValueError as error:
         if str(error).startswith(_LOSSES):
             raise ImageProblem(f"truncated or damaged: {error}") from error
+
+
+def _require_whole_tiff(data: bytes, image: Image.Image) -> None:
+    """Every strip or tile of JPEG data, behind the tables that all share (TIFF Technical Note 2); others pass."""
+    tags = image.tag_v2  # type: ignore[attr-defined] # of Pillow's TIFF alone
+    if tags.get(_COMPRESSION) == _JPEG_INSIDE:
+        starts, lengths = (tags.get(strips) or tags[tiles] for strips, tiles in ((273, 324), (279, 325)))
+        for start, length in zip(starts, lengths):
+            part = data[start : start + length]
+            _require_whole_jpeg(part[:2] + tags.get(_TABLES, b"")[2:-2] + part[2:], image)
 
 
 def _scans_alone(data: bytes) -> bytes:

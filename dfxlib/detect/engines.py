@@ -42,7 +42,6 @@ def open_judge(path: Path, *, engine: str = "auto", backbone: str = "", device: 
     model, its side and the batch (benchmarks/detect_folder.py measures it). Raises ValueError for an engine that
     cannot do what `device` asks for, ModuleNotFoundError for one that is not installed, and what `open_model` raises.
     """
-    path = Path(path)
     require_name(engine, ENGINES, what="engine")
     if engine == "auto":
         on_gpu = device.startswith("cuda") or (device == "auto" and _has_gpu() and find_spec("torch") is not None)

@@ -93,6 +93,10 @@ def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
         raise ValueError(f"table {file} lists no image; expected one row an image with its path")
     root = root or file.parent
     listed = table.reindex(columns=["path", "sha256", "container", "row"], fill_value="")  # a manifest has them all
+    wrong = listed[(listed["container"] != "") & ~listed["row"].str.fullmatch("[0-9]{1,18}")]
+    if len(wrong):
+        number, (path, _, _, row) = wrong.index[0] + 1, wrong.iloc[0]
+        raise ValueError(f"table {file}: image {number} ({path!r}) has the row {row[:20]!r}; expected 0, 1 and so on")
     return image_files(listed.assign(path=with_slashes(listed["path"], root)), root)
 
 

@@ -33,11 +33,11 @@ class _Features(nn.Module):
         super().__init__()
         self.base = base
 
-    def forward(self, pictures: Tensor) -> Tensor:  # [B, S, S, 3] uint8 -> [B, D]
+    def forward(self, pictures: Tensor) -> Tensor:  # [B, S, S, 3] uint8 -> [B, crops * D]
         parts = self.base._crops(pictures.permute(0, 3, 1, 2))
         # All crops are one batch: else the network would stand in the graph once for each, and be traced as often.
         vectors = self.base.backbone(self.base.front_end(torch.cat(parts)))  # [crops * B, D]
-        return vectors.unflatten(0, (len(parts), -1)).mean(dim=0)
+        return vectors.unflatten(0, (len(parts), -1)).movedim(0, 1).flatten(1)
 
 
 class _Probabilities(nn.Module):
@@ -65,8 +65,7 @@ def write_graph(
     bases, places = model.each_base_model(), _places(weights)
     pictures = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
     base = _traced(_Features(bases[0]), pictures, names=(INPUT, "vector"))
-    with torch.no_grad():
-        features = torch.zeros(2, len(CLASSES), bases[0].classifier.in_features)
+    features = torch.zeros(2, len(CLASSES), bases[0].crops * bases[0].classifier.in_features)
     head = _traced(_Probabilities(model.head, temperature), features, names=(FEATURES, PROBABILITIES))
     nodes, initializers = [], []
     for number in range(len(bases)):

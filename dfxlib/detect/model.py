@@ -45,9 +45,8 @@ class Model:
         options = {"delivery": delivery, "always": always, "batch_size": batch_size, "workers": workers}
         single = isinstance(what, Image.Image) or (isinstance(what, str | os.PathLike) and _is_picture(what))
         several = list(what) if isinstance(what, Iterable) and not isinstance(what, Source) else [what]
-        rows = list(self._rows(several, **options, pixel_limit=pixel_limit))
-        for row in rows:
-            del row["thumbnail"]
+        found = self._rows(several, **options, pixel_limit=pixel_limit)
+        rows = [{name: row[name] for name in COLUMNS} for row in found]
         if single:
             return rows[0]
         import pandas as pd

@@ -25,7 +25,7 @@ def sensitivity_maps(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [
     fixed, maps = model.features(images), []  # [B, 3, D]
     for nature, base in enumerate(model.each_base_model()):
         pixels = images.float().requires_grad_()
-        own = base.features(pixels)[:, None]  # [B, 1, D]
+        own = base.crop_features(pixels).flatten(1)[:, None]  # [B, 1, D]
         features = torch.cat([fixed[:, :nature], own, fixed[:, nature + 1 :]], dim=1)  # [B, 3, D]
         (gradient,) = torch.autograd.grad(model.head(features)[:, nature].sum(), pixels)  # [B, 3, S, S]
         maps.append(gradient.abs().amax(dim=1))
@@ -76,10 +76,9 @@ def votes(model: DeepFeatureXNet, images: Tensor) -> np.ndarray:  # [B, 3, S, S]
 
     Undefined (NaN) for a reference checkpoint, whose base models come without their last layer.
     """
-    features = model.features(images)
     said = []
-    for nature, base in enumerate(model.each_base_model()):
-        p = torch.softmax(base.classifier(features[:, nature]), dim=1)[:, 1]
+    for base in model.each_base_model():
+        p = torch.softmax(base(images), dim=1)[:, 1]
         said.append(p if base.classifier.weight.any() else torch.full_like(p, torch.nan))
     return torch.stack(said, dim=1).cpu().numpy()
 

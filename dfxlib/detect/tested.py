@@ -64,6 +64,6 @@ def unlike_images(
     if tested.reference is None:
         return np.full(len(rows), np.nan)
     parts = np.array_split(features, 1 + len(features) // 1000)  # as float64 they take twice the space
-    far = np.concatenate([distances(part, tested.reference) for part in parts]) > 1
+    far = ~(np.concatenate([distances(part, tested.reference) for part in parts]) <= 1)
     sides = np.round(scale * rows[["width", "height"]].min(axis=1).to_numpy())
     return (far | (sides < least_side(tested.reference, tested.settings["image_size"]))).astype(float)

@@ -23,6 +23,8 @@ _LARGEST = 2**26  # bytes of all parts together; ours take 6 MB at most
 
 _LEAST = 1e-9  # variance; features that never varied
 
+_SPREADS = ("limit", "variances", "other_variance")
+
 
 def describe_training(
     features: np.ndarray,  # [n, 3, D] of training images
@@ -30,7 +32,7 @@ def describe_training(
     rows: "pd.DataFrame",  # manifest rows of the training images
     spectra: np.ndarray,  # [3, 32 * 32] from `class_spectra`
 ) -> dict[str, np.ndarray]:
-    """What is kept of the training data to compare pictures with: 5 MB at most for every backbone.
+    """What is kept of the training data to compare pictures with: 5 MB at most for every backbone with one crop.
 
     The covariance of 3 D features (6,624 for densenet161) is kept as its largest directions and
     one variance for all others (probabilistic PCA: Tipping and Bishop, 1999). The limit of the
@@ -79,21 +81,24 @@ def save_reference(path: Path, known: dict[str, np.ndarray]) -> Path:
 def load_reference(path: Path) -> dict[str, np.ndarray]:
     """What `save_reference` wrote, by name.
 
-    Raises ValueError for a file that states more than it holds, before memory is taken for that, and for parts that
-    do not fit each other.
+    Raises ValueError for a file that states more than it holds, before memory is taken for that, for parts that do
+    not fit each other, and for numbers that would make a distance undefined: to those nothing is unlike.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            if sum(entry.file_size for entry in members.values()) > _LARGEST:
+            if sum(entry.file_size for entry in archive.infolist()) > _LARGEST:
                 raise ValueError(f"more than {_LARGEST} bytes")
-            known = {name: _read_array(archive, entry) for name, entry in members.items()}
+            known = {entry.filename.removesuffix(".npy"): _read_array(archive, entry) for entry in archive.infolist()}
         width = known["mean"].size
         fits = known["directions"].shape == (len(known["variances"]), width) and known["mean"].shape == (width,)
+        fits &= known["limit"].size == known["other_variance"].size == 1
         if not fits or known["spectra"].shape[0] != len(CLASSES) or known["sides"].shape != (2,):
             raise ValueError("parts that do not fit each other")
-        if not known["formats"].dtype.kind == "U" or known["limit"].size != 1 or known["other_variance"].size != 1:
+        numbers = [part for name, part in known.items() if name != "formats"]
+        if known["formats"].dtype.kind != "U" or any(part.dtype.kind not in "fiu" for part in numbers):
             raise ValueError("parts of another kind")
+        if not all(np.isfinite(part).all() for part in numbers) or min(known[name].min() for name in _SPREADS) <= 0:
+            raise ValueError("numbers that are not finite, or spreads that are not above 0")
     except (ValueError, KeyError, IndexError, zipfile.BadZipFile, NotImplementedError) as error:
         raise ValueError(f"{path} is no reference of a model ({error}); export the run again") from error
     return known
@@ -137,7 +142,7 @@ def unlike_training(
     found = []
     if min(width, height) < least_side(known, image_size):
         found.append(f"{width} x {height} pixels, smaller than the model's input of {image_size}")
-    if distance > 1:
+    if not distance <= 1:  # nor is a distance known that is no number
         found.append(f"features {distance:.2f} times as far from training as {QUANTILE:.0%} of held-out images")
     return found
 

@@ -58,13 +58,10 @@ def detect(
     how = {name: judge.settings[name] for name in ("image_size", "resize_mode")}
     versions = (keep, *DELIVERY) if delivery else (keep,)
     read = partial(_read, versions=versions, thumbnail=thumbnails, pixel_limit=pixel_limit, **how)
-    if isinstance(sources, list):
-        first, others = iter(sources[:1]), sources[1:]
-    else:
-        stream = iter(sources)
-        first, others = islice(stream, 1), stream  # type: ignore[assignment]
+    stream = iter(sources)
+    others = sources[1:] if isinstance(sources, list) else stream
     # The first one is read here, so that its verdict need not wait for processes to start.
-    pictures = chain(map(read, first), map_processes(read, others, workers=workers, label="images"))
+    pictures = chain(map(read, islice(stream, 1)), map_processes(read, others, workers=workers, label="images"))
     yield from _judge(judge, list(islice(pictures, 1)), always)
     while batch := list(islice(pictures, batch_size)):
         yield from _judge(judge, batch, always)
@@ -87,9 +84,8 @@ def _judge(judge: Judge, batch: list[tuple[str, Picture]], always: bool) -> Iter
         row: dict = dict.fromkeys(COLUMNS, "") | {"path": path, "problem": picture.problem}
         if not picture.problem:
             p, distance = next(judged)
-            judgeable = np.isfinite(p).all()
             found = _row(judge, picture, p, distance, always=always)
-            row |= found if judgeable else {"problem": "the model's scores are not finite"}
+            row |= found if np.isfinite(p).all() else {"problem": "the model's scores are not finite"}
         row["thumbnail"] = picture.thumbnail
         yield row
 

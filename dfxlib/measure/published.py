@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import pandas as pd
 
-from dfxlib.measure.scores import LOGITS, SCORE_COLUMNS, read_scores, with_probabilities, write_scores
+from dfxlib.measure.scores import LOGITS, read_scores, with_probabilities, write_scores
 from dfxlib.names import SPLITS
 
 #: Its name in a folder of published results.
@@ -13,14 +13,17 @@ SCORES = "scores.parquet"
 #: Of a base model: whether an image is of its main class, and the probability that it gives to that.
 _BASE = ["is_main", "p_main"]
 
-_TEXTS = ["run", "path", "nature", "architecture", "source", "group", "split", "condition", "backbone", "variant"]
+#: What only the manifest says of an image. Results of earlier versions hold no content.
+_OF_MANIFEST = ["source", "content"]
+
+_TEXTS = ["run", "path", "nature", "architecture", *_OF_MANIFEST, "group", "split", "condition", "backbone", "variant"]
 
 _COLUMNS = [*_TEXTS, "seed", *LOGITS, *_BASE]
 
 
 def join_scores(
     tables: dict[str, pd.DataFrame],  # by run: those of `score_table`, or of `base_scores`
-    sources: pd.Series,  # of each path in the manifest, the set that it comes from
+    manifest: pd.DataFrame,  # by path: the set that an image comes from, and what it shows
 ) -> pd.DataFrame:  # one row a run, image and condition
     """The scores of several runs in one table, without what follows from the rest: probabilities, from the logits.
 
@@ -28,7 +31,7 @@ def join_scores(
     for a name that shows a folder of this machine.
     """
     joined = pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
-    joined["source"] = joined["path"].map(sources)
+    joined[_OF_MANIFEST] = manifest.reindex(index=joined["path"], columns=_OF_MANIFEST).to_numpy()
     joined = joined.reindex(columns=_COLUMNS)
     for path in pd.unique(joined["path"]):
         if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or ".." in PurePosixPath(path).parts:
@@ -45,10 +48,13 @@ def write_published(scores: pd.DataFrame, folder: Path) -> None:
 
 
 def read_published(folder: Path) -> pd.DataFrame:
-    """The table of published results; raises FileNotFoundError where they came without it."""
+    """The table of published results; raises FileNotFoundError where they came without it.
+
+    A column that an earlier version did not publish is empty.
+    """
     if not (folder / SCORES).is_file():
         raise FileNotFoundError(f"{folder} holds no {SCORES}; publish the study again, with a dfxlib that writes it")
-    scores = read_scores(folder / SCORES)
+    scores = read_scores(folder / SCORES).reindex(columns=_COLUMNS)
     return scores.assign(**{name: scores[name].astype(object) for name in _TEXTS})
 
 
@@ -56,8 +62,7 @@ def scores_of_run(scores: pd.DataFrame, run: str, *, temperature: float) -> pd.D
     """The scores of one run as its notebook had them, but for checksums: parts in the order of SPLITS, then by path."""
     own = scores[scores["run"] == run]
     own = own.assign(_part=own["split"].map(SPLITS.index)).sort_values(["_part", "path"], kind="stable")
-    known = [name for name in SCORE_COLUMNS if name in own]
-    return with_probabilities(own[[*known, "source"]].reset_index(drop=True), temperature=temperature)
+    return with_probabilities(own[[*_TEXTS, "seed", *LOGITS]].reset_index(drop=True), temperature=temperature)
 
 
 def base_scores_of_run(scores: pd.DataFrame, run: str) -> pd.DataFrame:

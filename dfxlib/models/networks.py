@@ -69,8 +69,8 @@ class BaseModel(nn.Module):
     """A backbone and one linear layer (paper, section 3.1).
 
     Two outputs (others, main class) make it a base model; three make it a three-way baseline. With a `crop_size`
-    below `image_size` the backbone sees parts of a square: its features are the mean over `crops` fixed places, as
-    global pooling is the mean over the places of one (a departure from the paper, off by default). Squares of
+    below `image_size` the backbone sees parts of a square: its logits are the mean over `crops` fixed places, which
+    for one linear layer is that of the mean features (a departure from the paper, off by default). Squares of
     `crop_size`, which training draws, have one place.
     """
 
@@ -95,8 +95,12 @@ class BaseModel(nn.Module):
         self.classifier = nn.Linear(spec.width, outputs)
 
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, D]
+        return self.crop_features(images).mean(dim=1)
+
+    def crop_features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, crops, D]
+        """Features of each part by itself, as a head needs them that is not linear."""
         found = [self.backbone(self.front_end(crop)) for crop in self._crops(images)]
-        return torch.stack(found).mean(dim=0)
+        return torch.stack(found, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, outputs] logits
         return self.classifier(self.features(images))
@@ -115,7 +119,9 @@ class DeepFeatureXNet(nn.Module):
 
     Base models come in the order of CLASSES. They stay in evaluation mode whatever the caller
     does: the reference's `model.train()` lets their BatchNorm statistics drift, and frozen
-    means frozen (a departure from the reference code).
+    means frozen (a departure from the reference code). Where base models see several `crops` of a
+    picture, its features are those of all parts in a row, D standing for crops * D, and the head
+    is a MeanOverCrops.
     """
 
     def __init__(self, base_models: list[BaseModel], head: nn.Module | None = None):
@@ -137,7 +143,7 @@ class DeepFeatureXNet(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, D]
-        signals = [model.features(images) for model in self.each_base_model()]  # 3 times [B, D]
+        signals = [model.crop_features(images).flatten(1) for model in self.each_base_model()]  # 3 times [B, D]
         return torch.stack(signals, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
@@ -209,12 +215,25 @@ class WithoutRow(nn.Module):
         return left
 
 
+class MeanOverCrops(nn.Module):
+    """The mean of a head's logits over the parts of a picture that the base models saw."""
+
+    def __init__(self, head: nn.Module, crops: int):
+        super().__init__()
+        self.head, self.crops = head, crops
+
+    def forward(self, features: Tensor) -> Tensor:  # [B, 3, crops * D] -> [B, 3] logits
+        parts = features.unflatten(2, (self.crops, -1)).movedim(2, 0)  # [crops, B, 3, D]
+        return self.head(parts.flatten(0, 1)).unflatten(0, (self.crops, -1)).mean(dim=0)
+
+
 def build_head(
     kind: str = "conv",  # conv (paper), linear or permuted
     *,
     width: int,  # D, features of a base model
     without: str = "",  # nature whose base model stays hidden; empty: none (paper)
-) -> nn.Module:  # [B, 3, D] -> [B, 3] logits
+    crops: int = 1,  # parts of a picture that the base models see
+) -> nn.Module:  # [B, 3, crops * D] -> [B, 3] logits
     """The head of a kind, its weights drawn anew; raises ValueError for an unknown kind or nature."""
     require_name(kind, HEADS, what="head")
     head: nn.Module
@@ -224,10 +243,10 @@ def build_head(
         head = PermutedHead(width)
     else:
         head = ConvHead()
-    if not without:
-        return head
-    require_name(without, CLASSES, what="without")
-    return nn.Sequential(WithoutRow(CLASSES.index(without)), head)
+    if without:
+        require_name(without, CLASSES, what="without")
+        head = nn.Sequential(WithoutRow(CLASSES.index(without)), head)
+    return MeanOverCrops(head, crops) if crops > 1 else head
 
 
 def _conv_block(inputs: int, outputs: int, *, kernel: int, stride: int) -> list[nn.Module]:  # channels

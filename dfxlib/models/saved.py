@@ -155,9 +155,13 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
         settings.get("head", "conv"),  # the paper's, where none is named
         width=base_models[0].classifier.in_features,
         without=settings.get("without", ""),
+        crops=settings["crops"],
     )
     model = DeepFeatureXNet(base_models, head)
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"model {path} holds other weights than its settings ask for; train it again") from error
     try:
         require_finite(state)
     except ValueError as error:

@@ -15,6 +15,7 @@ from dfxlib.measure import compare as c
 from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import UNLIKE, proper_scores, unsure_table
+from dfxlib.measure.contents import inside_contents
 from dfxlib.measure.field import field_table
 from dfxlib.measure.generators import averages, by_architecture, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates
@@ -40,7 +41,7 @@ class Published(NamedTuple):
     records: Records
     scores: pd.DataFrame  # of all runs
     baselines: pd.DataFrame  # of the baselines without a network, all parts
-    fitted: dict[str, pd.DataFrame]  # those of the test part, by name
+    fitted: dict[str, list[pd.DataFrame]]  # those of the test part, by name; one table, whatever the seed
     candidates: pd.DataFrame  # what notebook 00 says of the linear readings; the first is the mark
 
 
@@ -91,7 +92,7 @@ def recompute(folder: Path) -> Found:
     """Everything in a folder of published results that comes from scores: `tables/NAME.csv`, and RUN/metrics."""
     scores, (_, records) = read_published(folder), read_runs(folder)
     baselines = scores_of_run(scores, "manifest", temperature=1.0)
-    fitted = dict(iter(c.test_part(baselines).groupby("variant")))
+    fitted = {name: [table] for name, table in c.test_part(baselines).groupby("variant")}
     how = {"resamples": records["manifest"]["settings"]["resamples"]}
     study = Published(folder, records, scores, baselines, fitted, mark_candidates(baselines, **how))
     steps = {"robustness": _robustness, "generalization": _generalization}
@@ -115,7 +116,7 @@ def _trained(study: Published, run: str) -> Found:
     summary = measured.summarise(test, calibration, resamples=resamples)
     method, mark = settings["variant"] or c.OURS, study.candidates["method"][0]
     row = measured.three_way_rows(summary, method=method).iloc[0]
-    _, differences = c.compare({method: [test], mark: [study.fitted[mark]]}, resamples=resamples)
+    _, differences = c.compare({method: [test], mark: study.fitted[mark]}, resamples=resamples)
     rows = scores[scores["split"] == "complete_calibrate"]
     return {
         "tables/summary.csv": summary,
@@ -143,13 +144,11 @@ def _generalization(study: Published, run: str) -> Found:
     settings, scores = _settings(study, run), _scores(study, run)
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
     method = f"{c.OURS} ({settings['backbone']})"
-    by_method = {method: averages(scores, **how)}
     mark, baselines = study.candidates["method"][0], study.baselines
     parts = scores.set_index("path")["split"]  # in notebook 40 generators that never trained are unseen
     read = baselines[(baselines["variant"] == mark) & baselines["split"].isin(("test", "unseen"))]
     read = read.assign(split=read["path"].map(parts))
-    by_method[mark] = averages(read, **how)
-    comparison = seen_against_unseen(by_method)
+    comparison = seen_against_unseen({method: averages(scores, **how), mark: averages(read, **how)})
     recalls = comparison.set_index(["method", "nature", "split"])["recall"]
     return {
         "tables/by_architecture.csv": by_architecture(scores, **how),
@@ -165,7 +164,8 @@ def _compared(study: Published) -> Found:
     """Notebook 50."""
     settings = _settings(study, "baselines")
     variants, ensembles = settings["variants"], settings["ensembles"]
-    tables, parts = [], []
+    content = study.scores.groupby("path")["content"].first()
+    tables, parts, inside = [], [], []
     for backbone in settings["backbones"]:
         own = {
             variant or c.OURS: [_compared_scores(study, backbone, variant, seed) for seed in settings["seeds"]]
@@ -173,19 +173,20 @@ def _compared(study: Published) -> Found:
         }
         for name, members in ensembles.items():
             own[name] = [c.ensemble(list(each), name=name) for each in zip(*(own[member] for member in members))]
-        fitted = {name: [table] for name, table in study.fitted.items()}
-        table, part = c.compare(own | fitted, resamples=settings["resamples"])
-        table["method"] = [name if name in fitted else f"{name} ({backbone})" for name in table["method"]]
+        own |= study.fitted
+        table, part = c.compare(own, resamples=settings["resamples"])
+        table["method"] = [name if name in study.fitted else f"{name} ({backbone})" for name in table["method"]]
         tables.append(table)
+        inside.append(inside_contents(own, content, resamples=settings["resamples"]).assign(backbone=backbone))
         parts.append(part.assign(backbone=backbone))
     differences = c.decide(pd.concat(parts, ignore_index=True))
     differences["mcnemar_p_holm"] = stats.holm(differences["mcnemar_p"].to_numpy())
     against = c.rivals(variants, ensembles)
     answers = {backbone: c.answer(part, against) for backbone, part in differences.groupby("backbone")}
-    candidates = mark_candidates(study.baselines, resamples=settings["resamples"])
-    metrics = {"seeds": len(settings["seeds"]), "answers": answers, "mark": candidates["method"][0]}
-    return {
-        "tables/mark.csv": candidates,
+    metrics = {"seeds": len(settings["seeds"]), "answers": answers, "mark": study.candidates["method"][0]}
+    contents = pd.concat(inside, ignore_index=True)
+    return ({} if contents.empty else {"tables/contents.csv": contents}) | {
+        "tables/mark.csv": study.candidates,
         "tables/main.csv": pd.concat(tables).drop_duplicates("method", ignore_index=True),
         "tables/difference.csv": differences,
         "baselines/metrics": metrics,

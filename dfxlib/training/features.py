@@ -104,7 +104,7 @@ def _stored(
     key: list,
 ) -> np.ndarray:  # [*shape, 3, D]
     base_models = model.each_base_model()
-    whole = (*shape, len(base_models), base_models[0].classifier.in_features)
+    whole = (*shape, len(base_models), base_models[0].crops * base_models[0].classifier.in_features)
 
     def fill(path: Path) -> None:
         store = new_array(path, dtype=np.float32, shape=whole)
