@@ -126,7 +126,7 @@ def test_release_dates_are_points_with_intervals_a_panel_a_method_and_unseen_one
     fakes = found[found["nature"] != "real"].head(2).assign(released=["2021-05", "2022-08"], split=["test", "unseen"])
     table = pd.concat([fakes.assign(method="ours"), fakes.assign(method="another", binary_recall=0.123)])
     figure = plots.plot_released(table)
-    assert [axis.get_title() for axis in figure.axes] == ["ours", "another"]
+    assert [axis.get_ylabel().splitlines()[0] for axis in figure.axes] == ["ours", "another"]
     for axis, (_, part) in zip(figure.axes, table.groupby("method", sort=False)):
         points = [line for line in axis.lines if line.get_marker() == "o"][:2]
         assert [line.get_ydata()[0] for line in points] == part["binary_recall"].tolist()

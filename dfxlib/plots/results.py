@@ -202,7 +202,7 @@ def plot_released(table: pd.DataFrame) -> Figure:
             face = "white" if row.split == "unseen" else colour
             axis.plot(month, row.binary_recall, "o", color=colour, markerfacecolor=face, markersize=6)
             axis.annotate(f" {row.architecture}", (month, row.binary_recall), fontsize=7, rotation=30)
-        axis.set(ylim=(-0.02, 1.15), title=method, ylabel="called fake (95% interval)")
+        axis.set(ylim=(-0.02, 1.3), ylabel=f"{method}\ncalled fake (95% interval)")  # names stand above the axes
     for nature in pd.unique(table["nature"]):
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
