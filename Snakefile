@@ -95,6 +95,9 @@ STEPS = {  # notebook, folder, what it needs besides the data, GPUs, kinds of mo
     "baselines": ("50_baselines_and_ablations", "baselines", [*every("complete", *VARIANTS), *EXTERNAL], 0, []),
     "report": ("90_report", "report", [f"{RUN}/baselines/.stamp", *every("detection")], 0, []),
 }
+# Further networks under `untouched` are further readings, which may change the mark that these steps name.
+MARKED = {"mark": json.dumps(STUDY["untouched"])} if STUDY["untouched"] else {}
+MARK = dict.fromkeys(("complete", "generalization", "baselines"), MARKED)
 HOW = {step: f"--gpus {GPU} {place(step)}" for step in STEPS}
 HOW |= {"baselines": f"-p run_root {RUN}", "report": f"--page index.html -p run_root {RUN}"}
 
@@ -156,6 +159,7 @@ for STEP, (NOTEBOOK, FOLDER, NEEDS, GPUS, KINDS) in STEPS.items():
             science=science(STEP),
             code=code_hash(f"notebooks/{NOTEBOOK}.ipynb"),
             folder=f"{RUN}/{FOLDER}",
+            **MARK.get(STEP, {}),
         threads: STUDY["threads"]
         priority: len(STEPS) - list(STEPS).index(STEP)
         resources:

@@ -296,6 +296,12 @@ class TestMark:
         tables = [reading(name, wrong={"complete_select": 6}) for name in reversed(names)]
         assert mark_candidates(pd.concat(tables), resamples=50)["method"].tolist() == names
 
+    def test_features_of_further_untouched_networks_are_candidates_too(self) -> None:
+        wrong = {"timm:b features": 3, "timm:a features": 3, "spectrum": 3, "all shortcuts": 0, "ImageNet features": 9}
+        tables = [reading(name, wrong={"complete_select": mistakes}) for name, mistakes in wrong.items()]
+        found = mark_candidates(pd.concat(tables), resamples=50)["method"].tolist()
+        assert found == ["spectrum", "timm:a features", "timm:b features", "ImageNet features"]
+
     def test_candidates_are_compared_on_the_images_that_all_of_them_scored(self) -> None:
         some = reading("co-occurrences", wrong={"complete_select": 12})[12:]  # without the images that it gets wrong
         every = reading("spectrum", wrong={"complete_select": 12})

@@ -5,10 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torchvision.models import resnet18
 
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.squares import pixel_store
-from dfxlib.models import frozen
+from dfxlib.models import frozen, zoo
 from dfxlib.study.inputs import large_images, open_manifest, open_squares, untouched_features
 
 
@@ -52,9 +54,24 @@ def test_untouched_features_are_read_from_pictures_once(
         resize_mode="crop",
         workers=1,
     )
-    np.testing.assert_allclose(features, frozen.imagenet_features(squares[rows.index]), rtol=1e-4, atol=1e-5)
-    monkeypatch.setattr(frozen, "imagenet_features", lambda batch: pytest.fail("they are stored"))
+    np.testing.assert_allclose(features, frozen.features_of(squares[rows.index]), rtol=1e-4, atol=1e-5)
+    monkeypatch.setattr(frozen, "features_of", lambda *_, **__: pytest.fail("they are stored"))
     np.testing.assert_array_equal(untouched_features(rows, digest, **where), features)
+
+
+def test_features_of_a_further_network_follow_the_file_of_its_weights(
+    tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path
+) -> None:
+    manifest, digest = study_manifest
+    rows, path = large_images(manifest).head(3), tmp_path / "resnet18.pth"
+    where = {"data_root": str(tree), "cache_root": str(tmp_path), "workers": 1}
+    found = []
+    for seed in (0, 1):  # the same name, another content
+        torch.manual_seed(seed)
+        torch.save(resnet18().state_dict(), path)
+        frozen._network.cache_clear()  # a kernel opens a network once
+        found.append(np.array(untouched_features(rows, digest, network="resnet18", weights=str(path), **where)))
+    assert found[0].shape == (3, 512) and not np.allclose(*found)
 
 
 @pytest.mark.skipif(not frozen.is_at_hand(), reason="the extra `pretrained` is not installed")
@@ -66,7 +83,11 @@ def test_one_small_picture_does_not_make_all_of_them_small(
     rows.iloc[0, rows.columns.get_loc("width")] = 32
     sides = []
     monkeypatch.setattr(
-        frozen, "imagenet_features", lambda batch: sides.append(batch.shape[1:3]) or np.zeros((len(batch), 2))
+        frozen, "features_of", lambda batch, **_: sides.append(batch.shape[1:3]) or np.zeros((len(batch), 1280))
     )
-    untouched_features(rows, digest, data_root=str(tree), cache_root=str(tmp_path), workers=1)
+    where = {"data_root": str(tree), "cache_root": str(tmp_path), "workers": 1}
+    untouched_features(rows, digest, **where)
     assert set(sides) == {(48, 48)}
+    monkeypatch.setattr(zoo, "smallest_image_size", lambda name: 64)  # of a network that takes one side alone
+    untouched_features(rows, digest, **where)
+    assert sides[-1] == (64, 64)

@@ -121,16 +121,18 @@ def test_a_feature_map_places_every_scored_image_and_marks_architectures(width: 
     assert "gan_generated_0, unseen" in [collection.get_label() for collection in panels[1].collections]
 
 
-def test_release_dates_are_points_with_intervals_and_unseen_ones_are_open() -> None:
+def test_release_dates_are_points_with_intervals_a_panel_a_method_and_unseen_ones_are_open() -> None:
     found = generators.by_architecture(scores(0), CALIBRATION, resamples=20)
     fakes = found[found["nature"] != "real"].head(2).assign(released=["2021-05", "2022-08"], split=["test", "unseen"])
-    figure = plots.plot_released(fakes)
+    table = pd.concat([fakes.assign(method="ours"), fakes.assign(method="another", binary_recall=0.123)])
+    figure = plots.plot_released(table)
+    assert [axis.get_ylabel().splitlines()[0] for axis in figure.axes] == ["ours", "another"]
+    for axis, (_, part) in zip(figure.axes, table.groupby("method", sort=False)):
+        points = [line for line in axis.lines if line.get_marker() == "o"][:2]
+        assert [line.get_ydata()[0] for line in points] == part["binary_recall"].tolist()
+        assert points[1].get_markerfacecolor() == "white" != points[0].get_markerfacecolor()
     drawn = drawn_numbers(figure)
-    assert all(
-        np.isclose(drawn, value).any() for value in fakes[["binary_recall", "binary_recall_low"]].to_numpy().flat
-    )
-    faces = [line.get_markerfacecolor() for line in figure.axes[0].lines if line.get_marker() == "o"][:2]
-    assert faces[1] == "white" != faces[0]
+    assert all(np.isclose(drawn, value).any() for value in fakes["binary_recall_low"])
 
 
 def test_the_matrix_frames_what_a_head_never_met() -> None:

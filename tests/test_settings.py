@@ -100,6 +100,8 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
             {"external": ["a.csv"]},
             "study key external is .*; expected names of detectors, each with its file of scores",
         ),
+        ({"untouched": "resnet18"}, "study key untouched is 'resnet18'; expected networks, each with its pretrained"),
+        ({"untouched": {"resnet18": "none"}}, "untouched network resnet18: weights are 'none'; expected 'imagenet'"),
         ({"external": {"a/b": "x.csv"}}, "external detector 'a/b' needs a name of its own"),
         ({"external": {"threeway": "x.csv"}}, "external detector 'threeway' needs a name of its own"),
         ({"external": {"a": 3}}, "external a is 3; expected the path of a CSV file"),
@@ -252,6 +254,11 @@ def test_a_detector_without_its_file_is_told_before_anything_runs(demo: dict) ->
         check_study(demo | {"external": {"a": "nowhere.csv"}})
 
 
+def test_an_untouched_network_without_its_weights_is_told_before_anything_runs(demo: dict) -> None:
+    with pytest.raises(FileNotFoundError, match=r"untouched network resnet18: weights nowhere\.pth are missing"):
+        check_study(demo | {"untouched": {"resnet18": "nowhere.pth"}})
+
+
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
 def test_a_device_need_not_be_at_hand_where_a_study_is_planned(demo: dict, device: str) -> None:
     assert check_study(demo | {"device": device})["device"] == device
@@ -312,6 +319,7 @@ def test_the_place_of_a_run_is_no_science(demo: dict) -> None:
         ({"unseen_families": ["WGAN"]}, {"manifest"}),
         ({"unseen_after": "2022-08"}, {"manifest"}),
         ({"use_declared": True}, {"manifest"}),
+        ({"untouched": {"resnet18": "resnet18.pth"}}, {"manifest"}),
         ({"near_duplicates": False}, {"manifest"}),
         ({"image_size": 128}, {"base", "three_way"}),
         ({"main_share": 0.9}, {"base"}),

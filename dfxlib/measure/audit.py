@@ -123,15 +123,8 @@ def count_clusters(clusters: dict[str, pd.DataFrame]) -> pd.DataFrame:
     for kind, table in clusters.items():
         sets = table.assign(part=_part(table["split"])).groupby("cluster")
         spread = (sets[["architecture", "nature", "part"]].nunique() > 1).sum()  # sets that span several
-        row = {
-            "kind": kind,
-            "sets": len(sets),
-            "images": len(table),
-            "across_architectures": spread["architecture"],
-            "across_natures": spread["nature"],
-            "trained_and_tested": spread["part"],
-        }
-        rows.append(row)
+        spans = dict(zip(("across_architectures", "across_natures", "trained_and_tested"), spread))
+        rows.append({"kind": kind, "sets": len(sets), "images": len(table)} | spans)
     return pd.DataFrame(rows)
 
 

@@ -32,10 +32,7 @@ def changes_of(variant: dict) -> dict:
     """What a variant changes, without the sections; a three-way backbone says what it learns from."""
     flat = {"train_on": "complete"} if "task" in variant else {}
     for name, value in variant.items():
-        if isinstance(value, dict):  # a section
-            flat.update(value)
-        else:
-            flat[name] = value
+        flat |= value if isinstance(value, dict) else {name: value}  # a section, or a value
     return flat
 
 
@@ -184,17 +181,13 @@ def compare(
     return pd.DataFrame(table), decide(pd.DataFrame(differences)) if differences else pd.DataFrame()
 
 
-def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list, list]:
+def _common_images(ours: list[pd.DataFrame], theirs: list[pd.DataFrame]) -> tuple[list[pd.DataFrame], ...]:
     """Both cut to the images that both have: some baselines look at a sample of each architecture."""
     common = sorted(set(ours[0]["path"]) & set(theirs[0]["path"]))
     if not common:
         names = [side[0]["variant"].iloc[0] for side in (ours, theirs)]
         raise ValueError(f"{names[0]} and {names[1]} share no test image; run both again on one manifest")
-    return _cut(ours, common), _cut(theirs, common)
-
-
-def _cut(tables: list[pd.DataFrame], paths: list[str]) -> list[pd.DataFrame]:
-    return [table.set_index("path", drop=False).loc[paths] for table in tables]
+    return tuple([table.set_index("path", drop=False).loc[common] for table in side] for side in (ours, theirs))
 
 
 def _row(

@@ -3,6 +3,8 @@
 It knows scores only and fits nothing: published results name their mark without scikit-learn.
 """
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from dfxlib.measure.scores import summarise, three_way_rows
@@ -16,6 +18,16 @@ READINGS = {
     "spectrum+scalars+co-occurrences": ("spectrum", "scalars", "noise shape", "co-occurrences"),
     "ImageNet features": ("ImageNet features",),
 }
+
+#: How names of readings end that are features of an untouched network; a study may name further ones.
+FEATURES = " features"
+
+
+def readings_among(names: Iterable[str]) -> list[str]:
+    """Which names are linear readings: those of READINGS in their order, then features of further networks."""
+    known = set(names)
+    further = sorted(name for name in known - set(READINGS) if name.endswith(FEATURES))
+    return [*(name for name in READINGS if name in known), *further]
 
 
 def linear_readings(measured: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -35,13 +47,13 @@ def mark_candidates(scores: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFr
     """Linear readings, the best on complete_select first: that one is the mark to pass.
 
     They are compared by three-way balanced accuracy on the images of that part that all of them scored; of equal
-    ones the earlier in READINGS comes first. The test part has no say. Raises ValueError where none was scored.
+    ones the earlier in `readings_among` comes first. The test part has no say. Raises ValueError where none was scored.
     """
-    select = scores[(scores["split"] == "complete_select") & scores["variant"].isin(READINGS)]
-    if select.empty:
+    select = scores[scores["split"] == "complete_select"]
+    names = readings_among(select["variant"])
+    if not names:
         raise ValueError("no linear reading has scores of complete_select; run 00_prepare_dataset again")
-    methods = select.groupby("path")["variant"].transform("nunique")
-    common = select[methods == select["variant"].nunique()]
-    tables = {name: common[common["variant"] == name] for name in READINGS if name in set(select["variant"])}
-    found = three_way_accuracy(tables, resamples=resamples)
+    select = select[select["variant"].isin(names)]
+    common = select[select.groupby("path")["variant"].transform("nunique") == len(names)]
+    found = three_way_accuracy({name: common[common["variant"] == name] for name in names}, resamples=resamples)
     return found.sort_values("value", ascending=False, kind="stable", ignore_index=True)

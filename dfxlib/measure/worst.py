@@ -4,45 +4,48 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.generators import GENERATOR, shared_reals
+from dfxlib.measure.generators import GENERATOR, by_architecture, shared_reals
 from dfxlib.measure.intervals import area_interval
 from dfxlib.measure.scores import named
 
 #: Generators of one window of AI-GenBench (Pellegrini et al., 2025), in the order of their release.
 WINDOW = 4
 
+#: What of `by_architecture` tells how often an architecture is called fake (a real source: how often it is not).
+CALLED = (*GENERATOR, "split", "images", *(f"binary_recall{end}" for end in ("", "_low", "_high")))
 
-def weakest(table: pd.DataFrame, *, count: int = 3) -> pd.DataFrame:  # rows of `by_architecture`
-    """The generators whose images are called fake least often (argmax), the worst first."""
-    fakes = table[table["nature"] != "real"]
-    columns = ["architecture", "nature", "split", "images", "binary_recall", "binary_recall_low", "binary_recall_high"]
-    return fakes.sort_values("binary_recall", kind="stable").head(count)[columns].reset_index(drop=True)
+
+def of_detector(scores: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFrame:
+    """The columns CALLED of `by_architecture`, of a detector of others: fake is what has p_fake above one half."""
+    table = by_architecture(scores, {"threshold": np.nextafter(0.5, 1)}, resamples=resamples)
+    verdicts = table.drop(columns=[name for name in CALLED if name.startswith("binary")])  # by a cut, not by argmax
+    return verdicts.rename(columns=lambda name: name.replace("recall_at_threshold", "binary_recall"))[[*CALLED]]
 
 
 def worst_first(table: pd.DataFrame) -> list[str]:
     """The weakest three generators and the spread between the best and the worst, as sentences; from `by_architecture`.
 
-    Real images that are called fake are the price of finding fakes: the worst real source stands beside them.
+    Weak is whose images are called fake least often. Real images that are called fake are the price of finding fakes:
+    the worst real source stands beside them. What trained a detector of others is not known; `here` is the study.
     """
+    ordered = table.sort_values("binary_recall", kind="stable")
+    fakes, reals = ordered[ordered["nature"] != "real"], ordered[ordered["nature"] == "real"]
     told = [
-        f"Weakest: {row.architecture} ({'never trained on' if row.split == 'unseen' else 'trained on'}), of whose "
+        f"Weakest: {row.architecture} ({'never ' * (row.split == 'unseen')}trained on here), of whose "
         f"{row.images} images {row.binary_recall:.1%} are called fake "
         f"({row.binary_recall_low:.1%} to {row.binary_recall_high:.1%})."
-        for row in weakest(table).itertuples()
+        for row in fakes.head(3).itertuples()
     ]
-    found = table[table["nature"] != "real"].sort_values("binary_recall", kind="stable")
-    if len(found) > 1:
-        worst, best = found.iloc[0], found.iloc[-1]
+    if len(fakes) > 1:
+        worst, best = fakes.iloc[0], fakes.iloc[-1]
         told.append(
-            f"From the best generator, {best['architecture']} with {best['binary_recall']:.1%}, to the worst lie "
-            f"{100 * (best['binary_recall'] - worst['binary_recall']):.1f} points."
+            f"From the best of {len(fakes)} generators, {best['architecture']} with {best['binary_recall']:.1%}, "
+            f"to the worst lie {100 * (best['binary_recall'] - worst['binary_recall']):.1f} points."
         )
-    reals = table[table["nature"] == "real"].sort_values("binary_recall", kind="stable")
-    if len(reals):
-        worst = reals.iloc[0]
+    for worst in reals.head(1).itertuples():
         told.append(
-            f"Of the real images those of {worst['architecture']} fare worst: {1 - worst['binary_recall']:.1%} are "
-            f"called fake ({1 - worst['binary_recall_high']:.1%} to {1 - worst['binary_recall_low']:.1%})."
+            f"Of the real images those of {worst.architecture} fare worst: {1 - worst.binary_recall:.1%} are "
+            f"called fake ({1 - worst.binary_recall_high:.1%} to {1 - worst.binary_recall_low:.1%})."
         )
     return told
 

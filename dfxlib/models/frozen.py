@@ -1,16 +1,14 @@
-"""Features of a network that nobody fine-tuned: with a linear model on them, the field's usual mark."""
+"""Features of networks that nobody fine-tuned: with a linear model on them, the field's usual mark."""
 
 from functools import cache
 
 import numpy as np
 import torch
-from torch import nn
 
-from dfxlib.models.backbones import build_backbone
-from dfxlib.models.networks import FrontEnd
-from dfxlib.models.zoo import find_backbone, weights_file
+from dfxlib.models.networks import BaseModel
+from dfxlib.models.zoo import require_pretrained, smallest_image_size, weights_file
 
-#: The network, whose weights the extra `pretrained` installs.
+#: The network of "ImageNet features", whose weights the extra `pretrained` installs.
 NETWORK = "efficientnet_lite0"
 
 #: Pixels; side of its pretraining, and the largest that is looked at.
@@ -18,30 +16,45 @@ SIDE = 224
 
 
 def is_at_hand() -> bool:
-    """Whether the network and its weights are installed."""
+    """Whether that network and its weights are installed."""
     try:
         return weights_file(NETWORK, "imagenet") is not None
     except (ModuleNotFoundError, FileNotFoundError):
         return False
 
 
+def open_networks(
+    further: dict[str, str],  # weights by network: imagenet, a file or a folder
+) -> dict[str, tuple[str, str]]:  # by name of the reading: network, weights
+    """The networks whose features are read: NETWORK where it is installed, and those that a study names.
+
+    Those are built once, so that weights that are missing, or another network's, are told before hours of reading.
+    Raises what `zoo.require_pretrained` and `backbones.build_backbone` raise.
+    """
+    require_pretrained(further)
+    for name, weights in further.items():
+        _network(name, weights, max(SIDE, smallest_image_size(name)))
+    known = {"ImageNet features": (NETWORK, "imagenet")} if is_at_hand() else {}
+    return known | {f"{name} features": (name, weights) for name, weights in further.items()}
+
+
 @torch.no_grad()
-def imagenet_features(
+def features_of(
     squares: np.ndarray,  # [N, S, S, 3] uint8
     *,
+    network: str = NETWORK,
+    weights: str = "imagenet",
     batch_size: int = 64,  # images
-) -> np.ndarray:  # [N, 1280] float32
-    """Features of EfficientNet-Lite0 with ImageNet weights.
+) -> np.ndarray:  # [N, width of the network] float32
+    """Features of a pretrained network, 1280 of EfficientNet-Lite0 with ImageNet weights.
 
-    Raises FileNotFoundError where its weights are not installed (`is_at_hand` asks).
+    Raises FileNotFoundError where its weights are not at hand.
     """
-    network, spec = _network(), find_backbone(NETWORK)
-    front_end = FrontEnd("rgb", side=squares.shape[1], mean=spec.mean, std=spec.std)
+    opened = _network(network, weights, squares.shape[1])
     batches = torch.tensor(squares).permute(0, 3, 1, 2).split(batch_size)  # [B, 3, S, S], channels last in memory
-    return torch.cat([network(front_end(batch)) for batch in batches]).numpy()
+    return torch.cat([opened.features(batch) for batch in batches]).numpy()
 
 
 @cache
-def _network() -> nn.Module:
-    network = build_backbone(NETWORK, weights="imagenet", image_size=SIDE).eval()
-    return network.to(memory_format=torch.channels_last)
+def _network(name: str, weights: str, side: int) -> BaseModel:
+    return BaseModel(name, weights=weights, image_size=side).eval().to(memory_format=torch.channels_last)

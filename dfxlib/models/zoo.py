@@ -214,6 +214,17 @@ def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
     return place / spec.file
 
 
+def require_pretrained(networks: dict[str, str]) -> None:  # weights by name
+    """Raise what `weights_file` raises, with the network's name; and ValueError for weights from scratch."""
+    for name, weights in networks.items():
+        try:
+            found = weights_file(str(name), str(weights))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"untouched network {name}: {error}") from error
+        if found is None:
+            raise ValueError(f"untouched network {name}: weights are 'none'; expected 'imagenet', a file or a folder")
+
+
 def _published(spec: Backbone) -> Path:
     """The folder in which ImageNet's weights of a backbone are."""
     found = find_spec(spec.package) if spec.package else None

@@ -188,18 +188,25 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
 
 
 def plot_released(table: pd.DataFrame) -> Figure:
-    """Share of each generator's images that are called fake, over its month of release; from `worst.with_release`."""
-    figure, axis = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
-    for row in table.itertuples():
-        month, colour = pd.Timestamp(row.released), NATURE_COLOURS[row.nature]
-        axis.plot([month, month], [row.binary_recall_low, row.binary_recall_high], color=colour, linewidth=1.5)
-        face = "white" if row.split == "unseen" else colour
-        axis.plot(month, row.binary_recall, "o", color=colour, markerfacecolor=face, markersize=6)
-        axis.annotate(f" {row.architecture}", (month, row.binary_recall), fontsize=7, rotation=30)
+    """Share of each generator's images that are called fake, over its month of release: a panel a method.
+
+    From `worst.with_release`, with a column `method`.
+    """
+    methods = table.groupby("method", sort=False)
+    size = (7.5, 0.6 + 2.8 * len(methods))
+    figure, axes = plt.subplots(len(methods), figsize=size, sharex=True, squeeze=False, layout="constrained")
+    for axis, (method, part) in zip(axes[:, 0], methods):
+        for row in part.itertuples():
+            month, colour = pd.Timestamp(row.released), NATURE_COLOURS[row.nature]
+            axis.plot([month, month], [row.binary_recall_low, row.binary_recall_high], color=colour, linewidth=1.5)
+            face = "white" if row.split == "unseen" else colour
+            axis.plot(month, row.binary_recall, "o", color=colour, markerfacecolor=face, markersize=6)
+            axis.annotate(f" {row.architecture}", (month, row.binary_recall), fontsize=7, rotation=30)
+        axis.set(ylim=(-0.02, 1.3), ylabel=f"{method}\ncalled fake (95% interval)")  # names stand above the axes
     for nature in pd.unique(table["nature"]):
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))
     axis.plot([], [], "o", color="grey", markerfacecolor="white", label="unseen architecture")
-    axis.set(ylim=(-0.02, 1.15), xlabel="month of release", ylabel="called fake (95% interval)")
+    axis.set_xlabel("month of release")
     figure.legend(loc="outside upper center", ncols=4, frameon=False)
     sns.despine(figure)
     return figure

@@ -10,10 +10,10 @@ from dfxlib.data.decode import DECODER
 from dfxlib.data.manifest import read_manifest
 from dfxlib.data.squares import perturbed_squares, pixel_store
 from dfxlib.measure.processing import SMALLEST
-from dfxlib.models import backbones, frozen, networks
+from dfxlib.models import backbones, frozen, networks, zoo
 from dfxlib.names import TRAINED_SPLITS
 from dfxlib.study.runs import run_folder
-from dfxlib.system.files import new_array, project_path, source_hash, stored_array
+from dfxlib.system.files import new_array, project_path, sha256_file, source_hash, stored_array
 
 
 def open_manifest(run_root: str) -> tuple[pd.DataFrame, str]:  # rows, sha256
@@ -55,28 +55,28 @@ def untouched_features(
     data_root: str,
     cache_root: str,
     workers: int,
-) -> np.ndarray:  # [N, 1280] float32, memory-mapped
-    """ImageNet features of the centre of every picture, by a network that nobody fine-tuned; computed once.
+    network: str = frozen.NETWORK,
+    weights: str = "imagenet",
+) -> np.ndarray:  # [N, width of the network] float32, memory-mapped
+    """Features of the centre of every picture, by a network that nobody fine-tuned; computed once.
 
-    The side of the centre is the same for all pictures: what 19 of 20 have at least, and at most `frozen.SIDE`. Smaller
-    ones are filled up by mirroring.
+    The side of the centre is the same for all pictures: what 19 of 20 have at least, at most `frozen.SIDE`, and what
+    the network takes. Smaller ones are filled up by mirroring.
     """
     side = min(frozen.SIDE, int(rows[["width", "height"]].min(axis=1).quantile(0.05)))
+    side = max(side, zoo.smallest_image_size(network))
 
     def fill(path: Path) -> None:
         squares = perturbed_squares(
             rows, ["raw"], data_root=project_path(data_root), image_size=side, resize_mode="crop", workers=workers
         )
-        store, start = None, 0
+        store, start = new_array(path, dtype=np.float32, shape=(len(rows), zoo.find_backbone(network).width)), 0
         for batch in squares:
-            found = frozen.imagenet_features(batch[:, 0])
-            if store is None:
-                store = new_array(path, dtype=np.float32, shape=(len(rows), found.shape[1]))
-            store[start : start + len(found)] = found
-            start += len(found)
-        if store is not None:
-            store.flush()
+            store[start : start + len(batch)] = frozen.features_of(batch[:, 0], network=network, weights=weights)
+            start += len(batch)
+        store.flush()
 
     made_by = [DECODER, source_hash(sys.modules[__name__], frozen, backbones, networks)]
-    key = [manifest_hash, rows.index.tolist(), side, frozen.NETWORK, *made_by]
+    file = zoo.weights_file(network, weights)
+    key = [manifest_hash, rows.index.tolist(), side, network, file and sha256_file(file), *made_by]
     return stored_array(project_path(cache_root), "untouched", key, fill)

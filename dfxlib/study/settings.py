@@ -9,7 +9,7 @@ from typing import Any
 
 from dfxlib.data.descriptions import is_month, require_layout
 from dfxlib.data.perturb import require_conditions
-from dfxlib.models.zoo import FRONT_ENDS, check_backbone, find_backbone, weights_address
+from dfxlib.models.zoo import FRONT_ENDS, check_backbone, find_backbone, require_pretrained, weights_address
 from dfxlib.names import (
     AUGMENTATIONS,
     CLASSES,
@@ -31,7 +31,7 @@ STATED = ("study", "data_root", "demo_scenes", "unseen", "group_pattern", "weigh
 
 _SECTIONS = ("base", "complete")  # trainings: a study file, or a variant, names only what it changes in them
 _DATA: tuple[str, ...] = ("layout", "columns", "group_pattern", "demo_scenes", "unseen", "use_declared", "split_seed")
-_DATA += ("unseen_families", "unseen_after", "near_duplicates", "pixel_limit", "strict", "audit_images")
+_DATA += ("unseen_families", "unseen_after", "near_duplicates", "pixel_limit", "strict", "audit_images", "untouched")
 _MODEL = ("weights", "image_size", "crop_size", "crops", "resize_mode", "front_end", "stem")
 _PLACE = ("data_root", "cache_root", "device", "workers")
 
@@ -108,6 +108,7 @@ def check_study(study: dict) -> dict:
     check_ensembles(study)
     check_external(study)
     _check_models(study)
+    require_pretrained(study["untouched"])
     require_layout(study["layout"])
     require_conditions(study["conditions"])
     # A demonstration set is made by the first notebook; any other must be there already.
@@ -148,6 +149,7 @@ def _check_kinds(study: dict) -> None:
         "variants": "names, each with what it changes",
         "ensembles": "names, each with its variants",
         "external": "names of detectors, each with its file of scores",
+        "untouched": "networks, each with its pretrained weights",
     }
     for key, expected in mappings.items():
         if not isinstance(study[key], dict):
