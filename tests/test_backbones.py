@@ -354,12 +354,10 @@ def test_a_network_of_timm_with_one_size_gets_the_centre_of_that_size() -> None:
 
 def test_without_timm_its_networks_are_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    message = r"backbone timm:test_convnext needs the package timm; install it with pip install -e \.\[pretrained\]"
+    message = r"backbone timm:test_convnext needs timm; install it with pip install -e \.\[pretrained\]"
     with pytest.raises(ModuleNotFoundError, match=message):
         built("timm:test_convnext")
-    with pytest.raises(
-        ModuleNotFoundError, match="backbone efficientnet_lite0 needs the package timm; install it with"
-    ):
+    with pytest.raises(ModuleNotFoundError, match="backbone efficientnet_lite0 needs timm; install it with"):
         find_backbone("efficientnet_lite0")
 
 

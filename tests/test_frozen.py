@@ -71,7 +71,7 @@ def test_a_further_network_reads_the_centre_by_the_weights_of_its_file(tiny: Pat
 @pytest.mark.parametrize(
     ("network", "weights", "kind", "told"),
     [
-        (TINY, "nowhere.pth", FileNotFoundError, f"untouched network {TINY}: weights nowhere.pth are missing"),
+        (TINY, "nowhere.pth", FileNotFoundError, "weights nowhere.pth are missing"),
         (TINY, "none", ValueError, f"untouched network {TINY}: weights are 'none'; expected 'imagenet', a file"),
         ("timm:test_vit3.r160_in1k", "", ValueError, "are no state dict of timm's test_vit3.r160_in1k"),
         ("resnet1", "imagenet", ValueError, "backbone 'resnet1' is unknown"),

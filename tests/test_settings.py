@@ -255,7 +255,7 @@ def test_a_detector_without_its_file_is_told_before_anything_runs(demo: dict) ->
 
 
 def test_an_untouched_network_without_its_weights_is_told_before_anything_runs(demo: dict) -> None:
-    with pytest.raises(FileNotFoundError, match=r"untouched network resnet18: weights nowhere\.pth are missing"):
+    with pytest.raises(FileNotFoundError, match=r"weights nowhere\.pth are missing"):
         check_study(demo | {"untouched": {"resnet18": "nowhere.pth"}})
 
 

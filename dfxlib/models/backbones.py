@@ -71,11 +71,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def require_finite(state: dict[str, Tensor]) -> None:
+def require_finite(state: dict[str, Tensor], *, what: str = "") -> None:
     """Raise ValueError for weights with which no score is a number."""
     for name, tensor in state.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f"{name} holds numbers that are not finite; take the state of an earlier epoch")
+            raise ValueError(f"{what}{name} holds numbers that are not finite; take the state of an earlier epoch")
 
 
 def torchvision_state(path: Path) -> dict[str, Tensor]:

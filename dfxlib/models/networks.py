@@ -143,8 +143,7 @@ class DeepFeatureXNet(nn.Module):
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, D]
-        signals = [model.crop_features(images).flatten(1) for model in self.each_base_model()]  # 3 times [B, D]
-        return torch.stack(signals, dim=1)
+        return torch.stack([model.crop_features(images).flatten(1) for model in self.each_base_model()], dim=1)
 
     def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3] logits
         return self.head(self.features(images))

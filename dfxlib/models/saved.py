@@ -162,10 +162,7 @@ def load_complete_model(path: Path) -> tuple[DeepFeatureXNet, dict]:  # evaluati
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"model {path} holds other weights than its settings ask for; train it again") from error
-    try:
-        require_finite(state)
-    except ValueError as error:
-        raise ValueError(f"model {path}: {error}") from error
+    require_finite(state, what=f"model {path}: ")
     return model.eval(), settings
 
 

@@ -215,13 +215,9 @@ def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch
 
 
 def require_pretrained(networks: dict[str, str]) -> None:  # weights by name
-    """Raise what `weights_file` raises, with the network's name; and ValueError for weights from scratch."""
+    """Raise what `weights_file` raises, and ValueError for weights from scratch."""
     for name, weights in networks.items():
-        try:
-            found = weights_file(str(name), str(weights))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"untouched network {name}: {error}") from error
-        if found is None:
+        if weights_file(str(name), str(weights)) is None:
             raise ValueError(f"untouched network {name}: weights are 'none'; expected 'imagenet', a file or a folder")
 
 
@@ -245,9 +241,7 @@ def hub_checkpoints() -> Path:
 
 def _require_timm(name: str) -> None:
     if find_spec("timm") is None:
-        raise ModuleNotFoundError(
-            f"backbone {name} needs the package timm; install it with pip install -e .[pretrained]"
-        )
+        raise ModuleNotFoundError(f"backbone {name} needs timm; install it with pip install -e .[pretrained]")
 
 
 def load_timm() -> Any:  # the module, which knows no types

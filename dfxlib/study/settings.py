@@ -97,7 +97,7 @@ def check_study(study: dict) -> dict:
     }
     _check_names(study)
     _check_kinds(study)
-    _check_texts(study)
+    _check_texts_and_mappings(study)
     _check_lists(study)
     study["seeds"] = [int(seed) for seed in study["seeds"]]
     _check_variants(study)
@@ -144,22 +144,12 @@ def _check_kinds(study: dict) -> None:
     for key in ("near_duplicates", "use_declared", "strict", "deterministic"):
         if type(study[key]) is not bool:
             raise ValueError(f"study key {key} is {study[key]!r}; expected true or false")
-    mappings = {
-        "columns": "names as manifest column: header",
-        "variants": "names, each with what it changes",
-        "ensembles": "names, each with its variants",
-        "external": "names of detectors, each with its file of scores",
-        "untouched": "networks, each with its pretrained weights",
-    }
-    for key, expected in mappings.items():
-        if not isinstance(study[key], dict):
-            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
     # By name only: the machine that plans a study need not have the GPU that runs it.
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(study["device"])):
         raise ValueError(f"study key device is {study['device']!r}; expected auto, cpu, cuda or cuda:NUMBER")
 
 
-def _check_texts(study: dict) -> None:
+def _check_texts_and_mappings(study: dict) -> None:
     texts = {
         "question": "a sentence",
         "data_root": "a folder",
@@ -168,9 +158,17 @@ def _check_texts(study: dict) -> None:
         "group_pattern": 'a regular expression, or "" for none',
         "weights": "imagenet, none, a file or a folder",
     }
-    for key, expected in texts.items():
-        if not isinstance(study[key], str):
-            raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
+    mappings = {
+        "columns": "names as manifest column: header",
+        "variants": "names, each with what it changes",
+        "ensembles": "names, each with its variants",
+        "external": "names of detectors, each with its file of scores",
+        "untouched": "networks, each with its pretrained weights",
+    }
+    for kind, keys in ((str, texts), (dict, mappings)):
+        for key, expected in keys.items():
+            if not isinstance(study[key], kind):
+                raise ValueError(f"study key {key} is {study[key]!r}; expected {expected}")
     if study["unseen_after"] != "" and not is_month(str(study["unseen_after"])):
         raise ValueError(f'study key unseen_after is {study["unseen_after"]!r}; expected YEAR-MONTH, or "" for none')
     try:

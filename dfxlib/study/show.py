@@ -18,8 +18,7 @@ def show(table: pd.DataFrame) -> None:
     table = readable(table).set_axis([""] * len(table), axis="index")  # numbers of rows say nothing
     same = [name for name in table if len(table) > 1 and table[name].astype(str).nunique() == 1]
     if same:
-        said = {name: str(table[name].iloc[0]) or "none" for name in same}
-        print("in every row:", ", ".join(f"{name} {value}" for name, value in said.items()))
+        print("in every row:", ", ".join(f"{name} {str(table[name].iloc[0]) or 'none'}" for name in same))
     if len(same) < len(table.columns):
         display(table.drop(columns=same))
 
