@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, _imaging
 
 _LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
 
@@ -50,7 +50,7 @@ def exceeded(error: Exception) -> str:  # a problem, or empty
 def _quieten_libtiff() -> None:
     """libtiff tells what is wrong with a file on standard error itself, past Python; Pillow raises it all the same."""
     with suppress(AttributeError, OSError):  # where Pillow was built without it, or shows no symbols
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 @contextmanager
