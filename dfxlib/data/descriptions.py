@@ -222,14 +222,12 @@ def _parse_generators(content: object, layout: str) -> dict[str, dict[str, str]]
     """What is public of each architecture; a month without its source cannot be checked by anybody."""
     if not isinstance(content, dict):
         raise ValueError(f"layout {layout}: generators is {content!r}; expected architectures, each with its facts")
-    found = {}
-    for name, facts in content.items():
-        if not isinstance(facts, dict) or not set(facts) <= set(PUBLIC):
-            raise ValueError(f"layout {layout}: generator {name} has {facts!r}; expected some of {', '.join(PUBLIC)}")
-        found[name] = said = facts
+    for name, said in content.items():
+        if not isinstance(said, dict) or not set(said) <= set(PUBLIC):
+            raise ValueError(f"layout {layout}: generator {name} has {said!r}; expected some of {', '.join(PUBLIC)}")
         if "released" in said and not (is_month(said["released"]) and said.get("source")):
             raise ValueError(f"layout {layout}: generator {name} has {said}; expected released: YEAR-MONTH, and source")
-    return found
+    return content
 
 
 def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
@@ -253,12 +251,7 @@ def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
 
 def _said(value: str | dict) -> list[str]:
     """All that a fixed value or a table of names can say."""
-    if isinstance(value, str):
-        return [value]
-    said = []
-    for names in value.values():
-        said += names.values()
-    return said
+    return [value] if isinstance(value, str) else [said for names in value.values() for said in names.values()]
 
 
 def _check_parts(description: Description) -> None:

@@ -1,13 +1,15 @@
 """Limits of memory while a picture is decoded: ours in place of Pillow's, and one large picture at a time."""
 
+import ctypes
 import fcntl
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, _imaging
 
 _LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
 
@@ -44,9 +46,17 @@ def exceeded(error: Exception) -> str:  # a problem, or empty
     return f"too large: a text or colour profile of more than {_TEXT_LIMIT} bytes" if met else ""
 
 
+@cache
+def _quieten_libtiff() -> None:
+    """libtiff tells what is wrong with a file on standard error itself, past Python; Pillow raises it all the same."""
+    with suppress(AttributeError, OSError):  # where Pillow was built without it, or shows no symbols
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
 @contextmanager
 def own_limits() -> Iterator[None]:
     """Pillow's limits are one for the whole process; here limits of our own decide, and its warnings are not told."""
+    _quieten_libtiff()
     before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     Image.MAX_IMAGE_PIXELS = None
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = _TEXT_LIMIT
