@@ -9,7 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from dfxlib.data.descriptions import LAYOUTS, compile_pattern, expected_counts, read_description, require_layout
+from dfxlib.data.descriptions import (
+    LAYOUTS,
+    REFERENCES,
+    citation,
+    compile_pattern,
+    expected_counts,
+    read_description,
+    require_layout,
+)
 from dfxlib.data.layouts import list_images
 from dfxlib.names import NATURES
 
@@ -289,6 +297,19 @@ def test_the_counts_of_the_paper_are_those_of_the_inventory() -> None:
 @pytest.mark.parametrize("layout, images", [("genimage", 1_350_000), ("cifake", 120_000), ("synthbuster", 9_000)])
 def test_stated_counts_add_up_to_the_published_totals(layout: str, images: int) -> None:
     assert expected_counts(layout)["images"].sum() == images
+
+
+def test_a_citation_is_that_of_the_layout_and_of_the_folder_of_the_data(tmp_path: Path) -> None:
+    assert citation("csv", tmp_path) == citation("folders", tmp_path) == ""
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(GOOD | {"cite": "@misc{described}"}))
+    mine = str(tmp_path / "mine.yaml")
+    assert citation(mine, tmp_path) == "@misc{described}"
+    (tmp_path / REFERENCES).write_bytes(b"@misc{own, author = {Gr\xfcn}}\n")
+    assert citation("csv", tmp_path) == "@misc{own, author = {Gr\ufffdn}}", "a reader sees that it is not UTF-8"
+    assert citation(mine, tmp_path).splitlines() == ["@misc{described}", "@misc{own, author = {Gr\ufffdn}}"]
+    (tmp_path / REFERENCES).rename(tmp_path / "elsewhere")
+    (tmp_path / REFERENCES).symlink_to(tmp_path / "elsewhere")
+    assert citation("csv", tmp_path) == "", "a link may lead out of the data"
 
 
 def test_a_layout_without_stated_counts_expects_none() -> None:

@@ -1,11 +1,17 @@
 """Heads without one generator: what was left out has no influence, and the matrix says which pairs that are."""
 
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from samples import rows
 from sklearn.metrics import roc_auc_score
+from test_scores import CALIBRATION, scores
 
+from dfxlib.measure.generators import by_architecture
 from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, what_it_costs
 
 SPLITS = ("base_train", "complete_train", "complete_select", "test")
@@ -69,3 +75,32 @@ def test_one_generator_cannot_be_left_out(images: pd.DataFrame) -> None:
     single = images[(images["nature"] == "real") | (images["architecture"] == "dm_generated_0")]
     with pytest.raises(ValueError, match="1 generators train; a head without one of them needs two, and real images"):
         leave_one_out(features_of(single), single)
+
+
+def test_the_example_of_the_documentation_joins_studies_to_the_matrix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three studies on the same images, as notebook 40 leaves them; one of their generators never trains."""
+    page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names = {"gan_generated_0": "gan_a", "dm_generated_0": "dm_a", "dm_generated_1": "dm_b"}
+    images = scores(300, skill=1.0).replace({"architecture": names})
+    areas = {}
+    for left, study in {NOTHING: "mine", "gan_a": "mine_without_gan_a", "dm_a": "mine_without_dm_a"}.items():
+        own = images.assign(split=images["split"].mask(images["architecture"].isin([left, "dm_b"]), "unseen"))
+        own.loc[own["architecture"] == left, "p_fake"] /= 2  # what was left out is found less often
+        folder = tmp_path / "runs" / study / "generalization" / "resnet18" / "seed0" / "tables"
+        folder.mkdir(parents=True)
+        table = by_architecture(own, CALIBRATION, resamples=20)
+        table.to_csv(folder / "by_architecture.csv", index=False)
+        areas[left] = table.set_index("architecture")["auc"]
+    monkeypatch.chdir(tmp_path)
+    exec(example, {})
+    pairs = pd.read_csv("leave_one_out.csv").set_index(["without", "tested_on"])
+    assert pairs.loc[("gan_a", "dm_a"), "auc"] == pytest.approx(areas["gan_a"]["dm_a"])
+    assert set(pairs.query("split == 'unseen'").index.get_level_values("tested_on")) == {"dm_b"}
+    lost = pd.read_csv("lost.csv").set_index("generator")
+    assert set(lost.index) == {"gan_a", "dm_a"}
+    assert lost.loc["dm_a", "lost"] == pytest.approx(areas[NOTHING]["dm_a"] - areas["dm_a"]["dm_a"])
+    assert plt.imread("leave_one_out.png").ndim == 3
+    plt.close("all")

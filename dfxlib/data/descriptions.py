@@ -7,6 +7,7 @@ named parts (a folder's name, a table's column) into the fields of a manifest.
 import dataclasses
 import re
 from importlib import resources
+from pathlib import Path
 from string import Formatter
 
 import pandas as pd
@@ -21,6 +22,9 @@ FIELDS = ("nature", "architecture", "source", "pair", "declared_split", "content
 
 #: What is public of a generator, by its architecture: its relatives, the month of its release, and where that stands.
 PUBLIC = ("family", "released", "source")
+
+#: In the folder of the data: BibTeX of the data sets in it, which no description has.
+REFERENCES = "references.bib"
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
 
@@ -108,8 +112,7 @@ def read_description(layout: str) -> Description:
 
 def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architecture, source, declared_split, images
     """How many images the sources of a data set promise; an empty field stands for all of them."""
-    named = layout not in ("csv", "parquet")
-    rows = read_description(layout).expected if named else ()
+    rows = () if layout in ("csv", "parquet") else read_description(layout).expected
     table = pd.DataFrame([dict.fromkeys(_EXPECTED, "") | row for row in rows], columns=[*_EXPECTED, "images"])
     return table.astype({"images": "int64"})
 
@@ -127,9 +130,15 @@ def is_month(text: str) -> bool:
     return _MONTH.fullmatch(text) is not None
 
 
-def citation(layout: str) -> str:  # BibTeX; "" where the layout is nobody's data set
-    """How the authors of a described data set ask to be cited."""
-    return "" if layout in ("csv", "parquet") else read_description(layout).cite
+def citation(layout: str, root: Path) -> str:  # BibTeX; "" where none is known
+    """How the authors of the images ask to be cited: what the layout says, and what stands in REFERENCES under `root`.
+
+    A link is not followed: it may lead out of the data set.
+    """
+    told = "" if layout in ("csv", "parquet") else read_description(layout).cite
+    file = root / REFERENCES
+    own = file.read_text(encoding="utf-8", errors="replace") if file.is_file() and not file.is_symlink() else ""
+    return f"{told}\n{own}".strip()
 
 
 def compile_pattern(pattern: str, *, below: bool) -> re.Pattern:

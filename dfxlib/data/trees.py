@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
-from dfxlib.data.descriptions import FIELDS, Description, Rule, compile_pattern, evaluate, fill
+from dfxlib.data.descriptions import FIELDS, REFERENCES, Description, Rule, compile_pattern, evaluate, fill
 from dfxlib.data.walk import EMPTY, is_image_name, walk
 
-_NOT_DATA = {"demo.json", "harmonised.json", "images.csv"}
+_NOT_DATA = {"demo.json", "harmonised.json", "images.csv", REFERENCES}
 
 
 def read_tree(root: Path, description: Description) -> pd.DataFrame:

@@ -103,7 +103,7 @@ def check_study(study: dict) -> dict:
     _check_variants(study)
     for variant in ("", *study["variants"]):
         _check_kinds(vary(study, variant))
-        _check_texts(vary(study, variant))
+        _check_texts_and_mappings(vary(study, variant))
         _check_training(vary(study, variant))
     check_ensembles(study)
     check_external(study)
