@@ -260,9 +260,8 @@ def _escape_names(rows: pd.DataFrame) -> pd.DataFrame:
 def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:
     """Raise ValueError where the rows that are left for training lack a nature."""
     trained = set(rows.loc[rows["problem"] == "", "nature"])
-    for nature in required:
-        if nature not in trained:
-            raise ValueError(f"unseen leaves no image of {nature} to train on; name fewer architectures")
+    if missing := [nature for nature in required if nature not in trained]:
+        raise ValueError(f"unseen leaves no image of {' and '.join(missing)} to train on; name fewer architectures")
 
 
 def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 from bisect import bisect_right
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,10 +47,8 @@ def _row_groups(container: Path, stamp: tuple) -> tuple[list[int], str]:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(container)
-    starts = [0]
-    for group in range(file.num_row_groups):
-        starts.append(starts[-1] + file.metadata.row_group(group).num_rows)
-    return starts, image_column(file.schema_arrow, container.name)
+    sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+    return [0, *accumulate(sizes)], image_column(file.schema_arrow, container.name)
 
 
 def image_column(schema: "pa.Schema", name: str) -> str:

@@ -141,9 +141,8 @@ def held_out(
     """
     require_architectures(unseen, rows["architecture"])
     known = sorted(set(rows["family"]) - {""})
-    for family in unseen_families:
-        if family not in known:
-            raise ValueError(f"unseen family {family!r} is not in the data; known: {', '.join(known) or 'none'}")
+    if strange := [family for family in unseen_families if family not in known]:
+        raise ValueError(f"unseen family {strange[0]!r} is not in the data; known: {', '.join(known) or 'none'}")
     fakes = rows[rows["nature"].isin({*CLASSES} - {"real"})]  # others train nothing, whatever their month
     later = set(fakes.loc[fakes["released"] > unseen_after, "architecture"]) if unseen_after else set()
     related = set(rows.loc[rows["family"].isin(unseen_families), "architecture"])

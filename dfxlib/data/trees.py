@@ -54,9 +54,8 @@ def _first_match(patterns: list[re.Pattern], folder: str) -> tuple[int, re.Match
 def _label_places(description: Description, places: list[tuple[int, dict]]) -> pd.DataFrame:  # a row a folder
     """What the rules say of each folder; a folder that none covers is a problem."""
     fields = tuple(field for field in FIELDS if field != "pair")
-    outside = f"outside the folders that layout {description.layout} describes"
     said = pd.DataFrame("", index=range(len(places)), columns=[*fields, "pair", "problem"], dtype=str)
-    said["content"], said["problem"] = "unknown", outside
+    said["content"], said["problem"] = "unknown", f"outside the folders that layout {description.layout} describes"
     for number, rule in enumerate(description.rules):
         chosen = [place for place, (used, _) in enumerate(places) if used == number]
         parts = pd.DataFrame([places[place][1] for place in chosen], index=chosen, dtype=str)
