@@ -111,6 +111,11 @@ def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> No
     ]
 
 
+def test_a_table_that_is_gone_is_told(results: Path) -> None:
+    (results / "tables" / "main.csv").unlink()
+    assert check(results).different == ["tables/main.csv: is missing; publish the study again"]
+
+
 def test_what_one_picture_shows_is_found_in_the_table_of_contents_alone(results: Path) -> None:
     scores = read_published(results)
     scores.loc[scores["path"] == scores.loc[scores["split"] == "test", "path"].iloc[0], "content"] = "scene"

@@ -104,6 +104,8 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"untouched": {"resnet18": "none"}}, "untouched network resnet18: weights are 'none'; expected 'imagenet'"),
         ({"external": {"a/b": "x.csv"}}, "external detector 'a/b' needs a name of its own"),
         ({"external": {"threeway": "x.csv"}}, "external detector 'threeway' needs a name of its own"),
+        ({"external": {"efficientnet_lite0": "x.csv"}}, "external detector 'efficientnet_lite0' needs a name of its"),
+        ({"external": {"spectrum": "x.csv"}}, "external detector 'spectrum' needs a name of its own"),
         ({"external": {"a": 3}}, "external a is 3; expected the path of a CSV file"),
         ({"external": {"a": "{x}.csv"}}, "external a is '{x}.csv'; expected the path of a CSV file, without braces"),
         ({"weights": None}, "study key weights is None; expected imagenet, none, a file or a folder"),

@@ -233,5 +233,4 @@ def parse_value(text: str | bytes, *, origin: str) -> object:
 
 def explain(error: PapermillExecutionError) -> str:
     """The failing cell's own sentence, without the traceback."""
-    sentence = re.sub(r"\x1b\[[0-9;]*m", "", str(error.evalue)).strip()
-    return f"{error.ename}: {sentence}"
+    return f"{error.ename}: " + re.sub(r"\x1b\[[0-9;]*m", "", str(error.evalue)).strip()

@@ -46,8 +46,7 @@ def describe_figure(name: str, figure: Figure) -> str:
     """A figure in words: its name, and what its titles and axes say, or else the words drawn in it."""
     said = [figure.get_suptitle()]
     for axes in figure.axes:
-        against = _joined(" against ", axes.get_ylabel(), axes.get_xlabel())
-        said.append(_joined(": ", axes.get_title(), against))
+        said.append(_joined(": ", axes.get_title(), _joined(" against ", axes.get_ylabel(), axes.get_xlabel())))
     if not any(said):
         said += [text.get_text() for axes in figure.axes for text in axes.texts]
     once = dict.fromkeys(" ".join(text.split()) for text in said)  # line breaks become spaces

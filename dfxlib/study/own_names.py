@@ -2,7 +2,8 @@
 
 import re
 
-from dfxlib.system.files import project_path
+from dfxlib.measure.mark import READINGS
+from dfxlib.system.files import project_path, safe_name
 
 
 def names_a_folder(name: object) -> bool:
@@ -21,9 +22,10 @@ def check_ensembles(study: dict) -> None:
 
 
 def check_external(study: dict) -> None:
-    """Detectors of others: a name that no method of the study has, and a file that is there."""
+    """Detectors of others: a name that no method and no backbone of the study has, and a file that is there."""
+    taken = {*study["variants"], *study["ensembles"], *map(safe_name, study["backbones"]), *READINGS}
     for name, file in study["external"].items():
-        if not names_a_folder(name) or name in {*study["variants"], *study["ensembles"]}:
+        if not names_a_folder(name) or name in taken:
             raise ValueError(
                 f"external detector {name!r} needs a name of its own of letters, digits, '.', '_', '+', '-'"
             )

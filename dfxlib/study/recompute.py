@@ -59,7 +59,8 @@ def check(folder: Path) -> Checked:
     Raises FileNotFoundError where the results were published without scores.
     """
     found, records = recompute(folder), read_runs(folder)[1]
-    same, different, others = [], [], []
+    gone = [name for name in found if name.startswith("tables/") and not (folder / name).is_file()]
+    same, different, others = [], [f"{name}: is missing; publish the study again" for name in gone], []
     for path in sorted((folder / "tables").glob("*.csv")):
         name = f"tables/{path.name}"
         if name not in found:

@@ -185,9 +185,8 @@ def _check_lists(study: dict) -> None:
             raise ValueError(f"study key {key} is empty; expected at least one value")
         if len(set(map(str, study[key]))) < len(study[key]):
             raise ValueError(f"study key {key} holds a value twice: {study[key]}")
-    for seed in study["seeds"]:
-        if not str(seed).isdigit():
-            raise ValueError(f"study key seeds holds {seed!r}; expected whole numbers")
+    if strange := [seed for seed in study["seeds"] if not str(seed).isdigit()]:
+        raise ValueError(f"study key seeds holds {strange[0]!r}; expected whole numbers")
 
 
 def _check_variants(study: dict) -> None:
