@@ -127,6 +127,15 @@ def test_one_name_in_two_natures_is_two_generators() -> None:
     assert {"dm_generated_0 (dm_generated)", "dm_generated_0 (gan_generated)", "dm_generated_1"} < set(wide)
 
 
+def test_a_mean_over_fewer_generators_stands_beside_no_other() -> None:
+    whole = field_table(sourced(seed=0), method="a", resamples=FEW)
+    fewer = sourced(seed=1)
+    fewer = field_table(fewer[fewer["architecture"] != "gan_generated_0"], method="b", resamples=FEW)
+    wide = field_wide(pd.concat([whole, fewer]))
+    assert np.isnan(wide.loc["b", "mean of all"]) and wide.loc["b", "dm_generated_1"] > 0
+    assert wide.loc["a", "mean of all"] == round(100 * whole.set_index("architecture").loc["mean of all", "acc"], 1)
+
+
 def test_frozen_thresholds_are_those_of_raw_images_under_every_condition() -> None:
     raw = sourced(120)
     table = pd.concat([raw, raw.assign(condition="web", p_fake=raw["p_fake"] / 2)], ignore_index=True)

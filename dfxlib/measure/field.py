@@ -151,11 +151,16 @@ def at_frozen_thresholds(scores: pd.DataFrame, calibration: dict, *, resamples: 
 
 
 def field_wide(table: pd.DataFrame, *, metric: str = "acc") -> pd.DataFrame:  # rows methods, columns generators
-    """A metric in percent, to a tenth, as the field prints it: a column a generator, the means at the end."""
+    """A metric in percent, to a tenth, as the field prints it: a column a generator, the means at the end.
+
+    A mean over fewer generators than another method has is left out, since it does not compare with the other's.
+    """
     shared = table.groupby("architecture")["nature"].transform("nunique") > 1  # a name that stands in two natures
     beside = table["architecture"] + " (" + table["nature"] + ")"
-    table = table.assign(architecture=table["architecture"].mask(shared, beside))
-    wide = table.pivot_table(index="method", columns="architecture", values=metric, sort=False, dropna=False)
+    most = table.groupby("architecture")["images"].transform("max")  # of a mean: generators
+    fewer = (table["nature"] == "generated") & (table["images"] < most)
+    table = table.assign(architecture=table["architecture"].mask(shared, beside), value=table[metric].mask(fewer))
+    wide = table.pivot_table(index="method", columns="architecture", values="value", sort=False, dropna=False)
     means = [name for name in MEANS.values() if name in wide]
     return (100 * wide).round(1)[[*(name for name in wide if name not in means), *means]].rename_axis(columns=None)
 
