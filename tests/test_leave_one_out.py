@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from test_scores import CALIBRATION, scores
 
 from dfxlib.measure.generators import by_architecture
-from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, what_it_costs
+from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, met_relatives, what_it_costs
+from dfxlib.plots.results import plot_leave_one_out
 
 SPLITS = ("base_train", "complete_train", "complete_select", "test")
 
@@ -71,6 +72,46 @@ def test_what_it_costs_has_both_heads_of_each_generator_that_trains(images: pd.D
     assert costs["auc"].is_monotonic_increasing
 
 
+def test_two_natures_that_share_a_name_are_two_generators(images: pd.DataFrame) -> None:
+    """`gan_generated/faces` is not `dm_generated/faces`; a source of real photographs called so is no generator."""
+    features = features_of(images)
+    plain = matrix(leave_one_out(features, images), images, resamples=20)
+    same = images["architecture"].isin(["dm_generated_0", "gan_generated_0", "real_0"])
+    shared = images.assign(architecture=images["architecture"].mask(same, "faces"))
+    table = matrix(leave_one_out(features, shared), shared, resamples=20)
+    names = {"dm_generated_0": "faces (dm_generated)", "gan_generated_0": "faces (gan_generated)"}
+    key = ["without", "tested_on"]
+    expected = plain.replace({"without": names, "tested_on": names})
+    pd.testing.assert_frame_equal(table.set_index(key).sort_index(), expected.set_index(key).sort_index())
+    costs = what_it_costs(table)
+    assert sorted(costs["generator"]) == ["dm_generated_1", *sorted(names.values())]
+    assert costs["nature"].tolist() == what_it_costs(plain)["nature"].tolist()
+    framed = plot_leave_one_out(table).axes[0].patches
+    assert len(framed) == (~plain["met"]).sum()
+    plt.close("all")
+
+
+def test_what_a_data_set_only_tests_was_met_by_no_head(images: pd.DataFrame) -> None:
+    """Its images stand in the test part, as declared; no generator of that name trains."""
+    declared = images.assign(split=images["split"].replace("unseen", "test"))
+    features = features_of(images)
+    table, named = (matrix(leave_one_out(features, each), each, resamples=20) for each in (declared, images))
+    only = table["tested_on"] == "gan_generated_1"
+    assert not table.loc[only, "met"].any() and set(table.loc[only, "split"]) == {"unseen"}
+    assert table["met"].tolist() == named["met"].tolist()
+    assert "gan_generated_1" not in set(what_it_costs(table)["generator"])
+
+
+def test_a_head_whose_training_has_a_relative_of_what_was_left_out_is_told(images: pd.DataFrame) -> None:
+    families = {"dm_generated_0": "A", "dm_generated_1": "B", "gan_generated_0": "A", "gan_generated_1": "B"}
+    own = images.assign(family=images["architecture"].map(families).fillna(""))
+    assert met_relatives(own) == [
+        f"The head without {one} has met {two}, a relative (family A): {one} is less new to it than it looks."
+        for one, two in (("dm_generated_0", "gan_generated_0"), ("gan_generated_0", "dm_generated_0"))
+    ], "the other of B is unseen, and trains no head"
+    assert met_relatives(own.assign(family="")) == [], "nobody knows of a family"
+
+
 def test_one_generator_cannot_be_left_out(images: pd.DataFrame) -> None:
     single = images[(images["nature"] == "real") | (images["architecture"] == "dm_generated_0")]
     with pytest.raises(ValueError, match="1 generators train; a head without one of them needs two, and real images"):
@@ -98,7 +139,7 @@ def test_the_example_of_the_documentation_joins_studies_to_the_matrix(
     exec(example, {})
     pairs = pd.read_csv("leave_one_out.csv").set_index(["without", "tested_on"])
     assert pairs.loc[("gan_a", "dm_a"), "auc"] == pytest.approx(areas["gan_a"]["dm_a"])
-    assert set(pairs.query("split == 'unseen'").index.get_level_values("tested_on")) == {"dm_b"}
+    assert set(pairs[~pairs["met"]].index) == {("gan_a", "gan_a"), ("dm_a", "dm_a"), *((w, "dm_b") for w in areas)}
     lost = pd.read_csv("lost.csv").set_index("generator")
     assert set(lost.index) == {"gan_a", "dm_a"}
     assert lost.loc["dm_a", "lost"] == pytest.approx(areas[NOTHING]["dm_a"] - areas["dm_a"]["dm_a"])

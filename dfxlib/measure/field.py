@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.generators import shared_reals
+from dfxlib.measure.generators import generator_names, shared_reals
 from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.measure.scores import VERDICTS, named, says_fake
 
@@ -152,10 +152,7 @@ def at_frozen_thresholds(scores: pd.DataFrame, calibration: dict, *, resamples: 
 
 def field_wide(table: pd.DataFrame, *, metric: str = "acc") -> pd.DataFrame:  # rows methods, columns generators
     """A metric in percent, to a tenth, as the field prints it: a column a generator, the means at the end."""
-    shared = table.groupby("architecture")["nature"].transform("nunique") > 1  # a name that stands in two natures
-    beside = table["architecture"] + " (" + table["nature"] + ")"
-    table = table.assign(architecture=table["architecture"].mask(shared, beside))
-    wide = table.pivot_table(index="method", columns="architecture", values=metric, sort=False, dropna=False)
+    wide = table.pivot_table(index="method", columns=generator_names(table), values=metric, sort=False, dropna=False)
     means = [name for name in MEANS.values() if name in wide]
     return (100 * wide).round(1)[[*(name for name in wide if name not in means), *means]].rename_axis(columns=None)
 
