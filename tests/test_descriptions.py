@@ -360,6 +360,72 @@ def test_the_readme_lists_every_description() -> None:
     assert sorted(listed) == NAMED
 
 
+# Families
+
+#: Names without signs and case, as patterns, and the family that each must have wherever it stands.
+ALIASES = {
+    "adm|guided.*": "ADM",
+    "biggan": "BigGAN",
+    "dalle2": "DALL-E 2",
+    "dalle3": "DALL-E 3",
+    "dalle|dallemini": "DALL-E mini",
+    "i?ddpm|pndm": "DDPM",
+    "glide.*": "GLIDE",
+    "(ldm|latentdiffusion).*": "Latent Diffusion",
+    "(sd|stablediffusion)(v?[12].*|turbo|controlnet.*|inpainting)?|lcmlorasdv?[12].*": "Latent Diffusion",
+    "(stablediffusion|sd|lcmlorasd|controlnetcannysd)xl.*": "Stable Diffusion XL",
+    "(diff)?projectedgan": "Projected GAN",
+    "(diff)?stylegan.*|whichfaceisreal|wfir": "StyleGAN",
+    "vqdm|vqdiffusion": "VQ-Diffusion",
+}
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
+def families(layout: str) -> dict[str, str]:
+    """Every generator that a description names, in its rules, counts or facts, with its family or nothing."""
+    told = read_description(layout)
+    names = {*told.generators, *(row["architecture"] for row in told.expected if "architecture" in row)}
+    for rule in told.rules:
+        nature, architecture = rule.fields["nature"], rule.fields["architecture"]
+        for part, natures in nature.items() if isinstance(nature, dict) else ():
+            if architecture == f"{{{part}}}":
+                names |= {name for name, own in natures.items() if own != REAL}
+        if isinstance(nature, str) and nature != REAL and "{" not in architecture:
+            names.add(architecture)
+    return {name: told.generators.get(name, {}).get("family", "") for name in names}
+
+
+def test_a_generator_has_one_family_whatever_a_layout_calls_it() -> None:
+    named = [(plain(name), family) for layout in NAMED for name, family in families(layout).items()]
+    found: dict[str, set[str]] = {}
+    for name, family in named:
+        found.setdefault(name, set()).add(family)
+    assert {name: own for name, own in found.items() if len(own) > 1} == {}
+    for pattern, family in ALIASES.items():
+        related = {name: own for name, own in named if re.fullmatch(pattern, name)}
+        assert set(related.values()) == {family}, (pattern, related)
+
+
+def test_the_families_of_the_layouts_are_those_of_the_readme() -> None:
+    section = (MANIFESTS / "README.md").read_text(encoding="utf-8").split("## Families")[1].split("\n## ")[0]
+    table = {
+        family: set(re.findall("`(.+?)`", names)) for family, names in re.findall(r"\| (.+?) \| (`.+) \|", section)
+    }
+    found: dict[str, set[str]] = {}
+    for layout in NAMED:
+        for name, family in families(layout).items():
+            if family:
+                found.setdefault(family, set()).add(name)
+    assert found == table
+
+
+def test_the_robustness_sets_know_of_their_generators_what_the_data_of_the_paper_do() -> None:
+    assert read_description("deepfeaturex-robustness").generators == read_description("deepfeaturex").generators
+
+
 # Mistakes
 
 GOOD = {

@@ -11,8 +11,9 @@ from samples import rows
 from sklearn.metrics import roc_auc_score
 from test_scores import CALIBRATION, scores
 
-from dfxlib.measure.generators import by_architecture
-from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, what_it_costs
+from dfxlib.measure.generators import by_architecture, generator_names
+from dfxlib.measure.leave_one_out import NOTHING, leave_one_out, matrix, met_relatives, what_it_costs
+from dfxlib.plots.results import plot_leave_one_out
 
 SPLITS = ("base_train", "complete_train", "complete_select", "test")
 
@@ -71,19 +72,65 @@ def test_what_it_costs_has_both_heads_of_each_generator_that_trains(images: pd.D
     assert costs["auc"].is_monotonic_increasing
 
 
+def test_two_natures_that_share_a_name_are_two_generators(images: pd.DataFrame) -> None:
+    """`gan_generated/faces` is not `dm_generated/faces`; a source of real photographs called so is no generator."""
+    features = features_of(images)
+    plain = matrix(leave_one_out(features, images), images, resamples=20)
+    same = images["architecture"].isin(["dm_generated_0", "gan_generated_0", "real_0"])
+    shared = images.assign(architecture=images["architecture"].mask(same, "faces"))
+    table = matrix(leave_one_out(features, shared), shared, resamples=20)
+    names = {"dm_generated_0": "faces (dm_generated)", "gan_generated_0": "faces (gan_generated)"}
+    key = ["without", "tested_on"]
+    expected = plain.replace({"without": names, "tested_on": names})
+    pd.testing.assert_frame_equal(table.set_index(key).sort_index(), expected.set_index(key).sort_index())
+    costs = what_it_costs(table)
+    assert sorted(costs["generator"]) == ["dm_generated_1", *sorted(names.values())]
+    assert costs["nature"].tolist() == what_it_costs(plain)["nature"].tolist()
+    framed = plot_leave_one_out(table).axes[0].patches
+    assert len(framed) == (~plain["met"]).sum()
+    plt.close("all")
+
+
+def test_what_a_data_set_only_tests_was_met_by_no_head(images: pd.DataFrame) -> None:
+    """Its images stand in the test part, as declared; no generator of that name trains."""
+    declared = images.assign(split=images["split"].replace("unseen", "test"))
+    features = features_of(images)
+    table, named = (matrix(leave_one_out(features, each), each, resamples=20) for each in (declared, images))
+    only = table["tested_on"] == "gan_generated_1"
+    assert not table.loc[only, "met"].any() and set(table.loc[only, "split"]) == {"unseen"}
+    assert table["met"].tolist() == named["met"].tolist()
+    assert "gan_generated_1" not in set(what_it_costs(table)["generator"])
+
+
+def test_a_head_whose_training_has_a_relative_of_what_was_left_out_is_told(images: pd.DataFrame) -> None:
+    families = {"dm_generated_0": "A", "dm_generated_1": "B", "gan_generated_0": "A", "gan_generated_1": "B"}
+    own = images.assign(family=images["architecture"].map(families).fillna(""))
+    assert met_relatives(own) == [
+        f"The head without {one} has met {two}, a relative (family A): {one} is less new to it than it looks."
+        for one, two in (("dm_generated_0", "gan_generated_0"), ("gan_generated_0", "dm_generated_0"))
+    ], "the other of B is unseen, and trains no head"
+    assert met_relatives(own.assign(family="")) == [], "nobody knows of a family"
+
+
 def test_one_generator_cannot_be_left_out(images: pd.DataFrame) -> None:
     single = images[(images["nature"] == "real") | (images["architecture"] == "dm_generated_0")]
     with pytest.raises(ValueError, match="1 generators train; a head without one of them needs two, and real images"):
         leave_one_out(features_of(single), single)
 
 
+@pytest.mark.parametrize(
+    ("twin", "held_out"), [("gan_b", ["dm_a"]), ("dm_a", ["dm_a (dm_generated)", "dm_a (gan_generated)"])]
+)
 def test_the_example_of_the_documentation_joins_studies_to_the_matrix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, twin: str, held_out: list[str]
 ) -> None:
-    """Three studies on the same images, as notebook 40 leaves them; one of their generators never trains."""
+    """Three studies on the same images, as notebook 40 leaves them; one of their generators never trains.
+
+    Where two natures share a name, a study without that name holds out both.
+    """
     page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.S)
-    names = {"gan_generated_0": "gan_a", "dm_generated_0": "dm_a", "dm_generated_1": "dm_b"}
+    names = {"gan_generated_0": "gan_a", "dm_generated_0": "dm_a", "dm_generated_1": "dm_b", "gan_generated_1": twin}
     images = scores(300, skill=1.0).replace({"architecture": names})
     areas = {}
     for left, study in {NOTHING: "mine", "gan_a": "mine_without_gan_a", "dm_a": "mine_without_dm_a"}.items():
@@ -93,14 +140,17 @@ def test_the_example_of_the_documentation_joins_studies_to_the_matrix(
         folder.mkdir(parents=True)
         table = by_architecture(own, CALIBRATION, resamples=20)
         table.to_csv(folder / "by_architecture.csv", index=False)
-        areas[left] = table.set_index("architecture")["auc"]
+        areas[left] = table.set_index(generator_names(table))["auc"]
     monkeypatch.chdir(tmp_path)
     exec(example, {})
     pairs = pd.read_csv("leave_one_out.csv").set_index(["without", "tested_on"])
-    assert pairs.loc[("gan_a", "dm_a"), "auc"] == pytest.approx(areas["gan_a"]["dm_a"])
-    assert set(pairs.query("split == 'unseen'").index.get_level_values("tested_on")) == {"dm_b"}
+    assert pairs.loc[("gan_a", held_out[0]), "auc"] == pytest.approx(areas["gan_a"][held_out[0]])
+    assert set(pairs[~pairs["met"]].index) == {
+        *(("gan_a", "gan_a"), *(("dm_a", name) for name in held_out), *((left, "dm_b") for left in areas))
+    }
     lost = pd.read_csv("lost.csv").set_index("generator")
-    assert set(lost.index) == {"gan_a", "dm_a"}
-    assert lost.loc["dm_a", "lost"] == pytest.approx(areas[NOTHING]["dm_a"] - areas["dm_a"]["dm_a"])
+    assert sorted(lost.index) == [*held_out, "gan_a"]
+    for name in held_out:
+        assert lost.loc[name, "lost"] == pytest.approx(areas[NOTHING][name] - areas["dm_a"][name])
     assert plt.imread("leave_one_out.png").ndim == 3
     plt.close("all")

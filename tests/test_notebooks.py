@@ -7,9 +7,12 @@ import statistics
 from pathlib import Path
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import papermill
 import pytest
 import yaml
+from samples import rows
 
 from dfxdemo.design import UNSEEN
 from dfxlib.study import settings
@@ -121,6 +124,55 @@ def test_defaults_are_the_demonstration(stem: str, step: str) -> None:
 def test_the_demonstration_holds_out_what_the_set_names_as_unseen() -> None:
     demo = yaml.safe_load((ROOT / "studies" / "demo.yaml").read_text())
     assert tuple(demo["unseen"]) == UNSEEN
+
+
+@pytest.fixture()
+def only_tested() -> pd.DataFrame:
+    """Rows as a data set's own splits leave them: one generator stands in the test part alone, its relative trains."""
+    table = rows(24, architectures=2).assign(family="", released="", content="unknown")
+    table.loc[table["nature"] == "gan_generated", "family"] = "WGAN"
+    trains = (table["architecture"] != "gan_generated_1") & (table.index % 12 < 6)
+    return table.assign(split=table["split"].mask(trains, "complete_train"))
+
+
+RELATIVE = "Unseen gan_generated_1 has relatives that train: gan_generated_0 (family WGAN); "
+
+
+def cell_of(stem: str, name: str) -> str:
+    (found,) = [source(cell) for cell in cells(ROOT / "notebooks" / f"{stem}.ipynb") if cell["id"] == name]
+    return found
+
+
+def test_notebook_00_warns_of_a_generator_that_is_only_tested(
+    only_tested: pd.DataFrame, capsys: pytest.CaptureFixture
+) -> None:
+    run = SimpleNamespace(save_table=lambda name, table: table, save_figure=lambda name, figure: None)
+    known: dict = {}
+    exec(cell_of("00_prepare_dataset", "imports"), known)
+    exec(cell_of("00_prepare_dataset", "counts"), known | {"manifest": only_tested, "run": run, "layout": "csv"})
+    assert capsys.readouterr().out.startswith(RELATIVE)
+    plt.close("all")
+
+
+def test_the_report_calls_a_generator_unseen_that_is_only_tested(only_tested: pd.DataFrame) -> None:
+    said: list[str] = []
+    known: dict = {}
+    exec(cell_of("90_report", "imports"), known)
+    known |= dict.fromkeys(["run_root", "question", "backbones", "seeds", "variants"], "")
+    known["report"] = SimpleNamespace(
+        collect_runs=lambda *a, **k: (pd.DataFrame({"run": []}), []),
+        refuse_unfit=lambda *a, **k: None,
+        read_records=lambda *a: {},
+        heading=lambda *a: "",
+        warnings_of=lambda *a: [],
+    )
+    known["open_manifest"] = lambda root: (only_tested, "0")
+    known["open_run"] = lambda *a, **k: SimpleNamespace(save_table=lambda name, table: table)
+    known |= {"Markdown": str, "display": said.append}
+    exec(cell_of("90_report", "open-run"), known)
+    assert any(sentence.startswith(f"**Note.** {RELATIVE}") for sentence in said)
+    exec("\n".join(cell_of("90_report", "data").splitlines()[:2]), known)
+    assert said[-1] == "Never seen in training: gan_generated_1."
 
 
 @pytest.mark.parametrize(

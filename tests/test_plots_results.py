@@ -138,7 +138,7 @@ def test_release_dates_are_points_with_intervals_a_panel_a_method_and_unseen_one
 def test_the_matrix_frames_what_a_head_never_met() -> None:
     names, pairs = ["nothing", "a", "b"], ["a", "b", "new"]
     table = pd.DataFrame([{"without": one, "tested_on": two, "auc": 0.75} for one in names for two in pairs])
-    table["split"] = np.where(table["tested_on"] == "new", "unseen", "test")
+    table["met"] = (table["without"] != table["tested_on"]) & (table["tested_on"] != "new")
     figure = plots.plot_leave_one_out(table)
     framed = {(int(patch.get_x()), int(patch.get_y())) for patch in figure.axes[0].patches}
     assert framed == {(2, 0), (2, 1), (2, 2), (0, 1), (1, 2)}

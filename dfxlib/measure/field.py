@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.generators import shared_reals
+from dfxlib.measure.generators import generator_names, shared_reals
 from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.measure.scores import VERDICTS, named, says_fake
 
@@ -155,12 +155,10 @@ def field_wide(table: pd.DataFrame, *, metric: str = "acc") -> pd.DataFrame:  # 
 
     A mean over fewer generators than another method has is left out, since it does not compare with the other's.
     """
-    shared = table.groupby("architecture")["nature"].transform("nunique") > 1  # a name that stands in two natures
-    beside = table["architecture"] + " (" + table["nature"] + ")"
     most = table.groupby("architecture")["images"].transform("max")  # of a mean: generators
     fewer = (table["nature"] == "generated") & (table["images"] < most)
-    table = table.assign(architecture=table["architecture"].mask(shared, beside), value=table[metric].mask(fewer))
-    wide = table.pivot_table(index="method", columns="architecture", values="value", sort=False, dropna=False)
+    table = table.assign(name=generator_names(table), value=table[metric].mask(fewer))
+    wide = table.pivot_table(index="method", columns="name", values="value", sort=False, dropna=False)
     means = [name for name in MEANS.values() if name in wide]
     return (100 * wide).round(1)[[*(name for name in wide if name not in means), *means]].rename_axis(columns=None)
 

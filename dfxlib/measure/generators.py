@@ -122,6 +122,13 @@ def by_training(rows: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(split=rows["split"].where(known | (rows["nature"] == "real"), "unseen"))
 
 
+def generator_names(rows: pd.DataFrame) -> pd.Series:  # of manifest rows or of a table, on their index
+    """Names of generators: the architecture, and its nature beside it where two share a name; "" of real images."""
+    real = rows["nature"] == "real"
+    shared = rows["nature"].mask(real).groupby(rows["architecture"]).transform("nunique") > 1
+    return rows["architecture"].mask(shared, rows["architecture"] + " (" + rows["nature"] + ")").mask(real, "")
+
+
 def by_source(scores: pd.DataFrame, sources: pd.Series, calibration: dict, *, resamples: int = 2000) -> pd.DataFrame:
     """`scores.summarise` of every source that brings its own reals and fakes, such as the reference's folder `io_gan`.
 

@@ -219,14 +219,12 @@ def plot_leave_one_out(table: pd.DataFrame) -> Figure:
     """
     wide = table.pivot(index="without", columns="tested_on", values="auc")
     wide = wide.loc[pd.unique(table["without"]), pd.unique(table["tested_on"])]
-    unseen = set(table.loc[table["split"] == "unseen", "tested_on"])
+    met = table.pivot(index="without", columns="tested_on", values="met").reindex_like(wide)
     size = (0.62 * wide.shape[1] + 3.2, 0.34 * wide.shape[0] + 2.2)
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     bar = {"label": "AUC against the real test images"}
     sns.heatmap(wide, annot=True, fmt=".2f", cmap="viridis", vmin=0.5, vmax=1, ax=axis, cbar_kws=bar)
     axis.set(xlabel="tested on", ylabel="trained without")
-    for row, without in enumerate(wide.index):
-        for column, tested in enumerate(wide.columns):
-            if without == tested or tested in unseen:
-                axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=SECOND_COLOUR, linewidth=2))
+    for row, column in np.argwhere(~met.to_numpy(dtype=bool)):
+        axis.add_patch(Rectangle((column, row), 1, 1, fill=False, edgecolor=SECOND_COLOUR, linewidth=2))
     return figure
