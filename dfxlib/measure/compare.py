@@ -39,11 +39,8 @@ def changes_of(variant: dict) -> dict:
 def rivals(variants: dict[str, dict], ensembles: dict[str, list]) -> list[str]:
     """Who the three-block idea must beat: backbones that learn the three natures at once from the same images."""
     members = set().union(*ensembles.values())
-    found = list(ensembles)
-    for name, variant in variants.items():
-        if changes_of(variant).get("train_on") == "base+complete" and name not in members:
-            found.append(name)
-    return found
+    equal = [name for name, variant in variants.items() if changes_of(variant).get("train_on") == "base+complete"]
+    return [*ensembles, *(name for name in equal if name not in members)]
 
 
 def read_test_scores(path: Path) -> pd.DataFrame:
