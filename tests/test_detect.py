@@ -34,6 +34,7 @@ from dfxlib.data.decode import ImageFile
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
+from dfxlib.data.wholeness import FORMATS
 from dfxlib.detect.command import exit_code
 from dfxlib.detect.engines import Judge, open_judge
 from dfxlib.detect.export import export_model, open_model
@@ -424,6 +425,20 @@ def test_an_option_says_which_picture_is_too_large(model: Path, tmp_path: Path, 
 def test_a_file_that_is_gone_is_told_without_the_cure_of_a_data_set(judge: Judge, tmp_path: Path) -> None:
     (row,) = detect(judge, [ImageFile(tmp_path / "gone.png")], workers=1)
     assert row["problem"] == "cannot be read (No such file or directory)"
+
+
+@pytest.mark.skipif("HEIF" in FORMATS, reason="the extra heic is there")
+def test_a_format_of_an_extra_is_told_with_its_cure(judge: Judge, tmp_path: Path) -> None:
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    (row,) = detect(judge, [ImageFile(tmp_path / "phone.heic")], workers=1)
+    cure = "it is read with the extra heic (pip install 'dfxlib[heic]')"
+    assert row["problem"] == f"unsupported format: HEIC; {cure}"
+
+
+def test_a_camera_raw_file_gets_no_verdict_by_its_thumbnail(judge: Judge, tmp_path: Path) -> None:
+    noise(0).save(tmp_path / "camera.dng", "TIFF")
+    (row,) = detect(judge, [ImageFile(tmp_path / "camera.dng")], workers=1)
+    assert row["problem"] == "unsupported format: camera raw"
 
 
 class TestMistakes:

@@ -10,7 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -377,6 +377,90 @@ def test_a_colour_tiff_that_uses_fewer_bits_than_it_stores_is_refused(
     assert told == "unsupported: a colour TIFF of samples up to 4095 in 16 bits"
     assert inspected(rgb_tiff(values * 16, largest=65535), "a.tif")["problem"] == ""
     np.testing.assert_array_equal(np.asarray(read_image(ImageFile(tmp_path / "a.tif"))), values >> 4)
+
+
+def tiff(strips: list[bytes], **tags: object) -> bytes:
+    """A small TIFF, 24 x 16, of these strips or planes; tags by number, as `t262=0`, in place of the usual ones."""
+    said: dict[int, object] = {256: 24, 257: 16, 258: 8, 259: 1, 262: 1, 277: 1, 278: 16 // len(strips)}
+    said |= {int(name[1:]): value for name, value in tags.items()}
+    values = {tag: value if isinstance(value, tuple) else (value,) for tag, value in said.items()}
+    lengths = [len(strip) for strip in strips]
+    values |= {273: tuple(accumulate(lengths[:-1], initial=8)), 279: tuple(lengths)}
+    body, entries = b"".join(strips), b""
+    for tag, numbers in sorted(values.items()):
+        content = struct.pack(f"<{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            content, body = struct.pack("<I", 8 + len(body)), body + content
+        entries += struct.pack("<HHI", tag, 4, len(numbers)) + content
+    return struct.pack("<2sHI", b"II", 42, 8 + len(body)) + body + struct.pack("<H", len(values)) + entries + bytes(4)
+
+
+def test_a_tiff_that_pillow_would_take_for_another_picture_is_not_read(inspected: Callable[..., dict]) -> None:
+    grey, wide = bytes(range(192)) * 2, bytes(24 * 16 * 2)
+    assert inspected(tiff([grey]), "a.tif")["problem"] == inspected(tiff([wide], t258=16), "a.tif")["problem"] == ""
+    reduced = "unsupported: the first page is a reduced image, such as the thumbnail of a camera raw file"
+    assert inspected(tiff([grey], t254=1), "a.tif")["problem"] == reduced
+    negative = "unsupported: grey of more than 8 bits in a TIFF that does not say that 0 is black"
+    assert inspected(tiff([wide], t258=16, t262=0), "a.tif")["problem"] == negative
+    planes = {"t258": (16, 16, 16), "t262": 2, "t277": 3, "t284": 2, "t278": 16}
+    assert (
+        inspected(tiff([wide] * 3, **planes), "a.tif")["problem"]
+        == "unsupported: colours of more than 8 bits in planes"
+    )
+    assert inspected(tiff([grey], t339=2), "a.tif")["problem"] == "unsupported: a TIFF of signed samples"
+
+
+def test_what_pillow_reads_right_of_such_tiffs_is_read(inspected: Callable[..., dict], tmp_path: Path) -> None:
+    """Eight bits, whose zero may be white and whose colours may lie in planes; wide planes behind a compression."""
+    grey = np.arange(24 * 16, dtype=np.uint16).reshape(16, 24) * 170
+    low, planes = (grey >> 8).astype(np.uint8), [grey, grey // 2, grey // 3]
+    whole = np.stack([plane >> 8 for plane in planes], axis=-1)
+    colours = {"t262": 2, "t277": 3, "t284": 2, "t278": 16}
+    narrow = [(plane >> 8).astype(np.uint8).tobytes() for plane in planes]
+    packed = [zlib.compress(plane.tobytes()) for plane in planes]
+    for data, expected in (
+        (tiff([low.tobytes()], t262=0), 255 - np.stack([low] * 3, axis=-1)),
+        (tiff(narrow, t258=(8, 8, 8), **colours), whole),
+        (tiff(packed, t258=(16, 16, 16), t259=8, **colours), whole),
+    ):
+        assert inspected(data, "a.tif")["problem"] == ""
+        np.testing.assert_array_equal(np.asarray(read_image(ImageFile(tmp_path / "a.tif"))), expected)
+
+
+@pytest.mark.parametrize("suffix", ["dng", "NEF", "arw", "orf", "pef", "cr2"])
+def test_a_camera_raw_file_is_not_read_as_its_thumbnail(inspected: Callable[..., dict], suffix: str) -> None:
+    assert inspected(encoded("TIFF"), f"a.{suffix}")["problem"] == "unsupported format: camera raw"
+
+
+@pytest.mark.parametrize(
+    "bits, count, form", [(16, 1, 3), (64, 1, 3), (64, 1, 6), (32, 3, 3), (32, 3, 1)], ids=lambda number: str(number)
+)
+def test_a_sound_tiff_of_samples_that_are_not_read_is_unsupported_and_a_cut_one_is_damaged(
+    inspected: Callable[..., dict], bits: int, count: int, form: int
+) -> None:
+    pixels = bytes(24 * 16 * count * bits // 8)
+    tags = {"t258": (bits,) * count, "t277": count, "t262": 2 if count == 3 else 1, "t339": (form,) * count}
+    told = inspected(tiff([pixels], **tags), "a.tif")["problem"]
+    assert told == f"unsupported: a TIFF of {count} x {bits} bits, sample format {form}, compression 1"
+    beyond = tiff([pixels], **tags).replace(struct.pack("<I", len(pixels)), struct.pack("<I", 2**30))
+    assert inspected(beyond, "a.tif")["problem"].startswith("truncated or damaged: ")
+
+
+@pytest.mark.parametrize("compression", [8, 32946])
+def test_every_strip_of_deflate_inside_a_tiff_ends_with_its_sum(
+    inspected: Callable[..., dict], compression: int
+) -> None:
+    rows = [random.Random(number).randbytes(24 * 4) for number in range(4)]
+    strips = [zlib.compress(part) for part in rows]
+    assert inspected(tiff(strips, t259=compression), "a.tif")["problem"] == ""
+    padded = [*strips[:3], zlib.compress(rows[3])]
+    assert inspected(tiff(padded, t259=compression, t257=14, t278=4), "a.tif")["problem"] == "", "a last strip in full"
+    unsummed, changed = strips[2][:-4], bytearray(strips[2])
+    changed[30] ^= 1  # random bytes are stored as they are: only the sum tells
+    endless = zlib.compress(rows[2] + bytes(2**20))
+    for damaged in (unsummed, bytes(changed), strips[2][:-1] + b"~", endless):
+        told = inspected(tiff([*strips[:2], damaged, strips[3]], t259=compression), "a.tif")["problem"]
+        assert told.startswith("truncated or damaged: ")
 
 
 def test_a_png_without_its_palette_is_damaged(inspected: Callable[..., dict]) -> None:

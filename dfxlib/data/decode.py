@@ -10,6 +10,8 @@ an image in its column `conversion`:
 - grey of more than 8 bits keeps the 8 highest of the bits that the file states (of a TIFF in 16 bits, those of its
   MaxSampleValue where that is all ones); colours of more than 8 bits are reduced by Pillow's decoder, which keeps the
   highest too, and rounds in PPM and AVIF;
+- of TIFF, what Pillow would take for something else is not read (`wholeness.require_readable`), nor is any file with
+  the suffix of a camera raw format, since many of them are TIFF whose first page is a thumbnail;
 - of a multi-picture JPEG (MPO: a phone's preview or gain map rides along) the first picture counts;
 - EXIF rotation is applied; animations, truncated files, those above a limit and files of another
   format than their suffix says are problems. "Unsupported" is a picture that is not read here, "too large" one above
@@ -38,7 +40,8 @@ from scipy.fft import dctn
 from dfxlib.data.jpeg import jpeg_settings
 from dfxlib.data.limits import exceeded, one_at_a_time, own_limits
 from dfxlib.data.members import read_member
-from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unopened, require_whole
+from dfxlib.data.walk import CAMERA_RAW
+from dfxlib.data.wholeness import FORMATS, ImageProblem, name_unopened, require_readable, require_whole
 from dfxlib.system.files import sha256_bytes
 from dfxlib.system.shown import shown
 
@@ -50,7 +53,7 @@ PIXEL_LIMIT = 250_000_000
 
 #: Number of the rules by which a file becomes pixels and facts. Raise it whenever one of them changes: all that was
 #: stored by the old rules is then made anew. tests/test_decode_rules.py pins what these give.
-RULES = 7
+RULES = 8
 
 #: Side of the grey picture by which near copies are recognised, in pixels.
 THUMBNAIL = 16
@@ -127,14 +130,14 @@ def read_with_format(
     try:
         data = read_bytes(file)
     except Exception as error:
-        cure = "restore it or prepare the data set again"
-        raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}); {cure}") from error
+        cure = "; restore it or prepare the data set again" if file.sha256 else ""
+        raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}){cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
         raise ImageProblem(f"{shown(file.path)} changed since the manifest was made; prepare the data set again")
     if pixel_limit is None:
         pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
     try:
-        with _decoded(data, pixel_limit=pixel_limit) as (image, stored):
+        with _decoded(data, file, pixel_limit=pixel_limit) as (image, stored):
             return _to_rgb(image, stored), image.format or ""
     except ImageProblem as problem:
         raise ImageProblem(f"{shown(file.path)}: {problem}") from problem
@@ -142,12 +145,9 @@ def read_with_format(
 
 def rgb_of(image: Image.Image) -> Image.Image:  # RGB, upright
     """A picture that was opened elsewhere, by the rules of this module; raises ImageProblem where they refuse it."""
-    try:
+    with _named("truncated or damaged"):
+        require_readable(image)
         image.load()
-    except Exception as error:
-        raise ImageProblem(f"truncated or damaged: {_reason(error)}") from error
-    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES:
-        raise ImageProblem(f"unsupported mode: {image.mode}")
     return _to_rgb(image, _Stored(16 if image.mode in _SIXTEEN_BIT_MODES else 8, 1))
 
 
@@ -169,7 +169,7 @@ def inspect_file(file: ImageFile, *, pixel_limit: int = PIXEL_LIMIT) -> dict:  #
         return ImageFacts(problem=exceeded(error) or f"unreadable: {_reason(error)}")._asdict()
     facts = ImageFacts(sha256=sha256_bytes(data), bytes=len(data))
     try:
-        with _decoded(data, pixel_limit=pixel_limit) as (image, stored):
+        with _decoded(data, file, pixel_limit=pixel_limit) as (image, stored):
             return _described(image, stored, facts, file)._asdict()
     except ImageProblem as problem:
         return facts._replace(problem=str(problem))._asdict()
@@ -223,12 +223,18 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _decoded(data: bytes, *, pixel_limit: int) -> Iterator[tuple[Image.Image, _Stored]]:
+def _decoded(data: bytes, file: ImageFile, *, pixel_limit: int) -> Iterator[tuple[Image.Image, _Stored]]:
     """The picture of these bytes; of large ones, one at a time is decoded and used."""
     if not data:
         raise ImageProblem("empty file")
-    with _damage_named(data):
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    if file.path.suffix.lower() in CAMERA_RAW:  # many are TIFF, whose first page is a thumbnail
+        raise ImageProblem("unsupported format: camera raw")
+    with _named("truncated or damaged"):
+        try:
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except PIL.UnidentifiedImageError as error:
+            raise ImageProblem(name_unopened(data)) from error
+        require_readable(image)
         if image.width * image.height > pixel_limit:
             raise ImageProblem(f"too large: {image.width} x {image.height} pixels, above pixel_limit {pixel_limit}")
         frames = getattr(image, "n_frames", 1)
@@ -236,26 +242,22 @@ def _decoded(data: bytes, *, pixel_limit: int) -> Iterator[tuple[Image.Image, _S
             raise ImageProblem(f"animated: {frames} frames")
         stored = _Stored(_bits(image, data), _orientation(image) if image.format == "TIFF" else 1)
     with one_at_a_time(image.width * image.height):
-        with _damage_named(data):
+        with _named("truncated or damaged"):
             image.load()
             require_whole(data, image)
-        if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and not (image.mode == "I" and image.format == "PPM"):
-            raise ImageProblem(f"unsupported mode: {image.mode}")
         yield image, stored
 
 
 @contextmanager
-def _damage_named(data: bytes) -> Iterator[None]:
-    """Whatever a damaged file makes a decoder raise, as an ImageProblem."""
+def _named(what: str) -> Iterator[None]:
+    """Whatever a damaged file makes a decoder raise, as an ImageProblem; memory and limits have names of their own."""
     try:
         with own_limits():
             yield
-    except PIL.UnidentifiedImageError as error:
-        raise ImageProblem(name_unopened(data)) from error
     except ImageProblem:
         raise
     except Exception as error:
-        raise ImageProblem(exceeded(error) or f"truncated or damaged: {_reason(error)}") from error
+        raise ImageProblem(exceeded(error) or f"{what}: {_reason(error)}") from error
 
 
 def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
@@ -273,35 +275,24 @@ def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
         return int(arguments[1]).bit_length()  # of its largest value
     if not arguments:  # some decoders need to be told nothing
         return int(image.info.get("bit_depth", 8))  # of HEIF
-    layout = arguments if isinstance(arguments, str) else str(arguments[0])
-    if image.format == "TIFF" and ";16" in layout:
-        largest = int(np.max(image.tag_v2.get(_MAX_SAMPLE, 0)))  # type: ignore[attr-defined]
-        if 255 < largest < 2**15 and not largest & (largest + 1):  # Pillow keeps the high bytes alone: black
-            raise ImageProblem(f"unsupported: a colour TIFF of samples up to {largest} in 16 bits")
-    return 16 if ";16" in layout else 8
+    return 16 if ";16" in str(arguments) else 8
 
 
-@own_limits()
+@_named("damaged EXIF block")
 def _orientation(image: Image.Image) -> int:  # 1: upright; 2 to 8: mirrored or turned
-    try:
-        return image.getexif().get(_ORIENTATION, 1)
-    except Exception as error:
-        raise ImageProblem(exceeded(error) or f"damaged EXIF block: {_reason(error)}") from error
+    return image.getexif().get(_ORIENTATION, 1)
 
 
-@own_limits()
+@_named("damaged EXIF block")
 def _to_rgb(image: Image.Image, stored: _Stored) -> Image.Image:
-    try:
-        upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
-        if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of some to 16 bits
-            surplus = 8 if image.format in ("PPM", "JPEG2000") else stored.bits - 8
-            highest = np.asarray(upright).astype(np.uint32) >> surplus
-            upright = Image.fromarray(highest.clip(0, 255).astype(np.uint8))
-        return upright.convert("RGB")
-    except ImageProblem:
-        raise
-    except Exception as error:
-        raise ImageProblem(exceeded(error) or f"damaged EXIF block: {_reason(error)}") from error
+    if image.mode not in _DIRECT_MODES | _SIXTEEN_BIT_MODES and (image.mode, image.format) != ("I", "PPM"):
+        raise ImageProblem(f"unsupported mode: {image.mode}")
+    upright = ImageOps.exif_transpose(image) if _orientation(image) != 1 else image
+    if upright.mode in (*_SIXTEEN_BIT_MODES, "I"):  # Pillow has stretched the values of some to 16 bits
+        surplus = 8 if image.format in ("PPM", "JPEG2000") else stored.bits - 8
+        highest = np.asarray(upright).astype(np.uint32) >> surplus
+        upright = Image.fromarray(highest.clip(0, 255).astype(np.uint8))
+    return upright.convert("RGB")
 
 
 def _conversion(image: Image.Image, stored: _Stored) -> str:

@@ -87,8 +87,7 @@ def require_layout(layout: str) -> str:
         return layout
     if _is_file_name(layout):
         raise ValueError(f"layout {layout} is missing; expected a YAML file or one of {', '.join(LAYOUTS)}")
-    known = ", ".join(LAYOUTS)
-    raise ValueError(f"layout {layout!r} is unknown; expected one of {known}, or the path of a YAML file")
+    raise ValueError(f"layout {layout!r} is unknown; expected one of {', '.join(LAYOUTS)}, or the path of a YAML file")
 
 
 def read_description(layout: str) -> Description:
@@ -205,11 +204,9 @@ def _is_file_name(layout: str) -> bool:
 
 
 def _parse(content: dict, layout: str) -> Description:
-    missing = [key for key in _REQUIRED if key not in content]
-    if missing:
+    if missing := [key for key in _REQUIRED if key not in content]:
         raise ValueError(f"layout {layout} lacks {', '.join(missing)}; compare it with data_manifests/README.md")
-    unknown = sorted(set(content) - _KEYS, key=str)
-    if unknown:
+    if unknown := sorted(set(content) - _KEYS, key=str):
         raise ValueError(f"layout {layout}: key {unknown[0]!r} is unknown; expected {', '.join(sorted(_KEYS))}")
     rules = tuple(_parse_rule(rule, layout, tree="tables" not in content) for rule in content["images"] or ())
     if not rules:
@@ -241,18 +238,15 @@ def _parse_generators(content: object, layout: str) -> dict[str, dict[str, str]]
 
 def _parse_rule(content: dict, layout: str, *, tree: bool) -> Rule:
     place = "path" if tree else "where"
-    unknown = sorted(set(content) - {place, *FIELDS}, key=str)
-    if unknown:
+    if unknown := sorted(set(content) - {place, *FIELDS}, key=str):
         raise ValueError(f"layout {layout}: rule key {unknown[0]!r} is unknown; expected {place}, {', '.join(FIELDS)}")
     required = ("nature", "architecture", "path") if tree else ("nature", "architecture")
-    missing = [key for key in required if not content.get(key)]
-    if missing:
+    if missing := [key for key in required if not content.get(key)]:
         raise ValueError(f"layout {layout}: a rule lacks {', '.join(missing)}: {content}")
     fields = {field: content[field] for field in FIELDS if field in content}
     for field, allowed in _ALLOWED.items():
         value = fields.get(field, allowed[0])
-        wrong = [said for said in _said(value) if said not in allowed]
-        if wrong:
+        if wrong := [said for said in _said(value) if said not in allowed]:
             raise ValueError(f"layout {layout}: {field} {wrong[0]!r} is unknown; expected one of {', '.join(allowed)}")
     where = {part: list(values) for part, values in content.get("where", {}).items()}
     return Rule(fields, path=content.get("path", ""), where=where)

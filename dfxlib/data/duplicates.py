@@ -60,9 +60,9 @@ def copy_sets(thumbnails: np.ndarray) -> np.ndarray:  # [N, THUMBNAIL, THUMBNAIL
         pair = pair[:, sets[pair[0]] != sets[pair[1]]]
         waiting = np.concatenate([waiting, pair[:, _agree(small, detail, *pair)]], axis=1)
         if waiting.shape[1] > len(sets) // 50:
-            sets[:], waiting = _join(sets, waiting), waiting[:, :0]
+            sets[:], waiting = join_sets(sets, waiting), waiting[:, :0]
     found = np.full(len(values), -1)
-    found[known] = _join(sets, waiting)
+    found[known] = join_sets(sets, waiting)
     return found[row.ravel()]
 
 
@@ -120,7 +120,8 @@ def _squared_detail(small: np.ndarray) -> np.ndarray:  # [N, 16, 16] -> [N], sum
     return ((grey - rows - columns + rows.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))
 
 
-def _join(sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:  # [N], [2, P] positions -> [N]
+def join_sets(sets: np.ndarray, pairs: np.ndarray) -> np.ndarray:  # [N], [2, P] positions -> [N]
+    """Numbers of sets after the sets of both positions of every pair became one."""
     first, second = sets[pairs]
     graph = coo_array((np.ones(len(first)), (first, second)), shape=(len(sets), len(sets)))
     return connected_components(graph, directed=False)[1][sets]

@@ -154,8 +154,7 @@ def _require_own(out: Path, record: dict) -> None:
     if not (out / RECORD).is_file():
         raise ValueError(f"{out} is not empty and holds no {RECORD}; give an empty or a new folder")
     there = load_json(out / RECORD)
-    differing = [key for key in record if there.get(key) != record[key]]
-    if differing:
+    if differing := [key for key in record if there.get(key) != record[key]]:
         raise ValueError(
             f"{out} holds a harmonisation with another {' and '.join(differing)} "
             f"({there.get(differing[0])}); give a new folder"

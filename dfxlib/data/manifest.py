@@ -8,11 +8,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from dfxlib.data.decode import PIXEL_LIMIT, file_sha256, image_files
-from dfxlib.data.duplicates import copy_sets, stack_thumbnails
+from dfxlib.data.duplicates import copy_sets, join_sets, stack_thumbnails
 from dfxlib.data.layouts import list_images
 from dfxlib.data.sidecar import read_facts
 from dfxlib.data.splits import assign_splits, held_out, require_declared
@@ -115,16 +113,13 @@ def merge_groups(names: pd.Series, manifest: pd.DataFrame) -> pd.Series:
     """
     # A graph: its nodes are the names in order, then every picture, pair and set; a row links its name to its own.
     by_name, ordered = pd.factorize(names, sort=True)
-    starts, ends, nodes = [by_name], [by_name], len(ordered)
+    pairs, nodes = [], len(ordered)
     for link in (manifest["pixel_sha256"], manifest["pair"], manifest["near"]):
         linked = (link != "").to_numpy()
         codes, found = pd.factorize(link[linked])
-        starts.append(by_name[linked])
-        ends.append(nodes + codes)
+        pairs.append(np.stack([by_name[linked], nodes + codes]))
         nodes += len(found)
-    start, end = np.concatenate(starts), np.concatenate(ends)
-    graph = coo_array((np.ones(len(start)), (start, end)), shape=(nodes, nodes))
-    _, component = connected_components(graph, directed=False)  # [nodes]
+    component = join_sets(np.arange(nodes), np.concatenate(pairs, axis=1))  # [nodes]
     smallest = pd.Series(by_name).groupby(component[by_name]).transform("min")
     return pd.Series(ordered[smallest], index=names.index)
 
@@ -266,8 +261,7 @@ def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:
 
 def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:
     usable = set(rows.loc[rows["problem"] == "", "nature"])
-    absent = [nature for nature in required if nature not in usable]
-    if absent:
+    if absent := [nature for nature in required if nature not in usable]:
         raise ValueError(
             f"data root {root} holds no usable image of {', '.join(absent)}; "
             f"the three-way task needs {', '.join(CLASSES)}"

@@ -64,8 +64,7 @@ def assign_splits(
 
     in_complete = usable & ~is_unseen & (label == "complete")
     natures, order = manifest["nature"][in_complete], hashes["complete_valid"][in_complete]
-    chosen = _validation_groups(group[in_complete], natures, order)
-    in_validation = in_complete & np.isin(group, chosen)
+    in_validation = in_complete & np.isin(group, _validation_groups(group[in_complete], natures, order))
     half = np.where(hashes["calibrate"] < 0.5, "complete_select", "complete_calibrate")
     split[in_validation] = half[in_validation]
 
@@ -106,8 +105,7 @@ def _group_declarations(manifest: pd.DataFrame, group: np.ndarray, usable: np.nd
 
 def require_declared(rows: pd.DataFrame) -> None:  # of a manifest, or of a listing before anything was decoded
     """Raise ValueError where declared splits can decide nothing: their names are unknown, or no usable row has one."""
-    unknown = sorted(set(rows["declared_split"]) - set(DECLARED))
-    if unknown:
+    if unknown := sorted(set(rows["declared_split"]) - set(DECLARED)):
         known = ", ".join(name for name in DECLARED if name)
         raise ValueError(f"declared split {unknown[0]!r} is unknown; expected one of {known}")
     if (rows.loc[_usable(rows), "declared_split"] == "").all():
@@ -121,8 +119,7 @@ def _usable(rows: pd.DataFrame) -> pd.Series:  # bool
 
 def require_architectures(unseen: tuple[str, ...], architectures: pd.Series) -> None:
     """Raise ValueError for a name that no image has."""
-    missing = sorted(set(unseen) - set(architectures))
-    if missing:
+    if missing := sorted(set(unseen) - set(architectures)):
         known = ", ".join(sorted(set(architectures) - {""}))
         raise ValueError(f"unseen architecture {missing[0]!r} is not in the data; known: {known}")
 
@@ -164,8 +161,7 @@ def trained_relatives(tested: pd.DataFrame, own: pd.DataFrame) -> list[str]:
     trained = own[own["split"].isin(TRAINED_SPLITS) & (own["family"] != "")]
     unseen = tested.loc[tested["split"] == "unseen", ["architecture", "family"]].drop_duplicates()
     for name, family in unseen.sort_values("architecture").itertuples(index=False, name=None):
-        relatives = sorted(set(trained.loc[trained["family"] == family, "architecture"]) - {name})
-        if relatives:
+        if relatives := sorted(set(trained.loc[trained["family"] == family, "architecture"]) - {name}):
             told.append(
                 f"Unseen {name} has relatives that train: {', '.join(relatives)} (family {family}); "
                 f"unseen_families: [{family}] holds out all of them."

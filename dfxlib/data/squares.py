@@ -98,9 +98,7 @@ def perturbed_squares(
 
 
 def map_pixels(
-    functions: dict[
-        Callable[[np.ndarray], np.ndarray], "pd.DataFrame"
-    ],  # [H, W, 3] uint8 -> [k]; and its manifest rows
+    functions: dict[Callable, "pd.DataFrame"],  # of [H, W, 3] uint8 -> [k]; and its manifest rows
     *,
     data_root: Path,
     workers: int | None = None,

@@ -49,8 +49,7 @@ def read_table(
             raise ValueError(f"table {file} has rows longer than its header; put fields with commas in quotes")
         if len(again := header[header.duplicated() & (header != "")]):
             raise ValueError(f"table {file} has the column {again.iloc[0]!r} more than once; name each column once")
-    missing = sorted((needed or set()) - set(table.columns))
-    if missing:
+    if missing := sorted((needed or set()) - set(table.columns)):
         there, lacks = ", ".join(table.columns), ", ".join(missing)
         raise ValueError(f"table {file} lacks the columns {lacks}; it has {there}; check its header")
     return table, ""
@@ -100,8 +99,7 @@ def describe_table(
 
     Raises ValueError for a table without path or label, and where two columns could be meant.
     """
-    strange = sorted(set(columns) - set(_HEADERS)) + sorted(set(columns.values()) - set(header))
-    if strange:
+    if strange := sorted(set(columns) - set(_HEADERS)) + sorted(set(columns.values()) - set(header)):
         raise ValueError(
             f"columns names {strange[0]!r}; expected {', '.join(_HEADERS)} as keys and columns of {name} as values "
             f"({', '.join(header)})"
@@ -109,10 +107,9 @@ def describe_table(
     found = _name_columns(header, name, columns)
     for field in ("path", "nature"):
         if field not in found and not (inside and field == "path"):
-            expected = ", ".join(_HEADERS[field])
             raise ValueError(
-                f"table {name} lacks a column for the {field}; it has {', '.join(header)}, expected one of {expected}; "
-                "name it with columns"
+                f"table {name} lacks a column for the {field}; it has {', '.join(header)}, "
+                f"expected one of {', '.join(_HEADERS[field])}; name it with columns"
             )
     fields: dict[str, str | dict] = {field: {found[field]: _WORDS[field]} for field in _WORDS if field in found}
     plain = ("source", "pair", "content", "family", "released")
@@ -187,13 +184,12 @@ def read_tables(root: Path, description: Description) -> pd.DataFrame:
         if match is None:  # its name lacks what a part in braces stands for
             rows.append(_problem_row(root, file, f"name does not fit {description.tables!r}"))
             continue
-        named = match.groupdict()
-        needed = parts_needed(description) - set(named)
+        needed = parts_needed(description) - set(match.groupdict())
         table, problem = read_table(file, needed, with_images=not description.image)
         if problem:
             rows.append(_problem_row(root, file, problem))
         else:
-            rows.append(_label_rows(root, file, table.assign(**named), description))
+            rows.append(_label_rows(root, file, table.assign(**match.groupdict()), description))
     return _unique_rows(rows)
 
 

@@ -16,9 +16,11 @@ SUFFIXES["HEIF"] += " .heif .heifs"
 
 OPENED = sorted(" ".join(SUFFIXES.values()).split())
 
-#: Those, and of pictures that are not opened here. Other files become rows with a problem.
-_UNOPENED = ".jxl .jxr .psd .tga .exr .hdr .dds .dng .cr2 .cr3 .nef .arw .orf .raf .rw2 .pef"
-IMAGE_SUFFIXES = {*OPENED, *_UNOPENED.split()}
+#: Of camera raw files, which are not opened whatever they hold.
+CAMERA_RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef"}
+
+#: All of pictures, opened or not. Other files become rows with a problem.
+IMAGE_SUFFIXES = {*OPENED, *CAMERA_RAW, ".jxl", ".jxr", ".psd", ".tga", ".exr", ".hdr", ".dds"}
 
 #: The problem of a folder without a file.
 EMPTY = "folder holds no image"
@@ -117,11 +119,8 @@ def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple
 
 def _note_equal_names(names: list[str], prefix: str, problems: dict[str, str]) -> None:
     """Names that differ by case only: other file systems would keep one of them."""
-    folded = [name.casefold() for name in names]
-    if len(set(folded)) == len(folded):
-        return
-    count = Counter(folded)
-    for name, key in zip(names, folded):
+    count = Counter(map(str.casefold, names))
+    for name, key in zip(names, map(str.casefold, names)):
         if count[key] > 1:
             others = sorted(other for other in names if other.casefold() == key and other != name)
             problems[prefix + name] = f"name differs from {others[0]!r} by case only"

@@ -5,14 +5,19 @@ checksum nor the length of the pixels. Sources: ITU-T T.81 for JPEG, W3C PNG (th
 WebP container specification.
 """
 
+import io
 import re
 import struct
+import sys
 import zlib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 
+import numpy as np
 import simplejpeg
-from PIL import Image, features
+from PIL import Image, TiffImagePlugin, features
 
 from dfxlib.data.walk import SUFFIXES
 
@@ -41,7 +46,10 @@ _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 
 _FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}  # by Huffman or arithmetic coding
 
-_COMPRESSION, _JPEG_INSIDE, _TABLES = 259, 7, 347  # of TIFF: a tag, its value, a tag
+# Tags of TIFF (6.0, sections 3 to 8 and 15) and values of them.
+_PAGE_KIND, _BITS, _COMPRESSION, _ZERO, _FILL_ORDER, _SAMPLES, _PLANES = 254, 258, 259, 262, 266, 277, 284
+_MAX_SAMPLE, _SAMPLE_FORMAT, _TABLES = 281, 339, 347
+_JPEG_INSIDE, _DEFLATE = 7, (8, 32946)
 
 # Offset and step, in columns and in rows, of the passes of an interlaced PNG.
 _PASSES = ((0, 8, 0, 8), (4, 8, 0, 8), (0, 4, 4, 8), (2, 4, 0, 4), (0, 2, 2, 4), (1, 2, 0, 2), (0, 1, 1, 2))
@@ -65,7 +73,7 @@ def name_unopened(data: bytes) -> str:
     known = [kind for kind in Image.OPEN if _begins_as(kind, data)]
     damaged = [kind for kind in known if kind in FORMATS]
     if damaged and not others:
-        return f"truncated or damaged: the {damaged[0]} does not open, or is of a kind that is not read"
+        return _unread_tiff(data) or f"truncated or damaged: the {damaged[0]} does not open"
     return f"unsupported format: {(others + known)[0]}" if others + known else "not an image"
 
 
@@ -101,14 +109,57 @@ def _require_whole_jpeg(data: bytes, image: Image.Image) -> None:
             raise ImageProblem(f"truncated or damaged: {error}") from error
 
 
+def require_readable(image: Image.Image) -> None:
+    """Raise ImageProblem for a TIFF that Pillow would read as another picture than it is."""
+    tags = image.tag_v2 if image.format == "TIFF" and hasattr(image, "tag_v2") else {}
+    wide, largest = max(tags.get(_BITS, (1,))) > 8, int(np.max(tags.get(_MAX_SAMPLE, 0)))
+    few = 255 < largest < 2**15 and not largest & (largest + 1)  # of colours Pillow keeps the high bytes alone: black
+    misread = {
+        "the first page is a reduced image, such as the thumbnail of a camera raw file": tags.get(_PAGE_KIND, 0) & 1,
+        "grey of more than 8 bits in a TIFF that does not say that 0 is black": wide and tags.get(_ZERO, 0) == 0,
+        "colours of more than 8 bits in planes": wide and (tags.get(_PLANES), tags.get(_COMPRESSION, 1)) == (2, 1),
+        f"a colour TIFF of samples up to {largest} in 16 bits": wide and few and image.mode[0] != "I",
+        "a TIFF of signed samples": image.mode == "L" and 2 in tags.get(_SAMPLE_FORMAT, ()),
+    }
+    for kind in (kind for kind, met in misread.items() if met):
+        raise ImageProblem(f"unsupported: {kind}")
+
+
+def _unread_tiff(data: bytes) -> str:  # a problem; empty where it is damaged, or no TIFF
+    """What is stored in a TIFF that does not open although all of its strips or tiles lie in the file."""
+    with suppress(Exception):  # whatever damage makes of tags
+        tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        parts = list(_parts(tags))
+        if parts and all(0 < length <= len(data) - start for start, length in parts):
+            shape = tags.get(_SAMPLES, 1), max(tags.get(_BITS, (1,))), max(tags.get(_SAMPLE_FORMAT, (1,)))
+            return "unsupported: a TIFF of {} x {} bits, sample format {}, compression {}".format(
+                *shape, tags.get(_COMPRESSION, 1)
+            )
+    return ""
+
+
+def _parts(tags: Mapping) -> Iterator[tuple[int, int]]:
+    """Place and length of every strip or tile."""
+    starts, lengths = (tags.get(strips) or tags[tiles] for strips, tiles in ((273, 324), (279, 325)))
+    return zip(starts, lengths)
+
+
 def _require_whole_tiff(data: bytes, image: Image.Image) -> None:
-    """Every strip or tile of JPEG data, behind the tables that all share (TIFF Technical Note 2); others pass."""
+    """Every strip or tile of JPEG data, behind the tables that all share (TIFF Technical Note 2), or of Deflate."""
     tags = image.tag_v2  # type: ignore[attr-defined] # of Pillow's TIFF alone
-    if tags.get(_COMPRESSION) == _JPEG_INSIDE:
-        starts, lengths = (tags.get(strips) or tags[tiles] for strips, tiles in ((273, 324), (279, 325)))
-        for start, length in zip(starts, lengths):
-            part = data[start : start + length]
+    width, height, samples = tags[256], tags[257], tags.get(_SAMPLES, 1)
+    across, down = tags.get(322, width), tags.get(323, min(tags.get(278, height), height))
+    needed = -(-width // across) * -(-height // down) * (samples if tags.get(_PLANES) == 2 else 1)
+    most = (across * samples * max(tags.get(_BITS, (1,))) + 7) // 8 * down
+    for start, length in islice(_parts(tags), needed):
+        part = data[start : start + length]
+        if tags.get(_COMPRESSION) == _JPEG_INSIDE:
             _require_whole_jpeg(part[:2] + tags.get(_TABLES, b"")[2:-2] + part[2:], image)
+        elif tags.get(_COMPRESSION) in _DEFLATE and tags.get(_FILL_ORDER) != 2 and _inflated(part, most=most) is None:
+            raise ImageProblem("truncated or damaged: a strip or tile of the TIFF does not end with its rows")
 
 
 def _scans_alone(data: bytes) -> bytes:
@@ -145,28 +196,24 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 def _require_whole_png(data: bytes, image: Image.Image) -> None:
     """Every chunk has its checksum, and the pixels have their length and theirs; what follows the end is free."""
-    place, inflated, needed, inflater, palette = 8, 0, 0, zlib.decompressobj(), False
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        end = place + 12 + length
-        kind, content = data[place + 4 : place + 8], data[place + 8 : end - 4]
+    place, kind, chunks = 8, b"", defaultdict(list)
+    while kind != b"IEND":
+        end = place + 12 + int.from_bytes(data[place : place + 4])
         if end > len(data):
-            break
-        (stated,) = struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != stated:
+            raise ImageProblem("truncated or damaged: the PNG ends before its end chunk")
+        kind = data[place + 4 : place + 8]
+        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
             name = kind.decode() if kind.isalpha() else "without a name"  # such bytes could steer a terminal
             raise ImageProblem(f"truncated or damaged: checksum of the PNG chunk {name}")
-        needed = _png_length(content) if kind == b"IHDR" else needed
-        inflated += _inflated(inflater, content) if kind == b"IDAT" else 0
-        palette |= kind == b"PLTE"
-        if kind == b"IEND" and image.mode == "P" and not palette:
-            raise ImageProblem("truncated or damaged: the PNG lacks its palette")
-        if kind == b"IEND" and inflated + len(inflater.flush()) >= needed and inflater.eof:
-            return
-        if kind == b"IEND":
-            raise ImageProblem(f"truncated or damaged: {inflated} of the {needed} bytes of the PNG's pixels, or no sum")
+        chunks[kind].append(data[place + 8 : end - 4])
         place = end
-    raise ImageProblem("truncated or damaged: the PNG ends before its end chunk")
+    if image.mode == "P" and b"PLTE" not in chunks:
+        raise ImageProblem("truncated or damaged: the PNG lacks its palette")
+    inflated, needed = _inflated(b"".join(chunks[b"IDAT"])), _png_length(chunks[b"IHDR"][0])
+    if inflated is None or inflated < needed:
+        raise ImageProblem(
+            f"truncated or damaged: {inflated or 0} of the {needed} bytes of the PNG's pixels, or no sum"
+        )
 
 
 def _png_length(header: bytes) -> int:  # bytes, with one for the filter of every row
@@ -177,13 +224,13 @@ def _png_length(header: bytes) -> int:  # bytes, with one for the filter of ever
     return sum(rows * (1 + (columns * bits + 7) // 8) for columns, rows in sizes if columns)
 
 
-def _inflated(inflater: "zlib._Decompress", part: bytes) -> int:  # bytes
-    """How much this part gives; in steps, so that nothing large is held."""
-    length = 0
-    while part and not inflater.eof:
-        length += len(inflater.decompress(part, 2**20))
-        part = inflater.unconsumed_tail
-    return length
+def _inflated(stream: bytes, *, most: int = sys.maxsize) -> int | None:  # bytes
+    """How much a stream of zlib gives, in steps, so that nothing large is held; None where it does not end by then."""
+    inflater, length = zlib.decompressobj(), 0
+    while stream and length <= most and not inflater.eof:
+        length += len(inflater.decompress(stream, min(most + 1 - length, 2**20)))
+        stream = inflater.unconsumed_tail
+    return length if inflater.eof else None
 
 
 def _require_whole_webp(data: bytes, image: Image.Image) -> None:

@@ -49,10 +49,10 @@ def read_picture(
         if thumbnail:
             image.thumbnail((_THUMBNAIL, _THUMBNAIL))
             image.save(small, "JPEG", quality=80)
-    except ImageProblem as problem:  # without the path, which the row has, and the cure of a data set
+    except ImageProblem as problem:  # without the path, which the row has
         named = "" if isinstance(source, Image.Image) else shown(source.path)
         told = str(problem).removeprefix(named)
-        return Picture(np.empty(0, np.uint8), problem=told.lstrip(": ").split("; ")[0])
+        return Picture(np.empty(0, np.uint8), problem=told.lstrip(": "))
     except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
         return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
     said = "" if isinstance(source, Image.Image) else read_declared(source)
