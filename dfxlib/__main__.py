@@ -116,7 +116,8 @@ def _manifest(options: argparse.Namespace) -> int:
         print(", ".join(f"{counts.get(kind, 0)} {kind}" for kind in ("missing", "changed", "new")))
         return 1 if len(findings) else 0
     require_file("--out", options.out, apart=[options.root])
-    names = ("group_pattern", "near_duplicates", "split_seed", "unseen", "use_declared", "pixel_limit")
+    names = ["group_pattern", "near_duplicates", "split_seed", "use_declared", "pixel_limit"]
+    names += ["unseen", "unseen_families", "unseen_after"]
     settings = source | {name: getattr(options, name) for name in names}
     # A data set may lack a class that another one brings, so no nature is required.
     manifest = m.build_manifest(options.root, required=(), sidecar=project_path(options.cache_root), **settings)
@@ -129,6 +130,7 @@ def _manifest(options: argparse.Namespace) -> int:
 def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images with a problem
     """Print what is in a manifest, and what deserves a look."""
     from dfxlib.data import manifest as m
+    from dfxlib.data.splits import trained_relatives
     from dfxlib.measure.copies import large_groups, largest_groups
 
     names = ["path", "nature", "architecture", "group", "declared_split", "problem"]  # what a data set says
@@ -140,6 +142,8 @@ def _describe(manifest: "pd.DataFrame", *, use_declared: bool) -> int:  # images
     largest = largest_groups(manifest, count=3)
     if len(largest):
         print(f"the largest groups:\n{largest.to_string(index=False)}", *large_groups(manifest), sep="\n")
+    for sentence in trained_relatives(manifest, manifest):
+        print(sentence)
     if len(disputed):
         first = disputed.iloc[0]
         print(f"{len(disputed)} groups span declared splits, first {first['declared']}: {first['paths']}")
@@ -239,6 +243,9 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--near-duplicates", action=argparse.BooleanOptionalAction, default=True, help=near)
     parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")
     parser.add_argument("--unseen", action="append", default=[], help="architecture that no training may see")
+    parser.add_argument("--unseen-families", action="append", default=[], metavar="FAMILY", help="nor any of a family")
+    after = "nor generators that were released later"
+    parser.add_argument("--unseen-after", default="", metavar="YEAR-MONTH", help=after)
     parser.add_argument("--use-declared", action="store_true", help="let the data set's own splits decide")
     large = "pixels above which a picture is too large"
     parser.add_argument("--pixel-limit", type=at_least_one, default=PIXEL_LIMIT, help=large)

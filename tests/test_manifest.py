@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from samples import noise, plant_tree
 
+from dfxlib.__main__ import main
 from dfxlib.data import manifest as m
 from dfxlib.data.splits import trained_relatives
 from dfxlib.names import CLASSES
@@ -407,6 +408,19 @@ def test_an_unseen_generator_whose_relative_trains_is_named_with_it(tree: Path, 
     assert trained_relatives(unknown, unknown) == [], "nobody knows of a family"
     other = own[own["architecture"] == "gan_1"].assign(architecture="another", split="unseen")
     assert "Unseen another has relatives that train: gan_0" in trained_relatives(other, own)[0]
+
+
+def test_the_command_holds_out_families_and_months_and_names_relatives(
+    tree: Path, described: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    command = ["manifest", str(tree), "--layout", described, "--out", str(tmp_path / "m.csv"), "--workers", "1"]
+    command += ["--cache-root", str(tmp_path / "cache")]
+    assert main([*command, "--unseen", "gan_1", "--unseen-after", "2021-11"]) == 0
+    assert "Unseen gan_1 has relatives that train: gan_0 (family WGAN)" in capsys.readouterr().out
+    table, _ = m.read_manifest(tmp_path / "m.csv")
+    assert set(table.loc[table["split"] == "unseen", "architecture"]) == {"gan_1", "dm_1"}
+    assert main([*command, "--unseen-families", "DCGAN"]) == 2
+    assert "unseen family 'DCGAN' is not in the data; known: WGAN" in capsys.readouterr().err
 
 
 def test_a_month_that_is_none_is_one_sentence(tree: Path, described: str) -> None:
