@@ -29,13 +29,13 @@ CORE = ("models/networks.py", "training/fit.py", "training/features.py", "traini
 #: Most lines of code of each folder. There is no bound on their sum.
 LARGEST = {
     "system": 480,
-    "data": 2091,
+    "data": 2090,
     "models": 715,
     "training": 520,
     "measure": 1800,
     "plots": 660,
     "study": 1690,
-    "detect": 1283,
+    "detect": 1280,
 }
 
 

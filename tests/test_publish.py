@@ -99,6 +99,18 @@ def test_large_figures_stay_in_the_runs_folder(runs: Path, tmp_path: Path, monke
     assert "![" not in (tmp_path / "r" / "README.md").read_text()
 
 
+def test_a_report_of_an_earlier_version_is_told_with_its_cure(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    copy = shutil.copytree(runs, tmp_path / "s")
+    table = copy / "report" / "tables" / "contents.csv"
+    pd.read_csv(table).rename(columns={"fewest_clusters": "clusters"}).to_csv(table, index=False)
+    draw(copy / "report")  # and vouch for it again
+    assert publish.main([str(copy), str(tmp_path / "r")]) == 2
+    told = capsys.readouterr().err
+    assert "fewest_clusters" in told and "run notebooks 50 and 90 again" in told and not (tmp_path / "r").exists()
+
+
 def test_publishing_again_removes_what_a_run_no_longer_has(runs: Path, tmp_path: Path) -> None:
     publish.publish(runs, tmp_path / "r")
     (tmp_path / "r" / "old.csv").write_text("gone")

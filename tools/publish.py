@@ -271,8 +271,8 @@ def main(arguments: list[str] | None = None) -> int:
             if update_page(text, options.results):
                 print(f"{text.relative_to(root)}: tables of results renewed")
     except KeyError as error:
-        told = f"a table lacks {error.args[0]}, as that of an earlier dfxlib does; run notebooks 50 and 90 again"
-        print(f"publish: {options.run}: {told}, then publish", file=sys.stderr)
+        told = f"{options.run} lacks what a page of results shows ({error})"
+        print(f"publish: {told}; if an earlier dfxlib made it, run notebooks 50 and 90 again", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
         print(f"publish: {error}", file=sys.stderr)

@@ -209,11 +209,9 @@ def _require_whole_png(data: bytes, image: Image.Image) -> None:
         place = end
     if image.mode == "P" and b"PLTE" not in chunks:
         raise ImageProblem("truncated or damaged: the PNG lacks its palette")
-    inflated, needed = _inflated(b"".join(chunks[b"IDAT"])), _png_length(chunks[b"IHDR"][0])
-    if inflated is None or inflated < needed:
-        raise ImageProblem(
-            f"truncated or damaged: {inflated or 0} of the {needed} bytes of the PNG's pixels, or no sum"
-        )
+    inflated, needed = _inflated(b"".join(chunks[b"IDAT"])) or 0, _png_length(chunks[b"IHDR"][0])
+    if inflated < needed:
+        raise ImageProblem(f"truncated or damaged: {inflated} of the {needed} bytes of the PNG's pixels, or no sum")
 
 
 def _png_length(header: bytes) -> int:  # bytes, with one for the filter of every row

@@ -84,14 +84,13 @@ def onnx_judge(folder: Folder) -> Judge:
     def score(squares: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         parts = np.array_split(squares, max(1, min(len(squares), len(squares) * side**2 // _PASS)))
         try:
-            found = [session.run(outputs, {pictures.name: part}) for part in parts]
+            p, features = map(np.concatenate, zip(*[session.run(outputs, {pictures.name: part}) for part in parts]))
         except Exception as error:
             said = _first_words(error)
             if "alloc" in said:
                 cure = f"try batch_size {max(1, len(squares) // 2)}"
                 raise MemoryError(f"detect: out of memory with {len(squares)} squares at once; {cure}") from error
             raise ValueError(f"onnxruntime cannot run {folder.path / GRAPH} ({said})") from error
-        p, features = (np.concatenate(each) for each in zip(*found))
         return features, p.astype(np.float64)
 
     return Judge(score, folder.settings, folder.calibration, folder.reference, "onnx")

@@ -47,8 +47,7 @@ def save_rows(
                 shown_page.add(row)
                 count(row, counts)
         except KeyboardInterrupt as stop:
-            reason = str(stop) or "interrupted"  # Ctrl-C itself says nothing
-            told = f"{reason} after {summary(counts)}"
+            told = f"{str(stop) or 'interrupted'} after {summary(counts)}"  # Ctrl-C itself says nothing
             if table:
                 left = Path(table_partial).rename(table.with_suffix(f".partial{table.suffix}"))
                 told += f"; see {left}"
@@ -78,10 +77,9 @@ def summary(counts: Counter) -> str:
     """How many images got each verdict, as a sentence's part: `5 images: 1 fake, 1 real, 3 unsure, 2 of them ...`."""
     images = sum(counts[name] for name in ("fake", "real", "unsure", "problem"))
     told = [f"{counts[name]} {name}" for name in ("fake", "real", "unsure") if counts[name]]
-    if counts["unlike"]:
-        told.append(f"{counts['unlike']} of them {UNLIKE}")
-    if counts["problem"]:
-        told.append(f"{counts['problem']} with a problem")
+    for name, words in {"unlike": f"of them {UNLIKE}", "problem": "with a problem"}.items():
+        if counts[name]:
+            told.append(f"{counts[name]} {words}")
     if counts["other"]:
         told.append(f"{counts['other']} other {'file' if counts['other'] == 1 else 'files'}")
     head = "1 image" if images == 1 else f"{images} images"
