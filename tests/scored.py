@@ -14,6 +14,7 @@ from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import proper_scores, reliability_table, trade_table, unsure_table
 from dfxlib.measure.contents import inside_contents
+from dfxlib.measure.external import compare_detectors, generator_tables
 from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
@@ -38,6 +39,7 @@ class Study:
         (root / "manifest").mkdir(parents=True)
         self.hash = write_manifest(self.images[COLUMNS], root / "manifest" / "manifest.csv")
         self.fitted = self._plant_manifest()
+        self.detectors = self._plant_detectors()
         own = {seed: self._plant_seed(seed) for seed in seeds}
         self._plant_comparison({name: [own[seed][name] for seed in seeds] for name in own[seeds[0]]})
         self._plant_report()
@@ -85,6 +87,15 @@ class Study:
         settings = {"unseen": [], "resamples": RESAMPLES, "demo_scenes": self.demo_scenes}
         self.finish("manifest", tables, settings=settings, metrics={"images": 9}, notebook="00.ipynb")
         return fitted
+
+    def _plant_detectors(self) -> dict[str, pd.DataFrame]:
+        """What other people's detectors say: one of the three natures, one of real and fake alone."""
+        found = {}
+        for name, right in (("of three", 0.9), ("of two", 0.5)):
+            table = self.scores(["test", "unseen"], name, right=right, backbone="none", variant=name)
+            found[name] = table.assign(source="set_a")
+        found["of two"][[*measured.LOGITS, "p_dm", "p_gan"]] = np.nan
+        return found
 
     def _plant_seed(self, seed: int) -> dict[str, pd.DataFrame]:  # test scores by method
         for nature in CLASSES:
@@ -157,7 +168,7 @@ class Study:
         tables = {"robustness": table, "verdicts": measured.verdict_shares(scores), "unsure": unsure}
         tables["field"] = by_condition(every, method=f"{c.OURS} (resnet18)", resamples=RESAMPLES)
         tables["thresholds"] = at_frozen_thresholds(every, calibration, resamples=RESAMPLES)
-        self.finish(run, tables, settings=settings, metrics={}, notebook="30.ipynb")
+        self.finish(run, tables, settings=settings, metrics={"filled_up": {"blur_k3": 0.25}}, notebook="30.ipynb")
 
     def _plant_generalization(self, seed: int) -> None:
         calibration = read(self.root / f"complete/resnet18/seed{seed}/calibration.json")
@@ -181,7 +192,7 @@ class Study:
             "confidence": proper_scores(scores, **how),
             "reliability": reliability_table(scores, calibration),
             "unsure": unsure_table(scores, unlike=caught(scores), **how),
-        }
+        } | generator_tables(self.detectors, resamples=RESAMPLES)
         recalls = seen.set_index(["method", "nature", "split"])["recall"]
         metrics = {"recall": {" ".join(key): value for key, value in recalls.items()}}
         settings = SETTINGS | {"seed": seed, "resamples": RESAMPLES}
@@ -202,17 +213,30 @@ class Study:
         settings |= {"ensembles": ENSEMBLES, "resamples": RESAMPLES}
         metrics = {"seeds": len(self.seeds), "answers": answers, "mark": self.mark}
         tables = {"methods": methods, "differences": differences, "mark": self.candidates, "contents": inside}
+        tables["detectors"], tables["detector_differences"] = compare_detectors(
+            {"resnet18": own[c.OURS]}, self.detectors, resamples=RESAMPLES
+        )
+        (self.root / "baselines").mkdir()
+        theirs = pd.concat(self.detectors.values(), ignore_index=True)
+        measured.write_scores(theirs, self.root / "baselines" / "external.parquet")
         self.finish("baselines", tables, settings=settings, metrics=metrics, notebook="50.ipynb")
 
     def _plant_report(self) -> None:
         place = str(self.root)
         runs, _ = report.collect_runs(place, backbones=["resnet18"], seeds=list(self.seeds), variants=list(VARIANTS))
         records = report.read_records(place, runs)
+        theirs = {
+            name: report.gather_table(place, runs, step="generalization", table=name)
+            for name in ("detectors", "called_fake")
+        }
         tables = report.gather_tables(place, runs) | {
             "main": report.compared(place, "methods"),
             "difference": report.compared(place, "differences"),
             "mark": report.compared(place, "mark"),
             "contents": report.compared(place, "contents"),
+            "detector_methods": report.compared(place, "detectors"),
+            "detector_differences": report.compared(place, "detector_differences"),
+            **{name: table.drop(columns=["backbone", "seed"]).drop_duplicates() for name, table in theirs.items()},
             "base_models": report.base_table(records),
             "settings": report.settings_table(records),
             "cost": report.cost_table(runs),

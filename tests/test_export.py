@@ -90,10 +90,10 @@ def test_the_description_says_what_is_needed_to_use_and_to_trace_it(exported: Pa
 
 def test_the_card_is_written_from_the_results(exported: Path) -> None:
     card = (exported / "README.md").read_text()
-    assert "| three-way | balanced accuracy | 0.700 | 0.600 | 0.800 | 60 |" in card
-    assert "| fake score | AUC | undefined | undefined | undefined | 60 |" in card
-    assert card.count("Not measured when this card was written.") == 1, "robustness was, generalization was not"
-    assert "| raw | AUC | 0.900 | 0.800 | 1.000 |" in card
+    assert "| three-way | balanced accuracy | 0.700 (0.600 to 0.800) | 60 |" in card
+    assert "| fake score | AUC | undefined | 60 |" in card
+    assert card.count("Not measured so far.") == 1, "robustness was, generalization was not"
+    assert "| raw | AUC | 0.900 (0.800 to 1.000) |" in card
 
 
 def test_the_command_exports_and_replaces_its_own_and_nothing_else(

@@ -92,6 +92,12 @@ def test_a_figure_of_an_earlier_version_counts_as_pictures(runs: Path, tmp_path:
     assert not (tmp_path / "r" / "figures" / "confusion.png").exists()
 
 
+def test_a_condition_that_leaves_less_than_the_models_input_is_marked(results: Path) -> None:
+    text = (results / "README.md").read_text()
+    assert "| blur_k3 (filled up) |" in text and "| raw |" in text
+    assert "Filled up: pictures are smaller than the model's input there" in text
+
+
 def test_large_figures_stay_in_the_runs_folder(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "LARGEST_FIGURE", 10)
     publish.publish(runs, tmp_path / "r")

@@ -1,9 +1,11 @@
 """Tables as readers of a page see them; what is saved keeps everything."""
 
+import numpy as np
 import pandas as pd
+import pytest
 
 from dfxlib.plots.style import CLASS_LABELS
-from dfxlib.study.reading import by_value, for_readers, is_ours, reader_markdown, unsure_in_words
+from dfxlib.study.reading import by_value, for_readers, is_ours, readable, reader_markdown, unsure_in_words
 
 
 def test_an_estimate_stands_beside_its_interval_and_columns_have_words() -> None:
@@ -60,3 +62,10 @@ def test_the_band_is_told_by_what_it_promised_and_gave() -> None:
     assert told["of all fakes called real"].tolist() == ["undefined"] * 2
     assert told["decided at the frozen band"][0] == "40.0% (0.0% to 50.0%)"
     assert told["promised of either"].tolist() == ["5% with probability 0.9", "nothing"]
+
+
+def test_a_table_for_the_eye_says_undefined_keeps_three_digits_and_warns_of_nothing(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    table = pd.DataFrame({"name": ["a", "b"], "value": [0.12345, np.nan], "images": [3, 4]})
+    assert readable(table).to_numpy().tolist() == [["a", 0.123, 3], ["b", "undefined", 4]] and not recwarn.list

@@ -14,7 +14,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from dfxlib.__main__ import main
 from dfxlib.measure.confidence import UNLIKE
-from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
+from dfxlib.measure.published import EXTERNAL, SCORES, join_scores, read_published, write_published
 from dfxlib.measure.scores import LOGITS, said_natures, write_scores
 from dfxlib.names import CLASSES
 from dfxlib.study.recompute import by_step, check, recompute
@@ -58,7 +58,7 @@ def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Pa
         "base: metrics.manifest_hash, metrics.seconds",
         "complete: metrics.manifest_hash, metrics.seconds, metrics.chosen_cell",
         "variant: metrics.manifest_hash, metrics.seconds",
-        "robustness: metrics.manifest_hash, metrics.seconds",
+        "robustness: metrics.manifest_hash, metrics.seconds, metrics.filled_up",
         "generalization: metrics.manifest_hash, metrics.seconds",
         "baselines: metrics.manifest_hash, metrics.seconds",
         "report: metrics.manifest_hash, metrics.seconds, metrics.runs",
@@ -109,6 +109,17 @@ def test_one_changed_score_of_a_run_is_found_in_its_numbers(results: Path) -> No
     assert not [
         sentence for sentence in told if "of variant/linear" in sentence or "of robustness/resnet18/seed1" in sentence
     ]
+
+
+def test_a_changed_score_of_a_detector_of_others_is_found_in_its_tables(results: Path) -> None:
+    scores = read_published(results)
+    assert scores.loc[scores["run"] != EXTERNAL, "p_fake"].isna().all(), "ours follow from logits"
+    own = (scores["run"] == EXTERNAL) & (scores["variant"] == "of two") & (scores["split"] == "test")
+    row = scores.index[own & (scores["nature"] != "real") & (scores["p_fake"] > 0.5)][0]
+    scores.loc[row, "p_fake"] = 0.01
+    write_published(scores, results)
+    names = ["called_fake", "detector_differences", "detector_methods", "detectors"]
+    assert [sentence.partition(":")[0] for sentence in check(results).different] == [f"tables/{n}.csv" for n in names]
 
 
 def test_a_table_that_is_gone_is_told(results: Path) -> None:
@@ -211,7 +222,7 @@ def test_results_without_scores_say_what_to_do(results: Path, capsys: pytest.Cap
 
 
 def test_published_scores_are_one_small_table(runs: Path, whole: Path) -> None:
-    scores, tables = read_published(whole), [*runs.rglob("scores.parquet"), *runs.rglob("valid_scores.csv")]
+    scores, tables = read_published(whole), [*runs.rglob("*.parquet"), *runs.rglob("valid_scores.csv")]
     rows = [len(pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)) for path in tables]
     assert len(scores) == sum(rows)
     assert (whole / SCORES).stat().st_size < 14 * len(scores) + 20_000, "bytes: three logits, and little else"
@@ -279,7 +290,7 @@ def test_runs_that_were_made_otherwise_take_the_place_of_what_was_published_wher
         publish.publish(later, published)
     assert read_runs(published)[0]["run"].tolist() == before
     publish.publish(later, published, replace=True)
-    assert {Path(run).name for run in read_published(published)["run"]} == {"manifest", "seed1"}
+    assert {Path(run).name for run in read_published(published)["run"]} == {EXTERNAL, "manifest", "seed1"}
     assert read_runs(published)[0]["run"][1] == f"{BASE}/seed1"
 
 

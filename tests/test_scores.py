@@ -221,13 +221,6 @@ def test_the_comparison_row_of_a_method_is_its_balanced_accuracy() -> None:
     )
 
 
-def test_a_table_for_the_eye_says_undefined_keeps_three_digits_and_warns_of_nothing(
-    recwarn: pytest.WarningsRecorder,
-) -> None:
-    table = pd.DataFrame({"name": ["a", "b"], "value": [0.12345, np.nan], "images": [3, 4]})
-    assert e.readable(table).to_numpy().tolist() == [["a", 0.123, 3], ["b", "undefined", 4]] and not recwarn.list
-
-
 def test_fakes_of_unknown_nature_count_in_the_binary_verdicts_only() -> None:
     table = scores(120)
     mixed = table.assign(nature=np.where(table.index % 6 == 1, "fake_unknown", table["nature"]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfxlib.measure.scores import readable
+from dfxlib.study.reading import readable
 from dfxlib.system import live
 from dfxlib.system.shown import shown
 

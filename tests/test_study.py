@@ -113,6 +113,29 @@ def test_a_failed_rerun_leaves_the_earlier_result_finished(smoke: Path, clone: P
     assert (run / "report" / ".done").stat().st_mtime_ns > before and not (run / "report.failed.ipynb").exists()
 
 
+def test_a_detector_of_others_stands_in_every_table_and_is_published_with_its_scores(
+    smoke: Path, clone: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
+    manifest, _ = read_manifest(smoke / "manifest" / "manifest.csv")
+    tested = manifest[manifest["split"].isin(["test", "unseen"])]
+    theirs = tested[["path"]].assign(p_fake=np.random.default_rng(0).random(len(tested)))
+    theirs.to_csv(copy / "theirs.csv", index=False)
+    (copy / "external.yaml").write_text("external: {theirs: theirs.csv}\n")
+    result = snakemake(copy, "--configfile", "studies/smoke.yaml", "external.yaml")
+    assert result.returncode == 0, result.stderr
+    run, results = copy / "runs" / "smoke", tmp_path / "results"
+    conditions = pd.read_csv(run / "robustness" / FOLDER / "seed0" / "tables" / "detectors.csv")
+    assert set(conditions["method"]) == {"theirs"} and set(conditions["condition"]) == {"raw", "all versions"}
+    publish(run, results)
+    checked = check(results)
+    names = {f"tables/{name}.csv" for name in ("called_fake", "detectors", "detector_differences", "detector_methods")}
+    assert checked.different == [] and names < set(checked.same)
+    found = pd.read_csv(results / "tables" / "detector_methods.csv").set_index("method")["value"]
+    own = theirs.merge(manifest.loc[manifest["split"] == "test", ["path", "nature"]])
+    assert found["theirs"] == pytest.approx(balanced_accuracy_score(own["nature"] != "real", own["p_fake"] > 0.5))
+
+
 def test_numbers_of_the_report_follow_from_the_scores(smoke: Path) -> None:
     main = pd.read_csv(smoke / "report" / "tables" / "main.csv").set_index("method")["value"]
     scores = pd.read_parquet(smoke / "complete" / FOLDER / "seed0" / "scores.parquet")
@@ -339,6 +362,10 @@ def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smok
 
 def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: Path) -> None:
     shutil.copytree(smoke, clone / "runs" / "plain", ignore=shutil.ignore_patterns("report"))
+    further = clone / "runs" / "plain" / "generalization" / FOLDER / "seed0" / "on-nine" / "tables"
+    further.mkdir(parents=True)
+    shutil.copy(smoke / "generalization" / FOLDER / "seed0" / "metrics.json", further.parent)
+    (further / "left_out.csv").write_text("kind,images\nnear copy,3\n")
     arguments = ["90_report.ipynb", str(clone / "plain.ipynb"), "-p", "run_root", "runs/plain"]
     arguments += ["-y", f"{{backbones: ['{BACKBONE}']}}"]
     result = call(clone / "notebooks", "papermill", *arguments)
@@ -346,3 +373,7 @@ def test_plain_papermill_runs_a_notebook_as_jupyterlab_does(smoke: Path, clone: 
     report = clone / "runs" / "plain" / "report"
     assert (report / "tables" / "main.csv").read_text() == (smoke / "report" / "tables" / "main.csv").read_text()
     assert not (report / ".done").exists(), "only a batch run vouches for its files"
+    told = (
+        f"Left out of the test generalization/{FOLDER}/seed0/on-nine, since training holds them: 3 images (near copy)."
+    )
+    assert told in (clone / "plain.ipynb").read_text()

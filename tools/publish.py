@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from dfxlib.data.manifest import read_manifest
-from dfxlib.measure.published import SCORES, join_scores, read_published, write_published
+from dfxlib.measure.published import EXTERNAL, SCORES, join_scores, read_published, write_published
 from dfxlib.measure.scores import read_scores
 from dfxlib.plots.models import plot_differences, plot_methods
 from dfxlib.study import report
@@ -49,6 +49,9 @@ LARGEST_FIGURE, LARGEST_WHOLE = 350_000, 3_000_000  # bytes
 
 #: Runs that speak of all others, by the notebooks 50 and 90.
 JOINT = ("baselines", "report")
+
+#: What notebook 50 says of all seeds of a study together.
+_OF_ALL_SEEDS = ("main", "difference", "mark", "contents", "detector_methods", "detector_differences")
 
 #: A base model's scores, which stand with all others in one table.
 _VALID = "valid_scores.csv"
@@ -119,6 +122,8 @@ def _scores(run_root: Path, names: list[str]) -> pd.DataFrame:
             tables[name] = read_scores(folder / SCORES)
         elif (folder / "tables" / _VALID).is_file():
             tables[name] = pd.read_csv(folder / "tables" / _VALID)
+    if (theirs := Path(run_root, "baselines", f"{EXTERNAL}.parquet")).is_file():
+        tables[EXTERNAL] = read_scores(theirs)
     if not tables:
         return pd.DataFrame()
     manifest, _ = read_manifest(Path(run_root, "manifest", "manifest.csv"))
@@ -214,7 +219,7 @@ def _write(piece: Piece, stage: Path) -> None:
 def _compute_joint(stage: Path) -> None:
     """What notebook 50 says of all seeds, from the scores of all."""
     found, (runs, records) = recompute(stage), read_runs(stage)
-    for name in [name for name in ("main", "difference", "mark", "contents") if f"tables/{name}.csv" in found]:
+    for name in [name for name in _OF_ALL_SEEDS if f"tables/{name}.csv" in found]:
         found[f"tables/{name}.csv"].to_csv(stage / "tables" / f"{name}.csv", index=False, lineterminator="\n")
     records["baselines"]["metrics"] |= json.loads(json.dumps(found["baselines/metrics"], default=str))
     write_runs(runs, records, stage / RUNS)

@@ -158,6 +158,10 @@ def _robustness(results: Results) -> list[str]:
     table = table.loc[list(order.itertuples(index=False, name=None)), list(pd.unique(spread["metric"]))].reset_index()
     figures = [_figure(results, name) for name in ("robustness", "conditions")]
     text = "The same test images under every condition. The table has means over seeds."
+    filled = {name for own in results.records.values() for name in own["metrics"].get("filled_up", {})}
+    if filled:
+        text += " Filled up: pictures are smaller than the model's input there, and mirrored at their borders."
+        table = table.replace({"condition": {name: f"{name} (filled up)" for name in filled}})
     return ["## JPEG robustness", text, *figures, _folded("Every condition", table)]
 
 

@@ -8,7 +8,7 @@ from dfxlib.detect.folder import REFERENCE
 from dfxlib.detect.unlike import load_reference
 from dfxlib.measure.band import promise
 from dfxlib.measure.cuts import never_said
-from dfxlib.measure.scores import markdown
+from dfxlib.study.reading import for_readers, reader_markdown
 from dfxlib.system.files import load_json, safe_name
 
 
@@ -37,4 +37,4 @@ def model_card(run: Path, settings: dict, calibration: dict) -> str:  # Markdown
 
 
 def _table(path: Path, columns: list[str]) -> str:
-    return markdown(pd.read_csv(path)[columns]) if path.is_file() else "Not measured when this card was written."
+    return reader_markdown(for_readers(pd.read_csv(path)[columns])) if path.is_file() else "Not measured so far."

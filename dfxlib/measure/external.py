@@ -11,7 +11,9 @@ import pandas as pd
 
 from dfxlib.data.perturb import require_conditions
 from dfxlib.measure.compare import OURS, compare, decide, test_part
+from dfxlib.measure.field import field_table
 from dfxlib.measure.scores import LOGITS, PROBABILITIES, SCORE_COLUMNS
+from dfxlib.measure.worst import of_detector
 from dfxlib.system.files import project_path
 from dfxlib.system.shown import shown
 
@@ -23,12 +25,11 @@ _TOLERANCE = 1e-3  # of probabilities that were written with few digits
 _SMALLEST = np.finfo(np.float32).tiny  # a probability of 0 has no logarithm
 
 
-def read_detectors(
-    files: dict[str, str],  # CSV by name of the detector; a relative path counts from the project's folder
-    manifest: pd.DataFrame,
-) -> dict[str, pd.DataFrame]:  # columns SCORE_COLUMNS and source; rows by condition, in the manifest's order
+def read_detectors(files: dict[str, str], manifest: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """The scores of several detectors, each image of `test` and maybe of `unseen` once a condition.
 
+    `files` are CSV by name of the detector; a relative path counts from the project's folder. The tables have the
+    columns SCORE_COLUMNS and source, and rows by condition, in the manifest's order.
     `condition` is `raw` where the file has no such column. Of a detector that gives `p_fake` alone, logits, `p_dm` and
     `p_gan` are NaN: it has no three-way verdict. Raises FileNotFoundError, and ValueError with the name of the first
     image for scores that are no probabilities, of unknown images, of another split, twice, or incomplete.
@@ -123,12 +124,25 @@ def _require_whole(rows: pd.DataFrame, manifest: pd.DataFrame, where: str) -> No
 
 def is_three_way(scores: pd.DataFrame) -> bool:
     """Whether a detector tells the three natures apart."""
-    return bool(scores["p_dm"].notna().all())
+    return bool(scores["logit_dm"].notna().all())
 
 
 def raw_scores(detectors: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """What each detector says of the images as they are."""
     return {name: scores[scores["condition"] == "raw"].reset_index(drop=True) for name, scores in detectors.items()}
+
+
+def generator_tables(detectors: dict[str, pd.DataFrame], *, resamples: int = 2000) -> dict[str, pd.DataFrame]:
+    """What notebook 40 says of every detector, generator by generator; nothing where there is none.
+
+    `detectors` are raw scores, their splits as `generators.by_training` has them. Of each, the table `detectors` is
+    `field.field_table`, the table `called_fake` is `worst.of_detector`.
+    """
+    found = {
+        "detectors": [field_table(each, method=name, resamples=resamples) for name, each in detectors.items()],
+        "called_fake": [of_detector(each, resamples=resamples).assign(method=name) for name, each in detectors.items()],
+    }
+    return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items() if tables}
 
 
 def compare_detectors(

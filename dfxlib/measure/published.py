@@ -13,12 +13,15 @@ SCORES = "scores.parquet"
 #: Of a base model: whether an image is of its main class, and the probability that it gives to that.
 _BASE = ["is_main", "p_main"]
 
+#: The run that holds the scores of other people's detectors, each a variant; of most of them p_fake is all there is.
+EXTERNAL = "external"
+
 #: What only the manifest says of an image. Results of earlier versions hold no content.
 _OF_MANIFEST = ["source", "content"]
 
 _TEXTS = ["run", "path", "nature", "architecture", *_OF_MANIFEST, "group", "split", "condition", "backbone", "variant"]
 
-_COLUMNS = [*_TEXTS, "seed", *LOGITS, *_BASE]
+_COLUMNS = [*_TEXTS, "seed", *LOGITS, *_BASE, "p_fake"]
 
 
 def join_scores(
@@ -33,6 +36,7 @@ def join_scores(
     joined = pd.concat([table.assign(run=run) for run, table in tables.items()], ignore_index=True)
     joined[_OF_MANIFEST] = manifest.reindex(index=joined["path"], columns=_OF_MANIFEST).to_numpy()
     joined = joined.reindex(columns=_COLUMNS)
+    joined["p_fake"] = joined["p_fake"].where(joined["run"] == EXTERNAL)
     for path in pd.unique(joined["path"]):
         if PurePosixPath(path).is_absolute() or PureWindowsPath(path).drive or ".." in PurePosixPath(path).parts:
             raise ValueError(f"the scores of {path} show a folder of this machine; expected a name below data_root")
@@ -43,8 +47,9 @@ def write_published(scores: pd.DataFrame, folder: Path) -> None:
     """Write the table; neighbouring rows are one image in all runs, which is the order that compresses best."""
     scores = scores.sort_values(["path", "run", "variant", "condition"], ignore_index=True)
     scores = scores.astype(dict.fromkeys(_TEXTS, "category"))
-    how = {"use_dictionary": _TEXTS, "column_encoding": dict.fromkeys([*LOGITS, "p_main"], "BYTE_STREAM_SPLIT")}
-    write_scores(scores, folder / SCORES, compression="zstd", compression_level=19, **how)
+    encoded = dict.fromkeys([*LOGITS, "p_main", "p_fake"], "BYTE_STREAM_SPLIT")
+    how = {"compression": "zstd", "compression_level": 19, "use_dictionary": _TEXTS}
+    write_scores(scores, folder / SCORES, column_encoding=encoded, **how)
 
 
 def read_published(folder: Path) -> pd.DataFrame:
@@ -63,6 +68,12 @@ def scores_of_run(scores: pd.DataFrame, run: str, *, temperature: float) -> pd.D
     own = scores[scores["run"] == run]
     own = own.assign(_part=own["split"].map(SPLITS.index)).sort_values(["_part", "path"], kind="stable")
     return with_probabilities(own[[*_TEXTS, "seed", *LOGITS]].reset_index(drop=True), temperature=temperature)
+
+
+def detectors_of(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The raw scores of other people's detectors by name."""
+    raw = scores[(scores["run"] == EXTERNAL) & (scores["condition"] == "raw")]
+    return {str(name): own.reset_index(drop=True) for name, own in raw.groupby("variant")}
 
 
 def base_scores_of_run(scores: pd.DataFrame, run: str) -> pd.DataFrame:

@@ -13,7 +13,6 @@ from dfxlib.measure.band import UNSURE_ERROR, frozen_band
 from dfxlib.measure.intervals import area_interval, interval
 from dfxlib.names import CLASSES
 from dfxlib.system.files import require_format, write_atomic
-from dfxlib.system.shown import shown
 
 SHORT = {"dm_generated": "dm", "gan_generated": "gan", "real": "real"}
 
@@ -269,23 +268,3 @@ def _macro_f1(said: np.ndarray, nature: np.ndarray, known: np.ndarray, draws: st
 def named(metric: str, values: tuple[float, float, float]) -> dict:
     """Columns of a metric and its interval: METRIC, METRIC_low, METRIC_high."""
     return dict(zip((metric, f"{metric}_low", f"{metric}_high"), values))
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for the eye: three digits after the point, and the word "undefined" where the data define nothing.
-
-    Of smaller numbers, such as a learning rate of 0.0001, two digits stay. Names are `shown`.
-    """
-    small = table.select_dtypes("float").abs().lt(0.0005) & table.select_dtypes("float").abs().gt(1e-9)
-    told = table.round(3).astype(object).where(table.notna(), "undefined")
-    for name in small.columns[small.any()]:
-        told.loc[small[name], name] = table.loc[small[name], name].map(lambda value: float(f"{value:.1e}"))
-    return told.map(lambda value: shown(value) if isinstance(value, str) else value)
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """A table for the README and the model card: three digits, and a word where the data define nothing."""
-    head, *rows = table.to_csv(sep="|", index=False, float_format="%.3f", na_rep="undefined").splitlines()
-    rule = "|".join("---" for _ in table.columns)
-    lines = [line.replace("|", " | ") for line in (head, rule, *rows)]
-    return "\n".join(f"| {line} |" for line in lines)

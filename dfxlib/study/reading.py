@@ -97,6 +97,18 @@ def _share(row: pd.Series) -> str:
     return "undefined" if pd.isna(row["value"]) else "{value:.1%} ({value_low:.1%} to {value_high:.1%})".format(**row)
 
 
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for the eye: three digits after the point, and the word "undefined" where the data define nothing.
+
+    Of smaller numbers, such as a learning rate of 0.0001, two digits stay. Names are `shown`.
+    """
+    small = table.select_dtypes("float").abs().lt(0.0005) & table.select_dtypes("float").abs().gt(1e-9)
+    told = table.round(3).astype(object).where(table.notna(), "undefined")
+    for name in small.columns[small.any()]:
+        told.loc[small[name], name] = table.loc[small[name], name].map(lambda value: float(f"{value:.1e}"))
+    return told.map(lambda value: shown(value) if isinstance(value, str) else value)
+
+
 def by_value(table: pd.DataFrame) -> pd.DataFrame:
     """Rows from the largest value to the smallest, undefined ones last."""
     return table.sort_values("value", ascending=False, kind="stable", ignore_index=True)

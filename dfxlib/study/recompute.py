@@ -16,10 +16,11 @@ from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import UNLIKE, proper_scores, unsure_table
 from dfxlib.measure.contents import inside_contents
+from dfxlib.measure.external import compare_detectors, generator_tables
 from dfxlib.measure.field import field_table
 from dfxlib.measure.generators import averages, by_architecture, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates
-from dfxlib.measure.published import base_scores_of_run, read_published, scores_of_run
+from dfxlib.measure.published import base_scores_of_run, detectors_of, read_published, scores_of_run
 from dfxlib.study import report
 from dfxlib.study.records import RUNS, Records, read_runs
 from dfxlib.system.files import safe_name
@@ -42,6 +43,7 @@ class Published(NamedTuple):
     scores: pd.DataFrame  # of all runs
     baselines: pd.DataFrame  # of the baselines without a network, all parts
     fitted: dict[str, list[pd.DataFrame]]  # those of the test part, by name; one table, whatever the seed
+    detectors: dict[str, pd.DataFrame]  # raw scores of other people's detectors
     candidates: pd.DataFrame  # what notebook 00 says of the linear readings; the first is the mark
 
 
@@ -95,7 +97,8 @@ def recompute(folder: Path) -> Found:
     baselines = scores_of_run(scores, "manifest", temperature=1.0)
     fitted = {name: [table] for name, table in c.test_part(baselines).groupby("variant")}
     how = {"resamples": records["manifest"]["settings"]["resamples"]}
-    study = Published(folder, records, scores, baselines, fitted, mark_candidates(baselines, **how))
+    candidates = mark_candidates(baselines, **how)
+    study = Published(folder, records, scores, baselines, fitted, detectors_of(scores), candidates)
     steps = {"robustness": _robustness, "generalization": _generalization}
     found: Found = {}
     parts = dict(iter(scores.groupby("run")))
@@ -151,7 +154,9 @@ def _generalization(study: Published, run: str) -> Found:
     read = read.assign(split=read["path"].map(parts))
     comparison = seen_against_unseen({method: averages(scores, **how), mark: averages(read, **how)})
     recalls = comparison.set_index(["method", "nature", "split"])["recall"]
-    return {
+    theirs = {name: own.assign(split=own["path"].map(parts)) for name, own in study.detectors.items()}
+    tables = generator_tables(theirs, resamples=how["resamples"])
+    return {f"tables/{name}.csv": table for name, table in tables.items()} | {
         "tables/by_architecture.csv": by_architecture(scores, **how),
         "tables/seen_unseen.csv": comparison,
         "tables/field.csv": field_table(scores, method=method, resamples=how["resamples"]),
@@ -185,8 +190,12 @@ def _compared(study: Published) -> Found:
     against = c.rivals(variants, ensembles)
     answers = {backbone: c.answer(part, against) for backbone, part in differences.groupby("backbone")}
     metrics = {"seeds": len(settings["seeds"]), "answers": answers, "mark": study.candidates["method"][0]}
-    contents = pd.concat(inside, ignore_index=True)
-    return ({} if contents.empty else {"tables/contents.csv": contents}) | {
+    further = {"contents": pd.concat(inside, ignore_index=True)}
+    if study.detectors:
+        ours = {name: [_compared_scores(study, name, "", seed) for seed in settings["seeds"]] for name in answers}
+        beside, minus = compare_detectors(ours, study.detectors, resamples=settings["resamples"])
+        further |= {"detector_methods": beside, "detector_differences": minus}
+    return {f"tables/{name}.csv": table for name, table in further.items() if len(table)} | {
         "tables/mark.csv": study.candidates,
         "tables/main.csv": pd.concat(tables).drop_duplicates("method", ignore_index=True),
         "tables/difference.csv": differences,
@@ -203,11 +212,18 @@ def _reported(study: Published, found: Found) -> Found:
     """Notebook 90: what it gathers of the other tables, and of records, which are compared with scores themselves."""
     tables = {}
     for name, (step, table) in report.GATHERED.items():
-        own = {run: found[f"{run}/tables/{table}.csv"] for run in study.records if run.startswith(f"{step}/")}
+        own = {run: found[f"{run}/tables/{table}.csv"] for run in _runs(study, step)}
         if own:
             tables[name] = report.join_tables(own)
+    for name in ("detectors", "called_fake") if study.detectors else ():  # the same beside every model
+        own = report.join_tables({run: found[f"{run}/tables/{name}.csv"] for run in _runs(study, "generalization")})
+        tables[name] = own.drop(columns=["backbone", "seed"]).drop_duplicates()
     tables |= report.spread_tables(tables) | {"base_models": report.base_table(study.records)}
     return {f"tables/{name}.csv": table for name, table in tables.items()}
+
+
+def _runs(study: Published, step: str) -> list[str]:
+    return [run for run in study.records if run.startswith(f"{step}/")]
 
 
 def _settings(study: Published, run: str) -> dict:

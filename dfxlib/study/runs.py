@@ -21,16 +21,7 @@ from dfxlib.models.networks import resolve_device
 from dfxlib.names import CLASSES
 from dfxlib.study.figures import describe_figure, save_files, shows_pictures
 from dfxlib.study.run_folder import replace_folder, restore_folder, staging_folder
-from dfxlib.system.files import (
-    BATCH_VARIABLE,
-    load_json,
-    project_path,
-    project_root,
-    safe_name,
-    source_hash,
-    write_atomic,
-    write_text_atomic,
-)
+from dfxlib.system import files
 from dfxlib.system.memory import keep_freed_memory
 
 #: Folders of dfxlib, and its file of words, on which a number of a run can depend; figures and batch runs are none.
@@ -79,12 +70,12 @@ class Run:
     def save_table(self, name: str, table: pd.DataFrame) -> pd.DataFrame:
         """Write tables/NAME.csv and give the table back, so that a cell can end with it."""
         path = self.folder / "tables" / f"{name}.csv"
-        write_atomic(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
+        files.write_atomic(path, lambda partial: table.to_csv(partial, index=False, lineterminator="\n"))
         return table
 
     def save_json(self, name: str, content: dict) -> dict:
         """Write NAME.json and give its content back."""
-        write_text_atomic(self.folder / f"{name}.json", json.dumps(content, indent=1, default=str) + "\n")
+        files.write_text_atomic(self.folder / f"{name}.json", json.dumps(content, indent=1, default=str) + "\n")
         return content
 
     def save_figure(self, name: str, figure: Figure) -> Picture:
@@ -101,7 +92,7 @@ class Run:
         """
         metrics = metrics | {"seconds": round(time.monotonic() - self._started, 1)}
         self.save_json("metrics", metrics)
-        batch = os.environ.get(BATCH_VARIABLE, "")
+        batch = os.environ.get(files.BATCH_VARIABLE, "")
         if self.folder != self.final and Path(batch).resolve() != self.final.resolve():
             shutil.rmtree(self.states, ignore_errors=True)
             replace_folder(self.final)
@@ -112,7 +103,7 @@ class Run:
 def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: str = "auto") -> Run:
     """The folder run_root/parts, its settings and environment written, seeds set, device chosen."""
     keep_freed_memory()
-    folder = project_path(run_root).joinpath(*(safe_name(part) for part in parts))
+    folder = files.project_path(run_root).joinpath(*(files.safe_name(part) for part in parts))
     run = Run(folder, settings=settings, seed=seed, device=device)
     print(f"results go to {Path(run_root, *parts)}, computed on {run.device}")
     return run
@@ -120,7 +111,7 @@ def open_run(run_root: str, *parts: str, settings: dict, seed: int = 0, device: 
 
 def run_folder(run_root: str, *parts: str) -> Path:
     """Where another notebook's finished run lies."""
-    return project_path(run_root).joinpath(*(safe_name(part) for part in parts))
+    return files.project_path(run_root).joinpath(*(files.safe_name(part) for part in parts))
 
 
 def base_parts(backbone: str, nature: str, seed: int, *, variant: str = "") -> tuple[str, ...]:
@@ -145,7 +136,7 @@ def read_json(path: Path, *, needs: str) -> dict:
     """A result of an earlier notebook, named by `needs` where it is missing."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; run {needs} first")
-    return load_json(path)
+    return files.load_json(path)
 
 
 def describe_environment(device: torch.device) -> dict:
@@ -170,12 +161,12 @@ def describe_environment(device: torch.device) -> dict:
 def _code() -> str:
     """Hash of all that computes: where it is the same, runs may stand in one table, whatever their commits."""
     package = Path(str(resources.files("dfxlib")))
-    return source_hash(*sorted(path for pattern in _COMPUTES for path in package.glob(pattern)))
+    return files.source_hash(*sorted(path for pattern in _COMPUTES for path in package.glob(pattern)))
 
 
 def git_commit() -> str:
     """Commit of the clone, marked where files differ from it; "unknown" outside a clone."""
-    command = ["git", "-C", str(project_root()), "describe", "--always", "--dirty=+changes", "--abbrev=12"]
+    command = ["git", "-C", str(files.project_root()), "describe", "--always", "--dirty=+changes", "--abbrev=12"]
     try:
         # `--exclude=*` leaves the bare commit: a tag would hide it.
         found = subprocess.run([*command, "--exclude=*"], capture_output=True, text=True, check=False)

@@ -7,21 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from dfxlib import names
 from dfxlib.data.descriptions import is_month, require_layout
 from dfxlib.data.perturb import require_conditions
 from dfxlib.models.zoo import FRONT_ENDS, check_backbone, find_backbone, require_pretrained, weights_address
-from dfxlib.names import (
-    AUGMENTATIONS,
-    CLASSES,
-    HEADS,
-    PRECISIONS,
-    RESIZE_MODES,
-    TASKS,
-    TRAINED_ON,
-    TRAINING,
-    require_name,
-    require_training,
-)
 from dfxlib.study.own_names import check_ensembles, check_external, names_a_folder
 from dfxlib.study.run_folder import check_places
 from dfxlib.system.files import project_path, require_place, safe_name
@@ -41,13 +30,13 @@ _VARIED = (*_OWN, *_MODEL, "main_share", *_SECTIONS)
 
 #: Keys whose value is one of a few names, at the top or in a section.
 _NAMED = {
-    "task": TASKS,
-    "train_on": TRAINED_ON,
-    "resize_mode": RESIZE_MODES,
+    "task": names.TASKS,
+    "train_on": names.TRAINED_ON,
+    "resize_mode": names.RESIZE_MODES,
     "front_end": FRONT_ENDS,
-    "augment": AUGMENTATIONS,
-    "head": HEADS,
-    "precision": PRECISIONS,
+    "augment": names.AUGMENTATIONS,
+    "head": names.HEADS,
+    "precision": names.PRECISIONS,
 }
 
 
@@ -206,12 +195,12 @@ def _check_variants(study: dict) -> None:
 
 def _check_training(study: dict) -> None:
     """The settings of a study, or of one of its variants, that say how models are trained."""
-    for key, names in _NAMED.items():
+    for key, allowed in _NAMED.items():
         for values in (study, *(study[section] for section in _SECTIONS)):
             if key in values:
-                require_name(values[key], names, what=key)
+                names.require_name(values[key], allowed, what=key)
     if study["complete"]["without"] != "":
-        require_name(study["complete"]["without"], CLASSES, what="without")
+        names.require_name(study["complete"]["without"], names.CLASSES, what="without")
     if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
         raise ValueError(f"seed_offset is {study['seed_offset']!r}; expected a whole number of at least 0")
     if not isinstance(study["main_share"], float) or not 0 < study["main_share"] < 1:
@@ -224,13 +213,13 @@ def _check_training(study: dict) -> None:
 def _check_numbers(where: str, name: str, value: Any) -> None:
     """A number of a training; a list of the grid is called by the plural of what it lists."""
     single = name.removesuffix("s")
-    if name in TRAINING:
-        require_training(where, **{name: value})
-    elif single in TRAINING:
+    if name in names.TRAINING:
+        names.require_training(where, **{name: value})
+    elif single in names.TRAINING:
         if not isinstance(value, list) or not value:
             raise ValueError(f"{where}: {name} is {value!r}; expected a list of at least one number")
         for each in value:
-            require_training(where, **{single: each})
+            names.require_training(where, **{single: each})
 
 
 def _check_models(study: dict) -> None:

@@ -3,8 +3,7 @@
 import pandas as pd
 from IPython.display import display
 
-from dfxlib.measure.scores import readable
-from dfxlib.study.reading import for_readers, is_ours
+from dfxlib.study.reading import for_readers, is_ours, readable
 
 
 def show(table: pd.DataFrame) -> None:
