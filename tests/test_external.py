@@ -45,6 +45,9 @@ def test_scores_are_matched_by_name_or_checksum_and_stand_in_the_manifests_order
     expected = table.set_index("path").loc[tested["path"], "p_fake"]
     np.testing.assert_allclose(by_name["p_fake"], expected)
     by_sum = table.merge(manifest[["path", "sha256"]])[["sha256", "p_fake"]]
+    by_sum["sha256"] = by_sum["sha256"].str.upper()
+    dotted = table.assign(path="./" + table["path"])
+    pd.testing.assert_frame_equal(read_detectors(written(tmp_path, dotted), manifest)["theirs"], by_name)
     pd.testing.assert_frame_equal(read_detectors(written(tmp_path, by_sum), manifest)["theirs"], by_name)
 
 
@@ -77,7 +80,7 @@ FAULTS = {
     "an unknown image": (
         lambda table, _: pd.concat([table, pd.DataFrame({"path": ["x.png"], "p_fake": [0.5]})]),
         ValueError,
-        "1 images are not in the manifest, first x.png",
+        r"1 images are not in the manifest, first x.png; it has \S+/000000.png",
     ),
     "another split": (
         lambda table, manifest: pd.concat([table, manifest[["path"]].head(1).assign(p_fake=0.1)]),

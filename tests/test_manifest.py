@@ -267,7 +267,7 @@ def test_holding_out_all_of_a_nature_is_refused_before_an_image_is_read(
 ) -> None:
     monkeypatch.setattr("dfxlib.data.manifest.read_facts", lambda *_, **__: pytest.fail("an image is read"))
     reals = tuple(sorted(path.name for path in (tree / "real").iterdir()))
-    with pytest.raises(ValueError, match="unseen leaves no image of real to train on; name fewer architectures"):
+    with pytest.raises(ValueError, match="no image of real is left to train on; hold out fewer architectures"):
         m.build_manifest(tree, unseen=reals, workers=1)
 
 
@@ -387,7 +387,7 @@ def test_what_no_data_set_says_changes_no_file(tree: Path, tmp_path: Path) -> No
 def test_families_and_later_months_are_held_out_as_a_whole(tree: Path, described: str) -> None:
     table = build(tree, layout=described, unseen_after="2021-11")
     assert set(table.loc[table["split"] == "unseen", "architecture"]) == {"dm_1"}
-    with pytest.raises(ValueError, match="unseen leaves no image of gan_generated to train on"):
+    with pytest.raises(ValueError, match="no image of gan_generated is left to train on; hold out fewer architectures"):
         build(tree, layout=described, unseen_families=("WGAN",))
     with pytest.raises(ValueError, match="unseen family 'DCGAN' is not in the data; known: WGAN"):
         build(tree, layout=described, unseen_families=("DCGAN",))

@@ -256,7 +256,7 @@ def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:
     """Raise ValueError where the rows that are left for training lack a nature."""
     trained = set(rows.loc[rows["problem"] == "", "nature"])
     if missing := [nature for nature in required if nature not in trained]:
-        raise ValueError(f"unseen leaves no image of {' and '.join(missing)} to train on; name fewer architectures")
+        raise ValueError(f"no image of {' and '.join(missing)} is left to train on; hold out fewer architectures")
 
 
 def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:

@@ -109,7 +109,7 @@ def describe_table(
         if field not in found and not (inside and field == "path"):
             raise ValueError(
                 f"table {name} lacks a column for the {field}; it has {', '.join(header)}, "
-                f"expected one of {', '.join(_HEADERS[field])}; name it with columns"
+                f"expected one of {', '.join(_HEADERS[field])}; name it with columns (--column {field}=NAME)"
             )
     fields: dict[str, str | dict] = {field: {found[field]: _WORDS[field]} for field in _WORDS if field in found}
     plain = ("source", "pair", "content", "family", "released")

@@ -30,7 +30,7 @@ EMPTY = "folder holds no image"
 CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
 CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
 CLUTTER |= {"@synoresource", "picasa.ini", "~snapshot", "recycler", "network trash folder", "temporary items"}
-CLUTTER |= {"found.000", "_gsdata_"}
+CLUTTER |= {"found.000", "_gsdata_", "@__thumb", "@sharebin", "_vti_cnf"}
 
 #: How the names of what Synology's servers keep for single files begin or end, in lower case.
 _BEGINS, _ENDS = ("synophoto_thumb_",), ("@synoeastream", "@synoresource")

@@ -49,6 +49,7 @@ def _read_detector(name: str, file: Path, manifest: pd.DataFrame) -> pd.DataFram
     if not key or "p_fake" not in table:
         raise ValueError(f"{where}: columns {', '.join(table)}; expected path or sha256, and p_fake")
     table = table.assign(condition=table.get("condition", "raw"))
+    table[key] = table[key].str.lower() if key == "sha256" else table[key].str.removeprefix("./")
     try:
         require_conditions(list(pd.unique(table["condition"])))
     except ValueError as error:
@@ -68,8 +69,8 @@ def _rows_of(table: pd.DataFrame, key: str, manifest: pd.DataFrame, where: str) 
     images = manifest[["sha256", "path", "nature", "architecture", "group", "split", "source"]]
     unknown = ~table[key].isin(images[key])
     if unknown.any():
-        first = shown(table.loc[unknown, key].iloc[0])
-        raise ValueError(f"{where}: {unknown.sum()} images are not in the manifest, first {first}; score its images")
+        first, known = shown(table.loc[unknown, key].iloc[0]), images[key].iloc[0]
+        raise ValueError(f"{where}: {unknown.sum()} images are not in the manifest, first {first}; it has {known}")
     wanted = [key, "condition", "p_fake", *(column for column in PROBABILITIES if column in table)]
     rows = images.assign(row=np.arange(len(images))).merge(table[wanted], on=key)
     scored = rows["split"].isin(SCORED)
