@@ -622,15 +622,18 @@ def test_pillows_warnings_of_a_file_are_not_told(
     assert [str(warning.message) for warning in recwarn] == []
 
 
-def test_nothing_that_libtiff_tells_of_a_file_reaches_the_terminal(
-    inspected: Callable[..., dict], capfd: pytest.CaptureFixture
+def test_nothing_that_readers_of_tiff_tell_of_a_file_reaches_the_terminal(
+    inspected: Callable[..., dict], capfd: pytest.CaptureFixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     for mode, kind in (("1", "group4"), ("RGB", "tiff_lzw"), ("RGB", "tiff_adobe_deflate"), ("RGB", "jpeg")):
         data = bytearray(encoded("TIFF", image=noise(0, width=200, height=200).convert(mode), compression=kind))
         start = Image.open(io.BytesIO(data)).tag_v2[273][0]
         data[start + 20 : start + 60] = bytes(range(200, 240))
         inspected(bytes(data), "a.tif")
-    assert capfd.readouterr().err == ""
+    samples = (277).to_bytes(2, "little") + b"\x03\0\x01\0\0\0"  # tag, kind, count; then the number of them
+    data = encoded("TIFF").replace(samples + b"\x03", samples + b"\x09")
+    assert inspected(data, "a.tif")["problem"]
+    assert capfd.readouterr().err == "" and caplog.messages == []
 
 
 def mutated(data: bytes, rng: random.Random) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
-from PIL import Image, PngImagePlugin, _imaging
+from PIL import Image, PngImagePlugin, TiffImagePlugin, _imaging
 
 _LARGE = 50_000_000  # pixels above which pictures are decoded one at a time
 
@@ -48,7 +48,8 @@ def exceeded(error: Exception) -> str:  # a problem, or empty
 
 @cache
 def _quieten_libtiff() -> None:
-    """libtiff tells what is wrong with a file on standard error itself, past Python; Pillow raises it all the same."""
+    """libtiff and Pillow's own reader of TIFF tell on standard error what is wrong with a file; it is raised as well."""
+    TiffImagePlugin.logger.disabled = True
     with suppress(AttributeError, OSError):  # where Pillow was built without it, or shows no symbols
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
