@@ -48,7 +48,7 @@ def exceeded(error: Exception) -> str:  # a problem, or empty
 
 @cache
 def _quieten_libtiff() -> None:
-    """libtiff and Pillow's own reader of TIFF tell on standard error what is wrong with a file; it is raised as well."""
+    """libtiff and Pillow's own reader of TIFF tell on standard error what is wrong with a file; it is raised too."""
     TiffImagePlugin.logger.disabled = True
     with suppress(AttributeError, OSError):  # where Pillow was built without it, or shows no symbols
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
