@@ -168,7 +168,7 @@ class Study:
         tables = {"robustness": table, "verdicts": measured.verdict_shares(scores), "unsure": unsure}
         tables["field"] = by_condition(every, method=f"{c.OURS} (resnet18)", resamples=RESAMPLES)
         tables["thresholds"] = at_frozen_thresholds(every, calibration, resamples=RESAMPLES)
-        self.finish(run, tables, settings=settings, metrics={"filled_up": {"blur_k3": 0.25}}, notebook="30.ipynb")
+        self.finish(run, tables, settings=settings, metrics={"small": {"blur_k3": 0.25}}, notebook="30.ipynb")
 
     def _plant_generalization(self, seed: int) -> None:
         calibration = read(self.root / f"complete/resnet18/seed{seed}/calibration.json")

@@ -289,11 +289,20 @@ class TestNovelty:
             ({"kind": ""}, []),
             ({"height": 41}, ["40 x 41 pixels, training had sides of 30 to 40"]),
             ({"width": 29}, ["29 x 40 pixels, training had sides of 30 to 40"]),
+            ({"image_size": 20}, []),
+            ({"image_size": 21}, ["half the size is less than the model's input of 21"]),
         ],
     )
     def test_another_format_or_size_is_a_remark(self, changes: dict, words: list[str]) -> None:
         known = {"formats": np.array(["JPEG", "PNG"]), "sides": np.array([30, 40])}
-        assert remarks(known, **{"kind": "PNG", "width": 40, "height": 40} | changes) == words
+        assert remarks(known, **{"image_size": 0, "kind": "PNG", "width": 40, "height": 40} | changes) == words
+
+    def test_a_few_small_pictures_in_training_do_not_make_small_pictures_alike(self) -> None:
+        few = rows(300).assign(format="PNG", width=64, height=np.where(np.arange(300) < 2, 8, 64))
+        features = np.random.default_rng(0).normal(size=(300, 3, 4)).astype(np.float32)
+        for table, least in ((few, 64), (few.head(100), 8)):
+            known = describe_training(features[: len(table)], features, table, np.ones((3, BLOCK**2)))
+            assert known["sides"].tolist() == [least, 64]
 
 
 def table() -> pd.DataFrame:

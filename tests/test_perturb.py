@@ -11,7 +11,7 @@ from PIL import Image, features
 from samples import noise
 
 from dfxlib.data.decode import ImageFile, inspect_file
-from dfxlib.data.perturb import CONDITIONS, describe, jpeg, keep, require_conditions, side_scale
+from dfxlib.data.perturb import CONDITIONS, describe, jpeg, keep, require_conditions, sizes_after
 from dfxlib.data.squares import to_square
 from dfxlib.names import RESIZE_MODES
 
@@ -30,10 +30,15 @@ def test_a_condition_is_pure_keeps_the_mode_and_says_its_size(condition: str) ->
     image = noise(0, width=33, height=21)
     version = CONDITIONS[condition](image)
     assert (version.size, version.mode) == (RESIZED.get(condition, (33, 21)), "RGB")
-    (scale,) = side_scale(condition, np.array([[33, 21]]))
-    assert version.size == tuple(round(side * scale) for side in (33, 21))
     assert image.tobytes() == noise(0, width=33, height=21).tobytes()
     assert CONDITIONS[condition](image.copy()).tobytes() == version.tobytes()
+
+
+@pytest.mark.parametrize("condition", [*RESIZED, "raw", "mirror", "noise_s2", "web", "hard", "thumb"])
+def test_how_large_a_picture_will_be_is_known_to_the_pixel(condition: str) -> None:
+    sizes = np.array([[127, 127], [82, 130], [1, 3], [1001, 333], [768, 769], [129, 128]])
+    made = [CONDITIONS[condition](Image.new("RGB", tuple(size))).size for size in sizes.tolist()]
+    assert sizes_after(condition, sizes).tolist() == [list(size) for size in made]
 
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)
@@ -154,8 +159,8 @@ def test_a_tier_is_a_size_and_an_encoding(tier: str) -> None:
     small = image.resize((side, side // 2), Image.Resampling.LANCZOS)
     assert CONDITIONS[tier](image).tobytes() == jpeg(small, quality=quality, subsampling="4:2:0").tobytes()
     sizes = np.array([[1000, 500], [300, 600], [60, 90]])
-    expected = [min(1, side / longest) for longest in (1000, 600, 90)]
-    assert side_scale(tier, sizes).tolist() == pytest.approx(expected), "nothing is enlarged"
+    shares = [min(1, side / longest) for longest in (1000, 600, 90)]
+    assert sizes_after(tier, sizes).tolist() == np.rint(sizes * np.array(shares)[:, None]).tolist(), "never enlarged"
 
 
 def test_avif_is_pillows_file_decoded_and_the_same_every_time(tmp_path: Path) -> None:

@@ -94,8 +94,8 @@ def test_a_figure_of_an_earlier_version_counts_as_pictures(runs: Path, tmp_path:
 
 def test_a_condition_that_leaves_less_than_the_models_input_is_marked(results: Path) -> None:
     text = (results / "README.md").read_text()
-    assert "| blur_k3 (filled up) |" in text and "| raw |" in text
-    assert "Filled up: pictures are smaller than the model's input there" in text
+    assert "| blur_k3 (small) |" in text and "| raw |" in text and "| blur_k3 (small) (72), seed 0 |" in text
+    assert "the worst: " not in answers_table(results), "a loss of pixels is no answer about compression"
 
 
 def test_large_figures_stay_in_the_runs_folder(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_every_published_number_that_comes_from_scores_comes_out_again(whole: Pa
         "base: metrics.manifest_hash, metrics.seconds",
         "complete: metrics.manifest_hash, metrics.seconds, metrics.chosen_cell",
         "variant: metrics.manifest_hash, metrics.seconds",
-        "robustness: metrics.manifest_hash, metrics.seconds, metrics.filled_up",
+        "robustness: metrics.manifest_hash, metrics.seconds, metrics.small",
         "generalization: metrics.manifest_hash, metrics.seconds",
         "baselines: metrics.manifest_hash, metrics.seconds",
         "report: metrics.manifest_hash, metrics.seconds, metrics.runs",

@@ -4,12 +4,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from samples import SETTINGS, squares
 from trained import BACKBONE
 
+from dfxlib.data.perturb import sizes_after
 from dfxlib.detect.export import export_model, model_name
 from dfxlib.detect.tested import open_tested, unlike_images
 from dfxlib.detect.unlike import distances
@@ -60,10 +60,11 @@ def test_it_counts_the_images_that_detection_would_leave_unsure(trained_run: Pat
     with torch.no_grad():
         near = tested.model.features(to_input(squares(20), torch.device("cpu"))).numpy()
     features = np.concatenate([near] * 60 + [near + 100])
-    table = pd.DataFrame({"width": 33, "height": np.where(np.arange(len(features)) < 7, 31, 40)})
-    caught = unlike_images(tested, features, table, scale=1)
+    sizes = np.stack([np.full(len(features), 33), np.where(np.arange(len(features)) < 7, 31, 40)], axis=1)
+    caught = unlike_images(tested, features, sizes)
     far = distances(features, tested.reference) > 1
     assert far[-20:].all() and not far[:-20].all()
-    assert (caught == (far | (table["height"] == 31))).all()
-    assert unlike_images(tested, features, table, scale=0.5).all(), "half of 33 pixels are fewer than the input's 32"
-    assert np.isnan(unlike_images(tested._replace(reference=None), features, table, scale=1)).all()
+    assert (caught == (far | (sizes[:, 1] == 31))).all()
+    halved = sizes_after("scale_50", np.full((len(features), 2), 63))
+    assert unlike_images(tested, features, halved).all(), "half of 63 pixels are 31, fewer than the input's 32"
+    assert np.isnan(unlike_images(tested._replace(reference=None), features, sizes)).all()

@@ -139,17 +139,17 @@ CONDITIONS["hard"] = partial(chain, steps=("side_512", "jpeg420_q40"))
 CONDITIONS["thumb"] = partial(chain, steps=("side_128", "jpeg420_q75"))
 
 
-def side_scale(condition: str, sizes: np.ndarray) -> np.ndarray:  # [N, 2] width and height -> [N]
-    """By how much a condition scales the sides of each picture, to within the rounding of pixels."""
-    function = CONDITIONS[condition]
-    if isinstance(function, partial) and function.func is shrink:
-        return np.minimum(1.0, function.keywords["side"] / sizes.max(axis=1))
-    if isinstance(function, partial) and function.func is chain:
-        scales = np.ones(len(sizes))
-        for name in function.keywords["steps"]:
-            scales = scales * side_scale(name, sizes * scales[:, None])
-        return scales
-    return np.full(len(sizes), function(Image.new("RGB", (100, 100))).width / 100)
+def sizes_after(condition: str, sizes: np.ndarray) -> np.ndarray:  # [N, 2] width and height -> the same, in pixels
+    """How large pictures are after a condition, exactly as it makes them."""
+    kind, how = (getattr(CONDITIONS[condition], part, {}) for part in ("func", "keywords"))
+    for name in how.get("steps", ()):
+        sizes = sizes_after(name, sizes)
+    if kind is shrink:
+        sizes = np.rint(sizes * how["side"] / np.maximum(sizes.max(axis=1, keepdims=True), how["side"]))
+    if kind in (scale, crop):
+        exact = sizes * how["percent"] / 100
+        sizes = np.rint(exact) if kind is crop else np.floor(exact)
+    return np.maximum(sizes, 1)
 
 
 #: What a function does beyond its parameters, for the record.

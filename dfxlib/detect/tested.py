@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from dfxlib.detect.export import model_name, open_model
 from dfxlib.detect.folder import REFERENCE
@@ -54,16 +53,15 @@ def open_tested(
     return Tested(*opened, ("exported", model_name(path), step))
 
 
-def unlike_images(
-    tested: Tested, features: np.ndarray, rows: pd.DataFrame, *, scale: float | np.ndarray
-) -> np.ndarray:  # [N] 1 or 0; NaN where nothing is known of the training data
+def unlike_images(tested: Tested, features: np.ndarray, sizes: np.ndarray) -> np.ndarray:  # [N] 1 or 0
     """Which images `detect` would leave unsure as unlike the training data; tests report the band without that rule.
 
-    `features` [N, 3, D] are those of the manifest's `rows`, after something that scaled their sides by `scale`.
+    `features` [N, 3, D] are those of pictures as they were judged, `sizes` [N, 2] their widths and heights. NaN where
+    nothing is known of the training data.
     """
     if tested.reference is None:
-        return np.full(len(rows), np.nan)
+        return np.full(len(features), np.nan)
     parts = np.array_split(features, 1 + len(features) // 1000)  # as float64 they take twice the space
     far = ~(np.concatenate([distances(part, tested.reference) for part in parts]) <= 1)
-    sides = np.round(scale * rows[["width", "height"]].min(axis=1).to_numpy())
-    return (far | (sides < least_side(tested.reference, tested.settings["image_size"]))).astype(float)
+    small = sizes.min(axis=1) < least_side(tested.reference, tested.settings["image_size"])
+    return (far | small).astype(float)

@@ -52,7 +52,8 @@ def describe_training(
         "limit": np.float32(1),
         "spectra": spectra.astype(np.float32),  # [3, 32 * 32] in the order of CLASSES
         "formats": np.array(sorted(rows["format"].unique()), dtype=np.str_),
-        "sides": np.array([sides.min(), sides.max()]),  # pixels, smallest and largest
+        # Pixels: what all but 1% of the pictures have at least, so that a few small ones do not count; the largest.
+        "sides": np.array([np.quantile(sides.min(axis=1), 1 - QUANTILE, method="lower"), sides.max()]),
     }
     return known | {"limit": np.float32(np.quantile(distances(held_out, known), QUANTILE))}
 
@@ -128,7 +129,7 @@ def distances(features: np.ndarray, known: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def least_side(known: dict[str, np.ndarray], image_size: int) -> int:
-    """Pixels; a picture with a smaller side is filled up or enlarged to be model input, as none was in training."""
+    """Pixels; a picture with a smaller side is filled up or enlarged to be model input, as few were that trained."""
     return min(image_size, int(known["sides"][0]))
 
 
@@ -147,8 +148,11 @@ def unlike_training(
     return found
 
 
-def remarks(known: dict[str, np.ndarray], *, kind: str, width: int, height: int) -> list[str]:  # in words
-    """What training did not have, and a verdict may bear: a format (`kind`; empty: unknown), a size [pixels]."""
+def remarks(known: dict[str, np.ndarray], *, image_size: int, kind: str, width: int, height: int) -> list[str]:
+    """What training did not have, and a verdict may bear, in words: a format (`kind`; "": unknown), a size [pixels].
+
+    `image_size` is the side of the model's input where the picture was judged at half size as well; else 0.
+    """
     smallest, largest = known["sides"]
     found = []
     if kind and kind not in known["formats"]:
@@ -156,4 +160,6 @@ def remarks(known: dict[str, np.ndarray], *, kind: str, width: int, height: int)
     if min(width, height) < smallest or max(width, height) > largest:
         span = str(smallest) if smallest == largest else f"{smallest} to {largest}"
         found.append(f"{width} x {height} pixels, training had sides of {span}")
+    if min(width, height) // 2 < min(image_size, smallest):
+        found.append(f"half the size is less than the model's input of {image_size}")
     return found

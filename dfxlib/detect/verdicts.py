@@ -124,7 +124,8 @@ def _row(judge: Judge, picture: Picture, p: np.ndarray, distance: float, *, alwa
         known, size = judge.reference, {"width": picture.width, "height": picture.height}
         found = unlike_training(known, image_size=judge.settings["image_size"], distance=distance, **size)
         row["distance"], row["unlike"] = float(distance), "; ".join(found)
-        row["remark"] = "; ".join(remarks(known, kind=picture.format, **size))
+        halved = judge.settings["image_size"] if len(p) > 1 else 0
+        row["remark"] = "; ".join(remarks(known, image_size=halved, kind=picture.format, **size))
         if found and not always:
             row |= {"verdict": "unsure", "reason": UNLIKE, "holds": ""}
     return row

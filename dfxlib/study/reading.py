@@ -89,7 +89,7 @@ def unsure_in_words(table: pd.DataFrame, *, by: str = "split") -> pd.DataFrame:
             if found := [_share(risk.loc[metric]) for metric in metrics if metric in risk.index]:
                 row[title] = "; ".join(found)
         promise = f"{risk['promised'].max():.0%} {risk.loc['real called fake', 'promise']}"
-        rows.append(row | {"promised of either": promise if place in ("test", "raw") else "nothing"})
+        rows.append(row | {"promised of either": promise if str(place).split()[0] in ("test", "raw") else "nothing"})
     return pd.DataFrame(rows)
 
 
