@@ -99,6 +99,24 @@ TREES = {
         ("test/reddit/0_real/1.jpg", REAL, "real", "reddit", "test"),
         ("test/twitter/1_fake/1.jpg", FAKE, "unknown", "twitter", "test"),
     ],
+    "raid": [
+        ("original/real/1.jpg", REAL, "real", "original", "test"),
+        ("original/gen_0/1.png", FAKE, "gen_0", "original", "test"),
+        ("epsilon32/real/1.png", REAL, "real", "epsilon32", "test"),
+        ("epsilon32/gen_3/1.png", FAKE, "gen_3", "epsilon32", "test"),
+    ],
+    "truefake": [
+        ("PreSocial/Real/FFHQ/00001.png", REAL, "FFHQ", "PreSocial", "", "FFHQ/00001"),
+        ("Telegram/Real/FORLAB/a.jpg", REAL, "FORLAB", "Telegram", "", "FORLAB/a"),
+        ("PreSocial/Fake/StyleGAN2/conf-f-psi-0.5/7.png", GAN, "StyleGAN2", "PreSocial", "", "StyleGAN2/7"),
+        ("Facebook/Fake/StyleGAN2/conf-f-psi-0.5/7.jpg", GAN, "StyleGAN2", "Facebook", "", "StyleGAN2/7"),
+        ("X/Fake/FLUX.1/faces/1.jpg", DM, "FLUX.1", "X", "", "FLUX.1/1"),
+        ("Twitter/Fake/StableDiffusion1.5/1.jpg", DM, "StableDiffusion1.5", "X", "", "StableDiffusion1.5/1"),
+    ],
+    "itw-sm": [
+        ("0_real/Facebook_real_1042.jpg", REAL, "real", "", "test"),
+        ("1_fake/instagram_1030.jpg", FAKE, "unknown", "", "test"),
+    ],
     "aigibench": [
         ("train/car/0_real/1.png", REAL, "LSUN", "ProGAN", "train"),
         ("val/horse/1_fake/1.png", GAN, "ProGAN", "ProGAN", "valid"),
@@ -124,7 +142,7 @@ def told(rows: pd.DataFrame) -> dict[str, tuple]:
 
 
 def test_every_description_has_a_tree_or_a_table_here() -> None:
-    assert set(NAMED) == set(TREES) | {"artifact", "wildfake", "community-forensics", "openfake"}
+    assert set(NAMED) == set(TREES) | {"artifact", "wildfake", "community-forensics", "openfake", "deepfake-eval-2024"}
 
 
 @pytest.mark.parametrize("layout", TREES)
@@ -177,6 +195,23 @@ def test_masks_and_reconstructions_are_no_data(tmp_path: Path) -> None:
     assert len(list_images(tmp_path / "b", layout="diffusionforensics")) == 1
 
 
+def test_lists_beside_the_images_are_no_data(tmp_path: Path) -> None:
+    plant(tmp_path / "a", "0_real/X_real_1.jpg", "metadata.csv", "README.md", "LICENSE")
+    assert len(list_images(tmp_path / "a", layout="itw-sm")) == 1
+    plant(tmp_path / "b", "PreSocial/Real/FFHQ/1.png", "split.json")
+    assert len(list_images(tmp_path / "b", layout="truefake")) == 1
+
+
+def test_truefake_reads_no_network_or_generator_that_it_does_not_know(tmp_path: Path) -> None:
+    plant(tmp_path, "X/Real/FFHQ/1.png", "Other/Fake/FLUX.1/1.png", "X/Fake/FFHQ/1.png", "X/Real/FLUX.1/1.png")
+    assert {path: said[-1] for path, said in told(list_images(tmp_path, layout="truefake")).items()} == {
+        "X/Real/FFHQ/1.png": "",
+        "Other/Fake/FLUX.1/1.png": "network 'Other' has no source in the layout",
+        "X/Fake/FFHQ/1.png": "generator 'FFHQ' has no nature in the layout",
+        "X/Real/FLUX.1/1.png": "origin 'FLUX.1' has no nature in the layout",
+    }
+
+
 def test_faces_and_objects_are_told_where_the_description_knows(tmp_path: Path) -> None:
     plant(tmp_path, "images/test/celebahq/real/1.png", "images/test/imagenet/adm/1.png")
     assert list_images(tmp_path, layout="diffusionforensics")["content"].tolist() == ["face", "object"]
@@ -221,6 +256,23 @@ def test_wildfake_is_read_from_its_tables_and_each_image_counts_once(tmp_path: P
         "Images/GAN_based/s/0.png": (GAN, "StyleGAN", "", "", "", ""),
         "Images/Other_based/v/0.png": (OTHER, "VQVAE", "", "", "", ""),
         "Images/Real/coco/0.jpg": (REAL, "coco", "", "", "", ""),
+    }
+
+
+def test_deepfake_eval_2024_is_read_from_the_table_of_its_images(tmp_path: Path) -> None:
+    header = "Filename,Ground Truth,Finetuning Set\n"
+    rows = "a.jpg,Real,Train\nb.webp,Fake,Test\nc.png,fake,test\n"
+    rows += "#NAME?,Fake,Train\nd.png,Unknown,Test\ne.png,Real,\n"
+    (tmp_path / "image-metadata-publish.csv").write_text(header + rows)
+    (tmp_path / "image-metadata-publish-with-links.csv").write_text("Filename,Link\na.jpg,x\n")
+    (tmp_path / "audio-metadata-publish.csv").write_text(header + "a.mp3,Real,train\n")
+    assert told(list_images(tmp_path, layout="deepfake-eval-2024")) == {
+        "image-data/a.jpg": (REAL, "real", "", "train", "", ""),
+        "image-data/b.webp": (FAKE, "unknown", "", "test", "", ""),
+        "image-data/c.png": (FAKE, "unknown", "", "test", "", ""),
+        "image-data/#NAME?": (FAKE, "unknown", "", "train", "", "suffix '' is no image's"),
+        "image-data/d.png": ("", "unknown", "", "test", "", "Ground Truth 'Unknown' has no nature in the layout"),
+        "image-data/e.png": (REAL, "real", "", "", "", "Finetuning Set '' has no declared_split in the layout"),
     }
 
 
@@ -294,7 +346,9 @@ def test_the_counts_of_the_paper_are_those_of_the_inventory() -> None:
     assert expected["images"].sum() == 72334
 
 
-@pytest.mark.parametrize("layout, images", [("genimage", 1_350_000), ("cifake", 120_000), ("synthbuster", 9_000)])
+@pytest.mark.parametrize(
+    "layout, images", [("genimage", 1_350_000), ("cifake", 120_000), ("synthbuster", 9_000), ("itw-sm", 10_000)]
+)
 def test_stated_counts_add_up_to_the_published_totals(layout: str, images: int) -> None:
     assert expected_counts(layout)["images"].sum() == images
 
