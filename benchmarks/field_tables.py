@@ -32,10 +32,11 @@ def seconds(work: Callable[[], object]) -> float:
 def ratios(images: int, generators: int, *, resamples: int, rounds: int) -> dict[str, float]:
     """Median seconds of each table over those of `by_architecture`."""
     scores = scores_of(images, generators).assign(source="")
-    versions = pd.concat([scores.assign(condition=name) for name in ("raw", "web", "hard")], ignore_index=True)
+    conditions = ["raw", "web", "hard"]
+    versions = pd.concat([scores.assign(condition=name) for name in conditions], ignore_index=True)
     tables = {
         "field_table": lambda: field_table(scores, method="m", resamples=resamples),
-        "by_condition, three conditions": lambda: by_condition(versions, method="m", resamples=resamples),
+        "by_condition, three conditions": lambda: by_condition({"m": versions}, conditions, resamples=resamples),
     }
     found: dict[str, list[float]] = {name: [] for name in tables}
     for _ in range(rounds):

@@ -14,7 +14,7 @@ from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import proper_scores, reliability_table, trade_table, unsure_table
 from dfxlib.measure.contents import inside_contents
-from dfxlib.measure.external import compare_detectors, generator_tables
+from dfxlib.measure.external import compare_detectors
 from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, by_source, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates, three_way_accuracy
@@ -166,7 +166,9 @@ class Study:
         settings = SETTINGS | {"seed": seed, "conditions": [{"condition": name} for name in CONDITIONS]}
         settings |= {"resamples": RESAMPLES}
         tables = {"robustness": table, "verdicts": measured.verdict_shares(scores), "unsure": unsure}
-        tables["field"] = by_condition(every, method=f"{c.OURS} (resnet18)", resamples=RESAMPLES)
+        tables["field"] = by_condition(
+            {f"{c.OURS} (resnet18)": every} | self.detectors, [*CONDITIONS], resamples=RESAMPLES
+        )
         tables["thresholds"] = at_frozen_thresholds(every, calibration, resamples=RESAMPLES)
         self.finish(run, tables, settings=settings, metrics={"small": {"blur_k3": 0.25}}, notebook="30.ipynb")
 
@@ -183,16 +185,18 @@ class Study:
         mark = self.fitted[self.mark].query("split in ('test', 'unseen')")
         seen = seen_against_unseen({f"{c.OURS} (resnet18)": means, self.mark: averages(mark, **how)})
         sources = scores["path"].map(self.images.set_index("path")["source"])
+        methods = {f"{c.OURS} (resnet18)": scores.assign(source=sources)} | self.detectors
+        field = [field_table(each, method=name, resamples=RESAMPLES) for name, each in methods.items()]
         tables = {
             "by_architecture": by_architecture(scores, **how),
             "averages": means,
             "seen_unseen": seen,
-            "field": field_table(scores.assign(source=sources), method=f"{c.OURS} (resnet18)", resamples=RESAMPLES),
+            "field": pd.concat(field, ignore_index=True),
             "by_source": by_source(scores, sources, **how),
             "confidence": proper_scores(scores, **how),
             "reliability": reliability_table(scores, calibration),
             "unsure": unsure_table(scores, unlike=caught(scores), **how),
-        } | generator_tables(self.detectors, resamples=RESAMPLES)
+        }
         recalls = seen.set_index(["method", "nature", "split"])["recall"]
         metrics = {"recall": {" ".join(key): value for key, value in recalls.items()}}
         settings = SETTINGS | {"seed": seed, "resamples": RESAMPLES}
@@ -225,10 +229,6 @@ class Study:
         place = str(self.root)
         runs, _ = report.collect_runs(place, backbones=["resnet18"], seeds=list(self.seeds), variants=list(VARIANTS))
         records = report.read_records(place, runs)
-        theirs = {
-            name: report.gather_table(place, runs, step="generalization", table=name)
-            for name in ("detectors", "called_fake")
-        }
         tables = report.gather_tables(place, runs) | {
             "main": report.compared(place, "methods"),
             "difference": report.compared(place, "differences"),
@@ -236,7 +236,6 @@ class Study:
             "contents": report.compared(place, "contents"),
             "detector_methods": report.compared(place, "detectors"),
             "detector_differences": report.compared(place, "detector_differences"),
-            **{name: table.drop(columns=["backbone", "seed"]).drop_duplicates() for name, table in theirs.items()},
             "base_models": report.base_table(records),
             "settings": report.settings_table(records),
             "cost": report.cost_table(runs),

@@ -409,6 +409,15 @@ def test_the_second_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert rows["nature"].tolist() == [REAL, DM] and rows["path"].tolist() == ["glide/a.jpg", "glide/b.jpg"]
 
 
+def test_the_description_of_a_tree_of_ones_own_names_relatives_and_months(tmp_path: Path) -> None:
+    page = (MANIFESTS.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1])
+    plant(tmp_path / "tree", "real/camera/a.png", "gan_generated/wgan/a.png", "gan_generated/wgan_gp/a.png")
+    table = list_images(tmp_path / "tree", str(tmp_path / "mine.yaml")).set_index("architecture")
+    assert table.loc["wgan", ["nature", "family", "released"]].tolist() == ["gan_generated", "WGAN", "2017-01"]
+    assert table.loc["wgan_gp", "family"] == "WGAN" and table.loc["camera", "family"] == ""
+
+
 def test_the_readme_lists_every_description() -> None:
     listed = re.findall(r"\]\(([\w-]+)\.yaml\)", (MANIFESTS / "README.md").read_text(encoding="utf-8"))
     assert sorted(listed) == NAMED

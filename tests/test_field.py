@@ -105,19 +105,29 @@ def test_all_versions_are_one_ranking_and_versions_of_a_picture_one_group() -> N
     raw = sourced(120)
     drifted = raw.assign(condition="web", p_fake=raw["p_fake"] / 10)
     table = pd.concat([raw, drifted], ignore_index=True)
-    found = by_condition(table, method="ours", resamples=FEW).set_index("condition")
+    every = {"ours": table, "theirs": raw}
+    methods = by_condition(every, ["raw", "web"], resamples=FEW)
+    assert methods.loc[methods["method"] == "theirs", "condition"].tolist() == ["raw"], "all versions take all of them"
+    found = methods[methods["method"] == "ours"].set_index("condition")
     assert list(found.index) == ["raw", "web", POOLED] and found["images"].tolist() == [120, 120, 240]
     assert found.loc["raw", "auc"] == pytest.approx(found.loc["web", "auc"], abs=1e-6)
     assert found.loc[POOLED, "auc"] == pytest.approx(roc_auc_score(table["nature"] != "real", table["p_fake"]))
     assert found.loc[POOLED, "auc"] < found.loc["raw", "auc"], "a drift that no condition shows by itself"
-    twice = by_condition(pd.concat([raw, raw.assign(condition="web")]), method="ours", resamples=FEW)
+    twice = by_condition({"a": pd.concat([raw, raw.assign(condition="web")])}, ["raw", "web"], resamples=FEW)
     ends = twice.set_index("condition")[["auc_low", "auc_high"]]
     assert ends.loc[POOLED].tolist() == pytest.approx(ends.loc["raw"].tolist(), abs=1e-6), "no new evidence"
 
 
 def test_one_condition_alone_has_no_ranking_over_several() -> None:
     table = scores(120, skill=1.0).assign(condition="raw")
-    assert list(by_condition(table, method="a", resamples=FEW)["condition"]) == ["raw"]
+    assert list(by_condition({"a": table}, ["raw"], resamples=FEW)["condition"]) == ["raw"]
+
+
+def test_conditions_that_the_study_does_not_have_and_other_parts_do_not_count() -> None:
+    table = scores(120, skill=1.0)
+    other = pd.concat([table, table.assign(condition="avif"), table.assign(split="unseen")], ignore_index=True)
+    one, two = (by_condition({"a": each}, ["raw"], resamples=FEW) for each in (table, other))
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_one_name_in_two_natures_is_two_generators() -> None:

@@ -9,6 +9,7 @@ from test_plots_models import CALIBRATION, pictures, scores, texts
 
 from dfxlib.measure import confidence, generators
 from dfxlib.measure import scores as measured
+from dfxlib.measure.field import field_table
 from dfxlib.plots import results as plots
 from dfxlib.plots.models import plot_architectures, plot_robustness
 
@@ -122,17 +123,17 @@ def test_a_feature_map_places_every_scored_image_and_marks_architectures(width: 
 
 
 def test_release_dates_are_points_with_intervals_a_panel_a_method_and_unseen_ones_are_open() -> None:
-    found = generators.by_architecture(scores(0), CALIBRATION, resamples=20)
-    fakes = found[found["nature"] != "real"].head(2).assign(released=["2021-05", "2022-08"], split=["test", "unseen"])
-    table = pd.concat([fakes.assign(method="ours"), fakes.assign(method="another", binary_recall=0.123)])
+    found = field_table(scores(0).assign(source=""), method="ours", resamples=20)
+    fakes = found.head(2).assign(released=["2021-05", "2022-08"], split=["test", "unseen"])
+    table = pd.concat([fakes, fakes.assign(method="another", fake_acc=0.123)])
     figure = plots.plot_released(table)
     assert [axis.get_ylabel().splitlines()[0] for axis in figure.axes] == ["ours", "another"]
     for axis, (_, part) in zip(figure.axes, table.groupby("method", sort=False)):
         points = [line for line in axis.lines if line.get_marker() == "o"][:2]
-        assert [line.get_ydata()[0] for line in points] == part["binary_recall"].tolist()
+        assert [line.get_ydata()[0] for line in points] == part["fake_acc"].tolist()
         assert points[1].get_markerfacecolor() == "white" != points[0].get_markerfacecolor()
     drawn = drawn_numbers(figure)
-    assert all(np.isclose(drawn, value).any() for value in fakes["binary_recall_low"])
+    assert all(np.isclose(drawn, value).any() for value in fakes["fake_acc_low"])
 
 
 def test_the_matrix_frames_what_a_head_never_met() -> None:

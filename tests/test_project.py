@@ -32,7 +32,8 @@ from dfxlib.measure.published import SCORES
 from dfxlib.models.zoo import BACKBONES
 from dfxlib.study.records import read_runs
 from dfxlib.system.files import project_root
-from tools.result_page import PAGE_TABLES, page
+from tools.page_tables import PAGE_TABLES
+from tools.result_page import page
 
 ROOT = project_root(Path(__file__).parent)
 README = (ROOT / "README.md").read_text(encoding="utf-8")

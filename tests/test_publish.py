@@ -14,7 +14,8 @@ from scored import Study, draw
 from dfxlib.measure.contents import MEAN
 from dfxlib.study.records import RUNS, read_runs, write_runs
 from tools import publish
-from tools.result_page import PAGE_TABLES, answers_table, page, update_page
+from tools.page_tables import PAGE_TABLES, answers_table, update_page
+from tools.result_page import page
 
 
 @pytest.fixture(scope="module")

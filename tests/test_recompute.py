@@ -20,7 +20,7 @@ from dfxlib.names import CLASSES
 from dfxlib.study.recompute import by_step, check, recompute
 from dfxlib.study.records import RUNS, read_runs, write_runs
 from tools import publish
-from tools.result_page import unsure_table
+from tools.page_tables import unsure_table
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_a_changed_score_of_a_detector_of_others_is_found_in_its_tables(results:
     row = scores.index[own & (scores["nature"] != "real") & (scores["p_fake"] > 0.5)][0]
     scores.loc[row, "p_fake"] = 0.01
     write_published(scores, results)
-    names = ["called_fake", "detector_differences", "detector_methods", "detectors"]
+    names = ["conditions", "detector_differences", "detector_methods", "field"]
     assert [sentence.partition(":")[0] for sentence in check(results).different] == [f"tables/{n}.csv" for n in names]
 
 

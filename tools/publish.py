@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from dfxlib.data.descriptions import REFERENCES
 from dfxlib.data.manifest import read_manifest
 from dfxlib.measure.published import EXTERNAL, SCORES, join_scores, read_published, write_published
 from dfxlib.measure.scores import read_scores
@@ -22,7 +23,8 @@ from dfxlib.study.recompute import recompute
 from dfxlib.study.records import RUNS, Records, describe_run, read_run, read_runs, write_runs
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
 from dfxlib.system.files import load_json, project_root, require_own, sha256_bytes, write_text_atomic
-from tools.result_page import page, update_page
+from tools.page_tables import update_page
+from tools.result_page import page
 
 #: Figures of a publication in the order of their worth: its name there, the step, the name in a run (of the first run
 #: that has it), and how the notebook's name begins where other runs of that step have another such figure.
@@ -90,6 +92,9 @@ def publish(run_root: Path, target: Path, *, replace: bool = False) -> list[Path
     if stays:
         _compute_joint(stage)
     _copy_figures(run_root, new, target if stays else None, stage)
+    for place in (Path("manifest", REFERENCES), Path("report", "tables", "field.tex")):
+        if (run_root / place).is_file():
+            shutil.copy(run_root / place, stage / place.name)
     write_text_atomic(stage / "README.md", page(stage, name=target.name))
     note = {"note": "written by tools/publish.py, which may replace this folder"}
     write_text_atomic(stage / MARK, json.dumps(note) + "\n")

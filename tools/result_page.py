@@ -1,25 +1,25 @@
-"""The page results/STUDY/README.md, and the tables of results that README and docs repeat between their marks."""
+"""The page results/STUDY/README.md."""
 
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from dfxlib.measure.compare import OURS, describe
+from dfxlib.data.descriptions import REFERENCES
+from dfxlib.measure.compare import OURS
 from dfxlib.measure.contents import MEAN
 from dfxlib.measure.published import SCORES
+from dfxlib.measure.worst import worst_first
 from dfxlib.study import report
-from dfxlib.study.costs import read_costs
-from dfxlib.study.reading import by_value, for_readers, is_ours, reader_markdown, unsure_in_words
+from dfxlib.study.reading import by_value, field_in_words, for_readers, reader_markdown, unsure_in_words
 from dfxlib.study.records import Records, read_runs
-from dfxlib.system.files import write_text_atomic
 
 ACCURACY = "three-way balanced accuracy"
 
-_METHODS = ["method", "value", "low", "high", "seeds", "seed_sd", "images"]
+METHODS = ["method", "value", "low", "high", "seeds", "seed_sd", "images"]
 
 #: Figures in words, for readers who do not see them.
-_WORDS = {
+WORDS = {
     "main": "Three-way balanced accuracy of every method with its interval, the model in colour",
     "difference": "The model minus every other method on the same images, with intervals",
     "counts": "Images of every architecture, by the part that they are in",
@@ -36,6 +36,9 @@ _WORDS = {
     "votes": "Votes of the three base models and of the whole model on a few pictures",
     "maps": "Where the verdicts on a few pictures are sensitive, if not where shuffled weights are",
 }
+
+#: Files beside the page, and what they hold.
+_FILES = {"field.tex": "is the table of the field's numbers for a paper", REFERENCES: "says how to cite the data"}
 
 #: Figures that speak of all seeds, or of the data.
 _OF_ALL_SEEDS = ("main", "difference", "counts", "examples", "spectra")
@@ -68,8 +71,8 @@ def page(folder: Path, *, name: str) -> str:  # Markdown
     """What was asked and what came out, each experiment with its figure and its table folded, and how it was made."""
     results = read_results(folder)
     parts = [f"# {name}", _opening(results), _figure(results, "main")]
-    experiments = (_methods, _contents, _differences, _base_models, _robustness, _generalization, _unsure, _detection)
-    for section in (_data, *experiments):
+    experiments = (_methods, _contents, _differences, _base_models, _robustness, _generalization, _field, _unsure)
+    for section in (_data, *experiments, _detection):
         parts += section(results)
     return "\n\n".join(part for part in [*parts, *_how_made(results)] if part) + "\n"
 
@@ -81,14 +84,23 @@ def _opening(results: Results) -> str:
     made = f"{facts['images']} images, {len(seeds)} seed{'s' * (len(seeds) > 1)}, finished on {max(dates)}"
     told = [f"**{question}**"] if question else []
     told += [report.SYNTHETIC] if report.is_synthetic(results.records) else []
-    return "\n\n".join([*told, conclusion_list(results.folder), f"{made}."])
+    made += ". [Results and caveats](../../docs/results.md) says how often this test part was read"
+    return "\n\n".join([*told, conclusion_list(results.folder), f"{made}, and what is not measured."])
+
+
+def conclusion_list(folder: Path) -> str:  # Markdown
+    """The sentences with which the report begins."""
+    results = read_results(folder)
+    told = results.records["baselines"]["metrics"]
+    compared = (results.table(name) for name in ("main", "difference"))
+    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
 
 
 def _figure(results: Results, name: str) -> str:
     path = results.folder / "figures" / f"{name}.png"
     if not path.is_file():
         return ""
-    picture = f"![{_WORDS[name]}](figures/{name}.png)"
+    picture = f"![{WORDS[name]}](figures/{name}.png)"
     several = len(results.records["baselines"]["settings"]["seeds"]) > 1
     return f"{picture}\n\n*The first seed alone.*" if several and name not in _OF_ALL_SEEDS else picture
 
@@ -116,7 +128,7 @@ def _held_out(results: Results) -> list[str]:
 
 
 def _methods(results: Results) -> list[str]:
-    table = by_value(results.table("main"))[_METHODS]
+    table = by_value(results.table("main"))[METHODS]
     text = "Every method on the same test images, by its most probable nature. Chance is 0.333."
     folded = [_folded("Every method", table, marked="method", value=ACCURACY)]
     if results.has("mark"):
@@ -144,8 +156,12 @@ def _differences(results: Results) -> list[str]:
     table = by_value(results.table("difference"))
     known = ["method", "value", "low", "high", "seed_low", "seed_high", "both_low", "both_high", "p_holm", "decision"]
     text = f"{OURS} minus each method on the same images: a positive difference is in its favour."
-    folded = _folded("Differences", table[[name for name in known if name in table]], value=f"{OURS} minus the method")
-    return ["## Baselines and ablations", text, _figure(results, "difference"), folded]
+    minus = f"{OURS} minus the method"
+    folded = [_folded("Differences", table[[name for name in known if name in table]], value=minus)]
+    if results.has("detector_differences"):
+        theirs = results.table("detector_differences")[["task", "method", "value", "low", "high", "decision"]]
+        folded.append(_folded("Differences from detectors of others, a family of their own", theirs, value=minus))
+    return ["## Baselines and ablations", text, _figure(results, "difference"), *folded]
 
 
 def _base_models(results: Results) -> list[str]:
@@ -164,7 +180,12 @@ def _robustness(results: Results) -> list[str]:
     figures = [_figure(results, name) for name in ("robustness", "conditions")]
     text = "The same test images under every condition. The table has means over seeds. A condition marked as small "
     text += "leaves pictures smaller than the model's input."
-    return ["## JPEG robustness", text, *figures, _folded("Every condition", table)]
+    folded = [_folded("Every condition", table)]
+    if results.has("conditions"):
+        ranked = results.conditions("conditions").query("seed == seed.min()")
+        shown = ["method", "condition", "images", "auc", "auc_low", "auc_high", "acc", "ap", "eer"]
+        folded.append(_folded("The fake score, of the first seed; last all versions in one ranking", ranked[shown]))
+    return ["## JPEG robustness", text, *figures, *folded]
 
 
 def _generalization(results: Results) -> list[str]:
@@ -181,6 +202,19 @@ def _generalization(results: Results) -> list[str]:
     seen = results.table("seen_unseen_seeds").rename(columns={"mean": "mean recall"})
     folded = [_folded("Seen against unseen", seen, marked="method"), _folded("By architecture", table)]
     return ["## Generalization", text, *figures, *folded]
+
+
+def _field(results: Results) -> list[str]:
+    if not results.has("field"):
+        return []
+    table = results.table("field")
+    text = "Each generator against the real images, half of each. Fake is what has p_fake above one half."
+    worst = [
+        f"{method}:\n\n" + "\n".join(f"- {sentence}" for sentence in worst_first(part))
+        for method, part in table.groupby("method", sort=False)
+    ]
+    folded = _folded("Every generator, in percent, means over seeds", field_in_words(table), marked="method")
+    return ["## The field's own numbers", text, *worst, folded]
 
 
 def _unsure(results: Results) -> list[str]:
@@ -207,6 +241,7 @@ def _how_made(results: Results) -> list[str]:
     commits = ", ".join(dict.fromkeys(own["environment"]["commit"] for own in records.values()))
     identity = f"Manifest {records['manifest']['metrics']['manifest_hash']}, commit {commits}. {versions}."
     files = "Settings, metrics and environment of every run stand in [runs.csv](runs.csv), every table in `tables/`."
+    files += "".join(f" [{name}]({name}) {what}." for name, what in _FILES.items() if (results.folder / name).is_file())
     files += f" The numbers follow from [{SCORES}]({SCORES}): `dfx recompute results/STUDY` computes them again."
     cost = results.table("cost")
     total = f"{cost['minutes'].sum():.0f} minutes in all, those of jobs side by side added."
@@ -215,136 +250,3 @@ def _how_made(results: Results) -> list[str]:
         "## Cost", total, _folded("Every step", cost),
         "## Where it comes from", identity, files,
     ]  # fmt: skip
-
-
-def update_page(place: Path, results: Path) -> bool:  # whether the text changed
-    """Put the tables of published results between a page's marks for them."""
-    text = before = place.read_text(encoding="utf-8")
-    for mark, table in PAGE_TABLES.items():
-        opening, closing = f"<!-- {mark}:{results.name} -->", f"<!-- /{mark} -->"
-        if opening in text:
-            head, rest = text.split(opening, 1)
-            if closing not in rest:
-                raise ValueError(f"{place} has {opening} without {closing} after it; add the closing mark")
-            text = f"{head}{opening}\n{table(results)}\n{closing}{rest.split(closing, 1)[1]}"
-    write_text_atomic(place, text)
-    return text != before
-
-
-def methods_table(folder: Path) -> str:  # Markdown
-    """Every method with its interval, and its spread over seeds."""
-    table = by_value(read_results(folder).table("main"))
-    return reader_markdown(for_readers(table[_METHODS], value=ACCURACY), marked="method")
-
-
-def base_table(folder: Path) -> str:  # Markdown
-    """Validation AUC of every base model."""
-    results = read_results(folder)
-    share = {run: own["settings"]["main_share"] for run, own in results.records.items() if run.startswith("base/")}
-    table = results.table("base_models")
-    return reader_markdown(for_readers(table.assign(main_share=list(share.values()))))
-
-
-def differences_table(folder: Path) -> str:  # Markdown
-    """DeepFeatureX Net minus every other method on the same images, with the decision."""
-    table = by_value(read_results(folder).table("difference"))
-    said = {f"{OURS} minus": table["method"], ACCURACY: table.apply(describe, axis=1)}
-    return reader_markdown(pd.DataFrame(said))
-
-
-def conclusion_list(folder: Path) -> str:  # Markdown
-    """The sentences with which the report begins."""
-    results = read_results(folder)
-    told = results.records["baselines"]["metrics"]
-    compared = (results.table(name) for name in ("main", "difference"))
-    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
-
-
-def unsure_table(folder: Path) -> str:  # Markdown
-    """What the band of "unsure" promised and gave, a line a part of the images and seed."""
-    return reader_markdown(unsure_in_words(read_results(folder).table("unsure")))
-
-
-def answers_table(folder: Path) -> str:  # Markdown
-    """Question, answer and evidence of a study, for README; what does not hold stands there too."""
-    results = read_results(folder)
-    told, main = results.records["baselines"]["metrics"], results.table("main")
-    ours = main[main["method"].map(is_ours)].iloc[0]
-    mark = results.table("difference").query("method == @told['mark']").iloc[0]
-    (answer, *_) = told["answers"].values()
-    inside = ""
-    if results.has("contents"):
-        means = results.table("contents").query("content == @MEAN")
-        inside = f"; inside contents {_estimate(means[means['method'].map(is_ours)].iloc[0])}"
-    rows = {
-        "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}{inside}; chance is 0.333",
-        f"Better than the best linear reading ({told['mark']})?": describe(mark),
-        "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
-    }
-    if results.has("robustness_seeds"):
-        spread = _of_first_backbone(results.conditions("robustness_seeds")).query("metric == @ACCURACY")
-        spread = spread.set_index("condition")["mean"]
-        treated = spread[~spread.index.str.startswith("raw") & ~spread.index.str.endswith(")")]
-        if len(treated):
-            fall = f"Balanced accuracy falls from {spread.iloc[0]:.3f} to {treated.min():.3f}"
-            rows[f"Does it hold under compression and other treatments (the worst: {treated.idxmin()})?"] = fall
-    if results.has("seen_unseen_seeds"):
-        seen = _of_first_backbone(results.table("seen_unseen_seeds"))
-        own = seen[seen["method"].map(is_ours)].pivot(index="nature", columns="split", values="mean")
-        fakes = own.drop(index="real", errors="ignore").reindex(columns=["test", "unseen"]).dropna().mean()
-        told_apart = f"Mean recall of fakes: {fakes['test']:.3f} seen, {fakes['unseen']:.3f} unseen"
-        rows["Does it hold on unseen generators?"] = told_apart if fakes.notna().all() else "None was held out"
-    evidence = f"[{folder.name}](results/{folder.name}/README.md)"
-    cells = {"question": rows.keys(), "answer": rows.values(), "evidence": evidence}
-    return reader_markdown(pd.DataFrame(cells))
-
-
-def _of_first_backbone(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["backbone"] == table["backbone"].iloc[0]]
-
-
-def _estimate(row: pd.Series) -> str:
-    seeds = "" if pd.isna(row.get("seed_low")) else f"; over seeds {row['seed_low']:.3f} to {row['seed_high']:.3f}"
-    return f"{row['value']:.3f} (over images {row['low']:.3f} to {row['high']:.3f}{seeds})"
-
-
-#: What each notebook shows, and the published figure that tells it at a glance.
-_SHOWN = {
-    "00_prepare_dataset": ("what the data are, how they are split, and what files and pixels give away", "spectra"),
-    "10_train_base_model": ("three base models, each trained on one nature against the rest", "history"),
-    "15_train_three_way_baseline": ("one backbone that learns all three natures, for comparison", "three_way"),
-    "20_train_complete_model": ("the head on three frozen base models: the model of this study", "confusion"),
-    "30_jpeg_robustness": ("what is left of its verdicts after compression and other treatments", "robustness"),
-    "40_generalization": ("what it says of generators that no training saw", "generalization"),
-    "50_baselines_and_ablations": (
-        "every method on the same images, and whether the differences are real",
-        "difference",
-    ),
-    "60_detect_images": ("verdicts on single pictures, and what they rest on", "votes"),
-    "90_report": ("all of it on one page", "main"),
-}
-
-
-def notebooks_table(folder: Path) -> str:  # Markdown
-    """The notebooks in order: what each shows, how long it takes in the demonstration, and a figure of it."""
-    costs, rows = read_costs(), []
-    for name, (shows, figure) in _SHOWN.items():
-        minutes = sum(costs[name[:2]].values()) / 60
-        path = f"../results/{folder.name}/figures/{figure}.png"
-        has = (folder / "figures" / f"{figure}.png").is_file()
-        thumbnail = f'<img src="{path}" width="200" alt="{_WORDS[figure]}">' if has else ""
-        row = {"notebook": f"[{name}]({name}.ipynb)", "shows": shows, "minutes": f"{max(1, round(minutes))}"}
-        rows.append(row | {"a glimpse": thumbnail})
-    return reader_markdown(pd.DataFrame(rows))
-
-
-#: Kinds of tables and lists in README and docs, by the name in their marks.
-PAGE_TABLES = {
-    "answers": answers_table,
-    "methods": methods_table,
-    "base_models": base_table,
-    "differences": differences_table,
-    "conclusion": conclusion_list,
-    "notebooks": notebooks_table,
-    "unsure": unsure_table,
-}

@@ -60,6 +60,9 @@ def _require_months(rows: pd.DataFrame) -> None:
     for path, month in zip(rows["path"], rows["released"]):
         if month and not is_month(month):
             raise ValueError(f"released of {shown(path)} is {shown(month)!r}; expected YEAR-MONTH")
+    months = rows[rows["released"] != ""].groupby(["nature", "architecture"])["released"].unique()
+    for (_, name), several in months[months.map(len) > 1].items():
+        raise ValueError(f"released of {shown(name)} is {' and '.join(several)}; a generator has one month, its first")
 
 
 def _require_images(rows: pd.DataFrame, root: Path, layout: str) -> None:

@@ -147,8 +147,7 @@ def sizes_after(condition: str, sizes: np.ndarray) -> np.ndarray:  # [N, 2] widt
     if kind is shrink:
         sizes = np.rint(sizes * how["side"] / np.maximum(sizes.max(axis=1, keepdims=True), how["side"]))
     if kind in (scale, crop):
-        exact = sizes * how["percent"] / 100
-        sizes = np.rint(exact) if kind is crop else np.floor(exact)
+        sizes = (np.rint if kind is crop else np.floor)(sizes * how["percent"] / 100)
     return np.maximum(sizes, 1)
 
 

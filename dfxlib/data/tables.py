@@ -113,9 +113,9 @@ def describe_table(
             )
     fields: dict[str, str | dict] = {field: {found[field]: _WORDS[field]} for field in _WORDS if field in found}
     plain = ("source", "pair", "content", "family", "released")
-    fields |= {field: _template_of(found[field]) for field in plain if field in found}
-    fields["architecture"] = _template_of(found.get("architecture", found["nature"]))
-    image = "" if inside else _template_of(found["path"])
+    fields |= {field: "{" + found[field] + "}" for field in plain if field in found}
+    fields["architecture"] = "{" + found.get("architecture", found["nature"]) + "}"
+    image = "" if inside else "{" + found["path"] + "}"
     return Description(name, name, "", "", (Rule(fields),), tables=name, image=image)
 
 
@@ -131,11 +131,6 @@ def _name_columns(header: list[str], name: str, columns: dict[str, str]) -> dict
         elif present:
             found[field] = present[0]  # the manifest's own name is the first
     return found
-
-
-def _template_of(column: str) -> str:
-    """The template that stands for one column."""
-    return "{" + column + "}"
 
 
 def read_plain_tables(root: Path, layout: str, columns: dict[str, str]) -> pd.DataFrame:

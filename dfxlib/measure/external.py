@@ -11,9 +11,7 @@ import pandas as pd
 
 from dfxlib.data.perturb import require_conditions
 from dfxlib.measure.compare import OURS, compare, decide, test_part
-from dfxlib.measure.field import field_table
 from dfxlib.measure.scores import LOGITS, PROBABILITIES, SCORE_COLUMNS
-from dfxlib.measure.worst import of_detector
 from dfxlib.system.files import project_path
 from dfxlib.system.shown import shown
 
@@ -46,8 +44,8 @@ def _read_detector(name: str, file: Path, manifest: pd.DataFrame) -> pd.DataFram
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{where}: no CSV in UTF-8 with a header ({str(error).splitlines()[0]})") from error
     key = next((column for column in ("path", "sha256") if column in table), "")
-    if not key or "p_fake" not in table:
-        raise ValueError(f"{where}: columns {', '.join(table)}; expected path or sha256, and p_fake")
+    if not key or "p_fake" not in table or table.empty:
+        raise ValueError(f"{where}: columns {', '.join(table)}; expected path or sha256, and p_fake, an image a row")
     table = table.assign(condition=table.get("condition", "raw"))
     table[key] = table[key].str.lower() if key == "sha256" else table[key].str.removeprefix("./")
     try:
@@ -131,19 +129,6 @@ def is_three_way(scores: pd.DataFrame) -> bool:
 def raw_scores(detectors: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """What each detector says of the images as they are."""
     return {name: scores[scores["condition"] == "raw"].reset_index(drop=True) for name, scores in detectors.items()}
-
-
-def generator_tables(detectors: dict[str, pd.DataFrame], *, resamples: int = 2000) -> dict[str, pd.DataFrame]:
-    """What notebook 40 says of every detector, generator by generator; nothing where there is none.
-
-    `detectors` are raw scores, their splits as `generators.by_training` has them. Of each, the table `detectors` is
-    `field.field_table`, the table `called_fake` is `worst.of_detector`.
-    """
-    found = {
-        "detectors": [field_table(each, method=name, resamples=resamples) for name, each in detectors.items()],
-        "called_fake": [of_detector(each, resamples=resamples).assign(method=name) for name, each in detectors.items()],
-    }
-    return {name: pd.concat(tables, ignore_index=True) for name, tables in found.items() if tables}
 
 
 def compare_detectors(

@@ -116,20 +116,24 @@ def _joined(metrics: list[dict[str, np.ndarray]], sizes: list[np.ndarray]) -> di
     return row
 
 
-def by_condition(scores: pd.DataFrame, *, method: str, resamples: int = 2000) -> pd.DataFrame:
-    """The field's numbers of all fakes against all reals: a row a condition; of several, then all versions at once.
+def by_condition(methods: dict[str, pd.DataFrame], conditions: list[str], *, resamples: int = 2000) -> pd.DataFrame:
+    """The field's numbers of all fakes against all reals of the test part: a row a method and condition, then all.
 
-    The last row is one ranking over raw and treated images together, as challenges score: a detector whose scores drift
-    with the treatment loses there, however well it ranks within each condition. Versions of an image are one group.
+    The last row of a method is one ranking over raw and treated images together, as challenges score: a detector whose
+    scores drift with the treatment loses there, however well it ranks within each condition. It takes scores under
+    every condition, so that all methods are ranked over the same. Versions of an image are one group.
     """
-    rows, conditions = [], list(pd.unique(scores["condition"]))
-    for name in (*conditions, POOLED) if len(conditions) > 1 else conditions:
-        part = scores if name == POOLED else scores[scores["condition"] == name]
-        fakes = (part["nature"] != "real").to_numpy()
-        draws = stats.resample_clusters(part["group"].to_numpy(), resamples=resamples)
-        sizes = stats.clusters_of([fakes, ~fakes], draws)
-        row = {"method": method, "condition": name, "images": len(part)}
-        rows.append(row | _joined([half_metrics(part["p_fake"].to_numpy(), fakes, ~fakes, draws)], [sizes]))
+    rows = []
+    for method, scores in methods.items():
+        scores = scores[(scores["split"] == "test") & scores["condition"].isin(conditions)]
+        own = [name for name in conditions if name in set(scores["condition"])]
+        for name in (*own, POOLED) if own == conditions != own[:1] else own:
+            part = scores if name == POOLED else scores[scores["condition"] == name]
+            fakes = (part["nature"] != "real").to_numpy()
+            draws = stats.resample_clusters(part["group"].to_numpy(), resamples=resamples)
+            sizes = stats.clusters_of([fakes, ~fakes], draws)
+            row = {"method": method, "condition": name, "images": len(part)}
+            rows.append(row | _joined([half_metrics(part["p_fake"].to_numpy(), fakes, ~fakes, draws)], [sizes]))
     return pd.DataFrame(rows)
 
 

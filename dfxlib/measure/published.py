@@ -71,9 +71,9 @@ def scores_of_run(scores: pd.DataFrame, run: str, *, temperature: float) -> pd.D
 
 
 def detectors_of(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The raw scores of other people's detectors by name."""
-    raw = scores[(scores["run"] == EXTERNAL) & (scores["condition"] == "raw")]
-    return {str(name): own.reset_index(drop=True) for name, own in raw.groupby("variant")}
+    """The scores of other people's detectors by name."""
+    theirs = scores[scores["run"] == EXTERNAL].groupby("variant")
+    return {str(name): own.reset_index(drop=True) for name, own in theirs}
 
 
 def base_scores_of_run(scores: pd.DataFrame, run: str) -> pd.DataFrame:

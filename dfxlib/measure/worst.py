@@ -4,54 +4,60 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.measure import stats
-from dfxlib.measure.generators import GENERATOR, by_architecture, shared_reals
+from dfxlib.measure.field import MEANS
+from dfxlib.measure.generators import GENERATOR, shared_reals
 from dfxlib.measure.intervals import area_interval
 from dfxlib.measure.scores import named
 
 #: Generators of one window of AI-GenBench (Pellegrini et al., 2025), in the order of their release.
 WINDOW = 4
 
-#: What of `by_architecture` tells how often an architecture is called fake (a real source: how often it is not).
-CALLED = (*GENERATOR, "split", "images", *(f"binary_recall{end}" for end in ("", "_low", "_high")))
-
-
-def of_detector(scores: pd.DataFrame, *, resamples: int = 2000) -> pd.DataFrame:
-    """The columns CALLED of `by_architecture`, of a detector of others: fake is what has p_fake above one half."""
-    table = by_architecture(scores, {"threshold": np.nextafter(0.5, 1)}, resamples=resamples)
-    verdicts = table.drop(columns=[name for name in CALLED if name.startswith("binary")])  # by a cut, not by argmax
-    return verdicts.rename(columns=lambda name: name.replace("recall_at_threshold", "binary_recall"))[[*CALLED]]
+#: Images of a generator below which its rate says too little to be called the worst or the best.
+FEW = 10
 
 
 def worst_first(table: pd.DataFrame) -> list[str]:
-    """The weakest three generators and the spread between the best and the worst, as sentences; from `by_architecture`.
+    """The weakest three generators and the spread between the best and the worst, as sentences.
 
-    Weak is whose images are called fake least often. Real images that are called fake are the price of finding fakes:
-    the worst real source stands beside them. What trained a detector of others is not known; `here` is the study.
+    `table` is one method's part of `field_table`, of one seed or of several: then a mean counts, and the range over
+    seeds stands beside it. Weak is whose images are called fake least often (p_fake above one half); generators of
+    fewer than FEW images are not ranked. Real images that are called fake are the price of finding fakes. What trained
+    a detector of others is not known; `here` is the study.
     """
-    ordered = table.sort_values("binary_recall", kind="stable")
-    fakes, reals = ordered[ordered["nature"] != "real"], ordered[ordered["nature"] == "real"]
+    table = table.drop(columns=["backbone", "seed"], errors="ignore").drop_duplicates()  # a detector has no seeds
+    seeds = int((table["architecture"] == MEANS[""]).sum())
+    found = [_over_seeds(table, name, seeds) for name in ("fake_acc", "real_acc")]
+    fakes = found[0][found[0]["nature"] != "generated"].sort_values("mean", kind="stable")
+    ranked = fakes[fakes["images"] >= FEW] if (fakes["images"] >= FEW).any() else fakes
     told = [
         f"Weakest: {row.architecture} ({'never ' * (row.split == 'unseen')}trained on here), of whose "
-        f"{row.images} images {row.binary_recall:.1%} are called fake "
-        f"({row.binary_recall_low:.1%} to {row.binary_recall_high:.1%})."
-        for row in fakes.head(3).itertuples()
+        f"{row.images} images {row.mean:.1%} are called fake ({row.low:.1%} to {row.high:.1%}{row.seeds})."
+        for row in ranked.head(3).itertuples()
     ]
-    if len(fakes) > 1:
-        worst, best = fakes.iloc[0], fakes.iloc[-1]
+    if len(ranked) > 1:
+        worst, best = ranked.iloc[0], ranked.iloc[-1]
         told.append(
-            f"From the best of {len(fakes)} generators, {best['architecture']} with {best['binary_recall']:.1%}, "
-            f"to the worst lie {100 * (best['binary_recall'] - worst['binary_recall']):.1f} points."
+            f"From the best of {len(ranked)} generators, {best['architecture']} with {best['mean']:.1%}, "
+            f"to the worst lie {100 * (best['mean'] - worst['mean']):.1f} points."
         )
-    for worst in reals.head(1).itertuples():
-        told.append(
-            f"Of the real images those of {worst.architecture} fare worst: {1 - worst.binary_recall:.1%} are "
-            f"called fake ({1 - worst.binary_recall_high:.1%} to {1 - worst.binary_recall_low:.1%})."
-        )
+    if len(few := fakes.drop(ranked.index)):
+        told.append(f"Not ranked, of fewer than {FEW} images: {', '.join(few['architecture'])}.")
+    for row in found[1][found[1]["architecture"] == MEANS[""]].itertuples():
+        price = f"{1 - row.mean:.1%} are called fake ({1 - row.high:.1%} to {1 - row.low:.1%}{row.seeds})"
+        told.append(f"Of the real images {price}.")
     return told
 
 
+def _over_seeds(table: pd.DataFrame, metric: str, seeds: int) -> pd.DataFrame:  # columns mean, low, high, seeds
+    """A metric by generator: with its interval over images, or the mean over several seeds with their range."""
+    low, high = (metric, metric) if seeds > 1 else (f"{metric}_low", f"{metric}_high")
+    groups = table.groupby([*GENERATOR, "split", "images"], as_index=False, dropna=False)
+    found = groups.agg(mean=(metric, "mean"), low=(low, "min"), high=(high, "max"))
+    return found.assign(seeds=f" over {seeds} seeds" if seeds > 1 else "")
+
+
 def with_release(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The generators of `by_architecture` whose month is known, in the order of release; `rows` are the manifest's."""
+    """The generators of `field_table` whose month is known, in the order of release; `rows` are the manifest's."""
     months = rows.loc[rows["released"] != "", [*GENERATOR, "released"]].drop_duplicates(GENERATOR)
     return table.merge(months, on=GENERATOR).sort_values(["released", "architecture"], ignore_index=True)
 

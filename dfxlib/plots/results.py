@@ -190,7 +190,7 @@ def plot_feature_map(features: np.ndarray, rows: pd.DataFrame) -> Figure:
 def plot_released(table: pd.DataFrame) -> Figure:
     """Share of each generator's images that are called fake, over its month of release: a panel a method.
 
-    From `worst.with_release`, with a column `method`.
+    From `worst.with_release`.
     """
     methods = table.groupby("method", sort=False)
     size = (7.5, 0.6 + 2.8 * len(methods))
@@ -198,10 +198,10 @@ def plot_released(table: pd.DataFrame) -> Figure:
     for axis, (method, part) in zip(axes[:, 0], methods):
         for row in part.itertuples():
             month, colour = pd.Timestamp(row.released), NATURE_COLOURS[row.nature]
-            axis.plot([month, month], [row.binary_recall_low, row.binary_recall_high], color=colour, linewidth=1.5)
+            axis.plot([month, month], [row.fake_acc_low, row.fake_acc_high], color=colour, linewidth=1.5)
             face = "white" if row.split == "unseen" else colour
-            axis.plot(month, row.binary_recall, "o", color=colour, markerfacecolor=face, markersize=6)
-            axis.annotate(f" {row.architecture}", (month, row.binary_recall), fontsize=7, rotation=30)
+            axis.plot(month, row.fake_acc, "o", color=colour, markerfacecolor=face, markersize=6)
+            axis.annotate(f" {row.architecture}", (month, row.fake_acc), fontsize=7, rotation=30)
         axis.set(ylim=(-0.02, 1.3), ylabel=f"{method}\ncalled fake (95% interval)")  # names stand above the axes
     for nature in pd.unique(table["nature"]):
         axis.plot([], [], "o", color=NATURE_COLOURS[nature], label=label_of(nature))

@@ -25,7 +25,7 @@ def check_external(study: dict) -> None:
     """Detectors of others: a name that no method and no backbone of the study has, and a file that is there."""
     taken = {*study["variants"], *study["ensembles"], *map(safe_name, study["backbones"]), *READINGS}
     for name, file in study["external"].items():
-        if not names_a_folder(name) or name in taken:
+        if not isinstance(name, str) or not names_a_folder(name) or name in taken:
             raise ValueError(
                 f"external detector {name!r} needs a name of its own of letters, digits, '.', '_', '+', '-'"
             )

@@ -6,6 +6,7 @@ What is saved keeps every column and digit.
 import pandas as pd
 
 from dfxlib.measure.compare import OURS
+from dfxlib.measure.field import field_wide
 from dfxlib.system.shown import shown
 
 #: What readers are told instead of a column's name; others lose their underscores.
@@ -91,6 +92,13 @@ def unsure_in_words(table: pd.DataFrame, *, by: str = "split") -> pd.DataFrame:
         promise = f"{risk['promised'].max():.0%} {risk.loc['real called fake', 'promise']}"
         rows.append(row | {"promised of either": promise if str(place).split()[0] in ("test", "raw") else "nothing"})
     return pd.DataFrame(rows)
+
+
+def field_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The field's own numbers in percent, a line a generator and method, means last; from `field.field_table`."""
+    words = {"acc": "accuracy", "ap": "average precision", "eer": "equal error rate"}
+    wide = {word: field_wide(table, metric=metric).T.stack() for metric, word in words.items()}
+    return pd.DataFrame(wide).rename_axis(["generator", "method"]).reset_index()
 
 
 def _share(row: pd.Series) -> str:

@@ -16,8 +16,8 @@ from dfxlib.measure import scores as measured
 from dfxlib.measure import stats
 from dfxlib.measure.confidence import UNLIKE, proper_scores, unsure_table
 from dfxlib.measure.contents import inside_contents
-from dfxlib.measure.external import compare_detectors, generator_tables
-from dfxlib.measure.field import field_table
+from dfxlib.measure.external import compare_detectors, raw_scores
+from dfxlib.measure.field import at_frozen_thresholds, by_condition, field_table
 from dfxlib.measure.generators import averages, by_architecture, seen_against_unseen
 from dfxlib.measure.mark import mark_candidates
 from dfxlib.measure.published import base_scores_of_run, detectors_of, read_published, scores_of_run
@@ -43,7 +43,7 @@ class Published(NamedTuple):
     scores: pd.DataFrame  # of all runs
     baselines: pd.DataFrame  # of the baselines without a network, all parts
     fitted: dict[str, list[pd.DataFrame]]  # those of the test part, by name; one table, whatever the seed
-    detectors: dict[str, pd.DataFrame]  # raw scores of other people's detectors
+    detectors: dict[str, pd.DataFrame]  # scores of other people's detectors
     candidates: pd.DataFrame  # what notebook 00 says of the linear readings; the first is the mark
 
 
@@ -138,9 +138,15 @@ def _robustness(study: Published, run: str) -> Found:
     how = {"calibration": _calibration(study, run), "resamples": settings["resamples"]}
     table = measured.robustness_table(versions, **how)
     values = table[table["metric"] == "three-way balanced accuracy"].set_index("condition")["value"]
-    unsure = unsure_table(pd.concat(versions.values()), unlike=None, by="condition", **how)
-    accuracy = {"three_way_balanced_accuracy": values.to_dict()}
-    return {"tables/robustness.csv": table, "tables/unsure.csv": unsure, "metrics": accuracy}
+    every = pd.concat(versions.values(), ignore_index=True)
+    methods = {f"{c.OURS} ({settings['backbone']})": every} | study.detectors
+    return {
+        "tables/robustness.csv": table,
+        "tables/unsure.csv": unsure_table(every, unlike=None, by="condition", **how),
+        "tables/field.csv": by_condition(methods, conditions, resamples=settings["resamples"]),
+        "tables/thresholds.csv": at_frozen_thresholds(every, **how),
+        "metrics": {"three_way_balanced_accuracy": values.to_dict()},
+    }
 
 
 def _generalization(study: Published, run: str) -> Found:
@@ -154,12 +160,13 @@ def _generalization(study: Published, run: str) -> Found:
     read = read.assign(split=read["path"].map(parts))
     comparison = seen_against_unseen({method: averages(scores, **how), mark: averages(read, **how)})
     recalls = comparison.set_index(["method", "nature", "split"])["recall"]
-    theirs = {name: own.assign(split=own["path"].map(parts)) for name, own in study.detectors.items()}
-    tables = generator_tables(theirs, resamples=how["resamples"])
-    return {f"tables/{name}.csv": table for name, table in tables.items()} | {
+    theirs = raw_scores(study.detectors)
+    methods = {method: scores} | {name: own.assign(split=own["path"].map(parts)) for name, own in theirs.items()}
+    field = [field_table(each, method=name, resamples=how["resamples"]) for name, each in methods.items()]
+    return {
         "tables/by_architecture.csv": by_architecture(scores, **how),
         "tables/seen_unseen.csv": comparison,
-        "tables/field.csv": field_table(scores, method=method, resamples=how["resamples"]),
+        "tables/field.csv": pd.concat(field, ignore_index=True),
         "tables/confidence.csv": proper_scores(scores, **how),
         "tables/unsure.csv": unsure_table(scores, unlike=None, **how),
         "metrics": {"recall": {" ".join(key): value for key, value in recalls.items()}},
@@ -212,18 +219,11 @@ def _reported(study: Published, found: Found) -> Found:
     """Notebook 90: what it gathers of the other tables, and of records, which are compared with scores themselves."""
     tables = {}
     for name, (step, table) in report.GATHERED.items():
-        own = {run: found[f"{run}/tables/{table}.csv"] for run in _runs(study, step)}
+        own = {run: found[f"{run}/tables/{table}.csv"] for run in study.records if run.startswith(f"{step}/")}
         if own:
             tables[name] = report.join_tables(own)
-    for name in ("detectors", "called_fake") if study.detectors else ():  # the same beside every model
-        own = report.join_tables({run: found[f"{run}/tables/{name}.csv"] for run in _runs(study, "generalization")})
-        tables[name] = own.drop(columns=["backbone", "seed"]).drop_duplicates()
     tables |= report.spread_tables(tables) | {"base_models": report.base_table(study.records)}
     return {f"tables/{name}.csv": table for name, table in tables.items()}
-
-
-def _runs(study: Published, step: str) -> list[str]:
-    return [run for run in study.records if run.startswith(f"{step}/")]
 
 
 def _settings(study: Published, run: str) -> dict:

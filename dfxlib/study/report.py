@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from importlib import resources
+from typing import Any
 
 import pandas as pd
 
@@ -24,37 +25,13 @@ GATHERED = {
     "unsure": ("generalization", "unsure"),
     "unsure_by_condition": ("robustness", "unsure"),
     "confidence": ("generalization", "confidence"),
+    "conditions": ("robustness", "field"),
+    "thresholds": ("robustness", "thresholds"),
     "field": ("generalization", "field"),
 }
 
 #: What is said first of a study of the demonstration's images.
 SYNTHETIC = "A synthetic set, which shows the pipeline at work. It says nothing about detection in the wild."
-
-#: The paper's settings, by their names in `settings_table`.
-PAPER = {
-    "weights": "imagenet",
-    "image_size": "256",
-    "crop_size": "0",
-    "crops": "1",
-    "resize_mode": "resize",
-    "front_end": "rgb",
-    "stem": "imagenet",
-    "base: main_share": "0.9",
-    "base: batch_size": "32",
-    "base: learning_rate": "1e-4",
-    "base: weight_decay": "1e-3",
-    "base: gamma": "1",
-    "base: epochs": "50",
-    "base: augment": "none",
-    "complete: head": "conv",
-    "complete: epochs": "30",
-    "complete: augment": "none",
-    "complete: batch_size": "16, 32",
-    "complete: learning_rate": "1e-3, 1e-4",
-    "complete: weight_decay": "1e-3, 1e-4",
-    "complete: gamma": "0.9, 0.6, 0.3",
-    "complete: step_size": "10, 15",
-}
 
 _STEPS = ("manifest", "base", "complete", "variant", "robustness", "generalization", "baselines", "detection")
 
@@ -312,10 +289,11 @@ def departures(settings: pd.DataFrame) -> pd.DataFrame:
     """The settings of `settings_table` in which a study is not as the paper: setting, paper, here."""
     others = {column.partition(",")[0] for column in settings} - {"setting", *PAPER_BACKBONES}
     rows = [{"setting": "backbone", "paper": "one of 14", "here": ", ".join(sorted(others))}] if others else []
+    paper = _known("paper_settings.csv", dtype=str).set_index("setting")["paper"]
     for row in settings.to_dict("records"):
         here = ", ".join(dict.fromkeys(str(value) for name, value in row.items() if name != "setting"))
-        if row["setting"] in PAPER and not _same(here, PAPER[row["setting"]]):
-            rows.append({"setting": row["setting"], "paper": PAPER[row["setting"]], "here": here})
+        if row["setting"] in paper and not _same(here, paper[row["setting"]]):
+            rows.append({"setting": row["setting"], "paper": paper[row["setting"]], "here": here})
     return pd.DataFrame(rows, columns=["setting", "paper", "here"])
 
 
@@ -333,8 +311,13 @@ def _number(text: str) -> float | str:
 
 def published_numbers() -> pd.DataFrame:  # experiment, condition, model, accuracy_percent
     """Numbers of the follow-up's executed notebooks, from data_manifests/."""
-    with resources.files("dfxlib.data_manifests").joinpath("published_results.csv").open(encoding="utf-8") as file:
-        return pd.read_csv(file)
+    return _known("published_results.csv")
+
+
+def _known(name: str, **how: Any) -> pd.DataFrame:  # of pandas.read_csv
+    """What data_manifests/ has of the papers."""
+    with resources.files("dfxlib.data_manifests").joinpath(name).open(encoding="utf-8") as file:
+        return pd.read_csv(file, **how)
 
 
 def beside_published(published: pd.DataFrame, robustness: pd.DataFrame) -> dict[str, pd.DataFrame]:
