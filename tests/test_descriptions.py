@@ -413,7 +413,7 @@ def test_the_description_of_a_tree_of_ones_own_names_relatives_and_months(tmp_pa
     page = (MANIFESTS.parent / "docs" / "data.md").read_text(encoding="utf-8")
     (tmp_path / "mine.yaml").write_text(re.search(r"```yaml\n(.*?)```", page, re.S)[1])
     plant(tmp_path / "tree", "real/camera/a.png", "gan_generated/wgan/a.png", "gan_generated/wgan_gp/a.png")
-    table = list_images(tmp_path / "tree", str(tmp_path / "mine.yaml")).set_index("architecture")
+    table = list_images(tmp_path / "tree", layout=str(tmp_path / "mine.yaml")).set_index("architecture")
     assert table.loc["wgan", ["nature", "family", "released"]].tolist() == ["gan_generated", "WGAN", "2017-01"]
     assert table.loc["wgan_gp", "family"] == "WGAN" and table.loc["camera", "family"] == ""
 
