@@ -20,6 +20,7 @@ from trained import plant_run, untrained_model
 from xdist.scheduler import LoadFileScheduling
 
 from dfxlib.data.manifest import build_manifest, read_manifest, write_manifest
+from dfxlib.detect.export import export_model
 from dfxlib.models.networks import DeepFeatureXNet
 
 # The same few cases everywhere: a test that fails here fails for everybody, and no machine is too slow.
@@ -70,6 +71,12 @@ def trained_model() -> DeepFeatureXNet:
 def trained_run(trained_model: DeepFeatureXNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of 20_train_complete_model. Read only."""
     return plant_run(tmp_path_factory.mktemp("runs"), trained_model)
+
+
+@pytest.fixture(scope="session")
+def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The exported model of that run. Read only."""
+    return export_model(trained_run, tmp_path_factory.mktemp("exported") / "model")
 
 
 @contextmanager

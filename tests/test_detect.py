@@ -37,7 +37,7 @@ from dfxlib.data.squares import to_square
 from dfxlib.data.wholeness import FORMATS
 from dfxlib.detect.command import exit_code
 from dfxlib.detect.engines import Judge, open_judge
-from dfxlib.detect.export import export_model, open_model
+from dfxlib.detect.export import open_model
 from dfxlib.detect.find import find_images
 from dfxlib.detect.folder import FORMAT
 from dfxlib.detect.page import PAGE_ROWS
@@ -51,8 +51,8 @@ ENDINGS = {"half.jpg", "words.png", "empty.png", "moving.gif"}
 
 
 @pytest.fixture(scope="module")
-def model(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(trained_run, tmp_path_factory.mktemp("exported") / "model")
+def model(exported: Path) -> Path:
+    return exported
 
 
 @pytest.fixture(scope="module")

@@ -49,11 +49,6 @@ from dfxlib.system.files import sha256_file, write_vouched
 from dfxlib.training.fit import to_input
 
 
-@pytest.fixture(scope="module")
-def exported(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(trained_run, tmp_path_factory.mktemp("exported") / "model")
-
-
 @pytest.fixture()
 def copy(exported: Path, tmp_path: Path) -> Path:
     return shutil.copytree(exported, tmp_path / "copy")

@@ -10,7 +10,7 @@ from samples import SETTINGS, squares
 from trained import BACKBONE
 
 from dfxlib.data.perturb import sizes_after
-from dfxlib.detect.export import export_model, model_name
+from dfxlib.detect.export import model_name
 from dfxlib.detect.tested import open_tested, unlike_images
 from dfxlib.detect.unlike import distances
 from dfxlib.training.fit import to_input
@@ -44,12 +44,11 @@ def test_without_calibration_the_notebook_that_makes_it_is_named(trained_run: Pa
 
 @pytest.mark.parametrize(("manifest", "said"), [(OWN, False), ("1" * 64, True)])
 def test_an_exported_model_keeps_its_settings_and_says_what_its_test_cannot_promise(
-    trained_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture, manifest: str, said: bool
+    exported: Path, capsys: pytest.CaptureFixture, manifest: str, said: bool
 ) -> None:
-    folder = export_model(trained_run, tmp_path / "model")
     how = {"backbone": "another", "seed": 7, "manifest_hash": manifest}
-    tested = open_tested("runs/any", "generalization", model_path=str(folder), **how)
-    assert tested.parts == ("exported", model_name(folder), "generalization")
+    tested = open_tested("runs/any", "generalization", model_path=str(exported), **how)
+    assert tested.parts == ("exported", model_name(exported), "generalization")
     assert (tested.settings["backbone"], tested.settings["seed"]) == (BACKBONE, 0), "its own, whatever was asked for"
     assert ("was not trained on this study's manifest" in capsys.readouterr().out) == said
 
