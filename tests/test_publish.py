@@ -106,6 +106,21 @@ def test_large_figures_stay_in_the_runs_folder(runs: Path, tmp_path: Path, monke
     assert "![" not in (tmp_path / "r" / "README.md").read_text()
 
 
+def test_of_many_figures_the_first_ones_are_published(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(runs, tmp_path / "runs")
+    draw(run / "report", main=False, counts=False)
+    files = 0
+    for most in (0, 2, 1):  # more than there are without figures
+        monkeypatch.setattr(publish, "MOST_FILES", files + most)
+        written = publish.publish(run, tmp_path / str(most))
+        assert [path.stem for path in written if path.suffix == ".png"] == {0: [], 2: ["counts", "main"], 1: ["main"]}[
+            most
+        ]
+        files = files or len(written)
+
+
 def test_a_report_of_an_earlier_version_is_told_with_its_cure(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:

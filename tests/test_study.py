@@ -288,9 +288,7 @@ def test_published_numbers_come_out_of_the_published_scores(smoke: Path, clone: 
     checked = check(results)
     assert checked.different == []
     from_elsewhere = {name for name in checked.others if name.endswith(".csv")}
-    assert from_elsewhere == {
-        f"tables/{name}.csv" for name in ("cost", "published", "settings", "shortcuts", "warnings")
-    }
+    assert from_elsewhere == {f"tables/{name}.csv" for name in ("cost", "settings", "shortcuts", "warnings")}
     of_features = ["tables/unsure.csv", "tables/unsure_by_condition.csv"]
     assert [name for name in checked.others if ".csv " in name] == [
         f"{name} unlike the training data" for name in of_features

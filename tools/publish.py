@@ -46,8 +46,8 @@ FIGURES = (
     ("maps", "detection", "maps", ""),
 )
 
-#: Figures above this size, and those beyond the size of the whole, stay in the run's folder.
-LARGEST_FIGURE, LARGEST_WHOLE = 350_000, 3_000_000  # bytes
+#: Figures above this size, and those beyond the size of the whole or the number of files, stay in the run's folder.
+LARGEST_FIGURE, LARGEST_WHOLE, MOST_FILES = 350_000, 3_000_000, 40  # bytes; files, the page and MARK among them
 
 #: Runs that speak of all others, by the notebooks 50 and 90.
 JOINT = ("baselines", "report")
@@ -91,10 +91,10 @@ def publish(run_root: Path, target: Path, *, replace: bool = False) -> list[Path
     _write(_join(_read_published(target, stays), new) if stays else new, stage)
     if stays:
         _compute_joint(stage)
-    _copy_figures(run_root, new, target if stays else None, stage)
     for place in (Path("manifest", REFERENCES), Path("report", "tables", "field.tex")):
         if (run_root / place).is_file():
             shutil.copy(run_root / place, stage / place.name)
+    _copy_figures(run_root, new, target if stays else None, stage)
     write_text_atomic(stage / "README.md", page(stage, name=target.name))
     note = {"note": "written by tools/publish.py, which may replace this folder"}
     write_text_atomic(stage / MARK, json.dumps(note) + "\n")
@@ -113,7 +113,8 @@ def _read_piece(run_root: Path) -> Piece:
             raise ValueError(f"{run_root}/{name}: {problems[0]}; run its notebook again before publishing")
     runs = pd.DataFrame([describe_run(Path(run_root), name) for name in names])
     tables = {path.stem: pd.read_csv(path) for path in sorted(last.glob("tables/*.csv"))}
-    tables.pop("runs", None)  # of which runs.csv says more
+    for name in ("runs", "published"):  # of the one runs.csv says more, the other is in data_manifests
+        tables.pop(name, None)
     records = {name: read_run(Path(run_root, name)) for name in names}
     return Piece(runs, records, tables, _scores(run_root, names))
 
@@ -234,7 +235,8 @@ def _copy_figures(run_root: Path, new: Piece, earlier: Path | None, stage: Path)
     """Figures of the first run that has them; earlier ones stay, but for those of all seeds, which are drawn anew."""
     (stage / "figures").mkdir()
     ours = new.records["manifest"]["settings"].get("demo_scenes", 0) > 0
-    rest = LARGEST_WHOLE - sum(path.stat().st_size for path in stage.rglob("*") if path.is_file())
+    there = [path.stat().st_size for path in stage.rglob("*") if path.is_file()]
+    rest, places = LARGEST_WHOLE - sum(there), MOST_FILES - 2 - len(there)
     if earlier:
         _draw_joint(stage)
     for name, step, pattern, notebook in FIGURES:
@@ -244,12 +246,12 @@ def _copy_figures(run_root: Path, new: Piece, earlier: Path | None, stage: Path)
             if run.split("/")[0] == step and own.startswith(notebook):
                 found += sorted(Path(run_root, run, "figures").glob(f"{pattern}.png"))
         found = [place] if place.exists() else found
-        if not found or (size := found[0].stat().st_size) > min(rest, LARGEST_FIGURE):
+        if not found or places < 1 or (size := found[0].stat().st_size) > min(rest, LARGEST_FIGURE):
             place.unlink(missing_ok=True)
             continue
         if not ours and png_shows_pictures(found[0]):
             continue
-        rest -= size
+        rest, places = rest - size, places - 1
         if found[0] != place:
             shutil.copy(found[0], place)
 
