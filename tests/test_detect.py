@@ -146,7 +146,8 @@ def test_a_picture_unlike_the_training_data_is_unsure_with_the_reason_whatever_i
     assert [reason.split(" ")[0] for reason in reasons] == ["31"] * (size[0] < 32) + ["features"] * (limit < 1)
     assert (row["verdict"] == "unsure") == bool(reasons) == (row["holds"] == "")
     assert row["p_fake_low"] <= row["p_fake"] <= row["p_fake_high"], "scores are told all the same"
-    assert row["remark"] == f"{size[0]} x 40 pixels, training had sides of 32"
+    half = "half the size is less than the model's input of 32"
+    assert row["remark"] == f"{size[0]} x 40 pixels, training had sides of 32; {half}"
     line = describe(row)
     assert line.endswith(f"; remark: {row['remark']}") and ("under delivery" in line) == (not reasons)
     assert (f"a.png: unsure, {UNLIKE} ({row['unlike']}); fake score " in line) == bool(reasons), (
@@ -204,7 +205,9 @@ def test_pictures_of_every_kind_get_a_verdict(judge: Judge, tmp_path: Path) -> N
     files = [ImageFile(path) for path in (tmp_path / "dot.png", tmp_path / "webp.jpg", odd, tmp_path / "wide.png")]
     dot, webp, named, too_wide = detect(with_limit(judge, 1e9), files, workers=1)
     assert dot["verdict"] == "unsure" and "1 x 1 pixels, smaller than the model's input of 32" in dot["unlike"]
-    assert webp["format"] == "WEBP" and webp["remark"] == "WEBP, training had PNG" and webp["verdict"] != "unsure"
+    half = "half the size is less than the model's input of 32"
+    assert webp["format"] == "WEBP" and webp["remark"] == f"WEBP, training had PNG; {half}"
+    assert webp["verdict"] != "unsure"
     assert named["verdict"] and named["path"].endswith("\\xff.png")
     assert too_wide["problem"].startswith("cannot be delivered: ")
     assert next(detect(judge, files[3:], delivery=False, workers=1))["verdict"]

@@ -115,9 +115,11 @@ def test_of_many_figures_the_first_ones_are_published(
     for most in (0, 2, 1):  # more than there are without figures
         monkeypatch.setattr(publish, "MOST_FILES", files + most)
         written = publish.publish(run, tmp_path / str(most))
-        assert [path.stem for path in written if path.suffix == ".png"] == {0: [], 2: ["difference", "main"], 1: ["main"]}[
-            most
-        ]
+        assert [path.stem for path in written if path.suffix == ".png"] == {
+            0: [],
+            2: ["difference", "main"],
+            1: ["main"],
+        }[most]
         files = files or len(written)
 
 
