@@ -242,7 +242,9 @@ def _add_manifest(parser: argparse.ArgumentParser) -> None:
     near = "near copies share a group (re-encoded, slightly resized or mirrored pictures)"
     parser.add_argument("--near-duplicates", action=argparse.BooleanOptionalAction, default=True, help=near)
     parser.add_argument("--split-seed", type=int, default=0, help="decides the splits")
-    parser.add_argument("--unseen", action="append", default=[], help="architecture that no training may see; once for each")
+    parser.add_argument(
+        "--unseen", action="append", default=[], help="architecture that no training may see; once for each"
+    )
     parser.add_argument("--unseen-families", action="append", default=[], metavar="FAMILY", help="nor any of a family")
     after = "nor generators that were released later"
     parser.add_argument("--unseen-after", default="", metavar="YEAR-MONTH", help=after)

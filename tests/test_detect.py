@@ -35,6 +35,7 @@ from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.perturb import jpeg
 from dfxlib.data.squares import to_square
 from dfxlib.data.wholeness import FORMATS
+from dfxlib.detect import verdicts
 from dfxlib.detect.command import exit_code
 from dfxlib.detect.engines import Judge, open_judge
 from dfxlib.detect.export import open_model
@@ -193,6 +194,21 @@ def test_one_bad_file_is_a_row_and_never_the_end(model: Path, folder: Path, tmp_
     assert told["moving.gif"] == "animated: 2 frames" and told["notes.txt"] == "suffix '.txt' is no image's"
     sums = table.loc[~bad, ["p_dm", "p_gan", "p_real"]].astype(float).sum(axis=1)
     assert sums.to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_picture_for_which_memory_does_not_suffice_is_a_row(
+    judge: Judge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(picture: Image.Image) -> Image.Image:
+        if picture.width > 32:
+            raise MemoryError("Unable to allocate 2.41 GiB")
+        return picture
+
+    monkeypatch.setattr(verdicts, "DELIVERY", (full,))
+    for name, width in (("a.png", 40), ("b.png", 32)):
+        noise(1, width=width, height=32).save(tmp_path / name)
+    large, small = detect(judge, [ImageFile(tmp_path / name) for name in ("a.png", "b.png")], workers=1)
+    assert large["problem"] == "too large: it takes more memory than there is" and small["verdict"]
 
 
 def test_pictures_of_every_kind_get_a_verdict(judge: Judge, tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_how_large_a_picture_will_be_is_known_to_the_pixel(condition: str) -> No
     assert sizes_after(condition, sizes).tolist() == [list(size) for size in made]
 
 
+def test_a_large_picture_that_was_read_is_encoded_without_pillows_limit(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # of 179 million, above which Pillow raises
+    assert CONDITIONS["jpeg420_q75"](noise(0, width=64, height=64)).size == (64, 64)
+    assert CONDITIONS["webp_q75"](noise(0, width=40, height=40)).size == (40, 40) and not recwarn.list
+
+
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 @pytest.mark.parametrize("condition", sorted(CONDITIONS))
 def test_a_picture_smaller_than_the_models_input_survives(condition: str, mode: str) -> None:

@@ -134,10 +134,9 @@ def _unread_tiff(data: bytes) -> str:  # a problem; empty where it is damaged, o
         tags.load(file)
         parts = list(_parts(tags))
         if parts and all(0 < length <= len(data) - start for start, length in parts):
-            shape = tags.get(_SAMPLES, 1), max(tags.get(_BITS, (1,))), max(tags.get(_SAMPLE_FORMAT, (1,)))
-            return "unsupported: a TIFF of {} x {} bits, sample format {}, compression {}".format(
-                *shape, tags.get(_COMPRESSION, 1)
-            )
+            samples, packing = tags.get(_SAMPLES, 1), tags.get(_COMPRESSION, 1)
+            bits, kind = (max(tags.get(tag, (1,))) for tag in (_BITS, _SAMPLE_FORMAT))
+            return f"unsupported: a TIFF of {samples} x {bits} bits, sample format {kind}, compression {packing}"
     return ""
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from dfxlib.data.declared import read_declared
 from dfxlib.data.decode import PIXEL_LIMIT, ImageFile, read_with_format, rgb_of
+from dfxlib.data.limits import exceeded
 from dfxlib.data.squares import to_square
 from dfxlib.data.wholeness import ImageProblem
 from dfxlib.system.shown import shown
@@ -53,7 +54,8 @@ def read_picture(
         named = "" if isinstance(source, Image.Image) else shown(source.path)
         told = str(problem).removeprefix(named)
         return Picture(np.empty(0, np.uint8), problem=told.lstrip(": "))
-    except (OSError, ValueError) as error:  # the encoder's: JPEG ends at 65,500 pixels a side
-        return Picture(np.empty(0, np.uint8), problem=f"cannot be delivered: {' '.join(str(error).split())}")
+    except Exception as error:  # memory's, or the encoder's: JPEG ends at 65,500 pixels a side
+        told = exceeded(error) or f"cannot be delivered: {' '.join(str(error).split())}"
+        return Picture(np.empty(0, np.uint8), problem=told)
     said = "" if isinstance(source, Image.Image) else read_declared(source)
     return Picture(np.stack(made), kind, width, height, small.getvalue(), declares=said)

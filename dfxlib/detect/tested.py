@@ -63,5 +63,4 @@ def unlike_images(tested: Tested, features: np.ndarray, sizes: np.ndarray) -> np
         return np.full(len(features), np.nan)
     parts = np.array_split(features, 1 + len(features) // 1000)  # as float64 they take twice the space
     far = ~(np.concatenate([distances(part, tested.reference) for part in parts]) <= 1)
-    small = sizes.min(axis=1) < least_side(tested.reference, tested.settings["image_size"])
-    return (far | small).astype(float)
+    return (far | (sizes.min(axis=1) < least_side(tested.reference, tested.settings["image_size"]))).astype(float)

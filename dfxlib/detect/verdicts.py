@@ -103,14 +103,11 @@ def _row(judge: Judge, picture: Picture, p: np.ndarray, distance: float, *, alwa
     p_fake = 1 - p[:, CLASSES.index("real")]
     bare = {"threshold": judge.calibration["threshold"]}
     verdicts = [verdict(score, bare if always else judge.calibration) for score in p_fake]
-    p_dm, p_gan, p_real = p[0].tolist()
     row = {
         "verdict": verdicts[0],
         "reason": BETWEEN if verdicts[0] == "unsure" else "",
         "likeliest": CLASSES[p[0].argmax()],
-        "p_dm": p_dm,
-        "p_gan": p_gan,
-        "p_real": p_real,
+        **dict(zip(("p_dm", "p_gan", "p_real"), p[0].tolist())),
         "p_fake": float(p_fake[0]),
         "declares": picture.declares,
         "format": picture.format,
