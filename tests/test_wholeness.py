@@ -21,7 +21,7 @@ from PIL import Image, PngImagePlugin, features
 from samples import noise
 
 from dfxlib.data import limits
-from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image
+from dfxlib.data.decode import ImageFile, ImageProblem, inspect_file, read_image, rgb_of
 from dfxlib.data.walk import IMAGE_SUFFIXES, SUFFIXES
 from dfxlib.data.wholeness import FORMATS
 
@@ -341,6 +341,8 @@ def test_grey_of_more_than_8_bits_keeps_the_highest_that_the_file_states(
     assert (facts["problem"], facts["conversion"]) == ("", "12 bit: high byte; grey")
     read = np.asarray(read_image(ImageFile(tmp_path / "a.tif")))[..., 0]
     np.testing.assert_array_equal(read, values >> 4)
+    with Image.open(tmp_path / "a.tif") as opened:
+        np.testing.assert_array_equal(np.asarray(rgb_of(opened))[..., 0], read, "as a picture of Pillow it is the same")
     ten = (values >> 2).astype(">u2")
     facts = inspected(b"P5 24 16 1023\n" + ten.tobytes(), "a.pgm")
     assert (facts["problem"], facts["conversion"]) == ("", "10 bit: high byte; grey")

@@ -134,8 +134,7 @@ def read_with_format(
         raise ImageProblem(f"{shown(file.path)} cannot be read ({_reason(error)}){cure}") from error
     if file.sha256 and sha256_bytes(data) != file.sha256:
         raise ImageProblem(f"{shown(file.path)} changed since the manifest was made; prepare the data set again")
-    if pixel_limit is None:
-        pixel_limit = sys.maxsize if file.sha256 else PIXEL_LIMIT
+    pixel_limit = pixel_limit or (sys.maxsize if file.sha256 else PIXEL_LIMIT)
     try:
         with _decoded(data, file, pixel_limit=pixel_limit) as (image, stored):
             return _to_rgb(image, stored), image.format or ""
@@ -148,7 +147,8 @@ def rgb_of(image: Image.Image) -> Image.Image:  # RGB, upright
     with _named("truncated or damaged"):
         require_readable(image)
         image.load()
-    return _to_rgb(image, _Stored(16 if image.mode in _SIXTEEN_BIT_MODES else 8, 1))
+    bits = _bits(image, b"") if image.format == "TIFF" else 16 if image.mode in _SIXTEEN_BIT_MODES else 8
+    return _to_rgb(image, _Stored(bits, 1))
 
 
 def file_sha256(file: ImageFile) -> str | None:  # None: missing; empty: unreadable
