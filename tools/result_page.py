@@ -38,7 +38,7 @@ WORDS = {
 }
 
 #: Files beside the page, and what they hold.
-_FILES = {"field.tex": "is the table of the field's numbers for a paper", REFERENCES: "says how to cite the data"}
+FILES = {"field.tex": "is the table of the field's numbers for a paper", REFERENCES: "says how to cite the data"}
 
 #: Figures that speak of all seeds, or of the data.
 _OF_ALL_SEEDS = ("main", "difference", "counts", "examples", "spectra")
@@ -241,7 +241,7 @@ def _how_made(results: Results) -> list[str]:
     commits = ", ".join(dict.fromkeys(own["environment"]["commit"] for own in records.values()))
     identity = f"Manifest {records['manifest']['metrics']['manifest_hash']}, commit {commits}. {versions}."
     files = "Settings, metrics and environment of every run stand in [runs.csv](runs.csv), every table in `tables/`."
-    files += "".join(f" [{name}]({name}) {what}." for name, what in _FILES.items() if (results.folder / name).is_file())
+    files += "".join(f" [{name}]({name}) {what}." for name, what in FILES.items() if (results.folder / name).is_file())
     files += f" The numbers follow from [{SCORES}]({SCORES}): `dfx recompute results/STUDY` computes them again."
     cost = results.table("cost")
     total = f"{cost['minutes'].sum():.0f} minutes in all, those of jobs side by side added."

@@ -20,6 +20,7 @@ from dfxlib.study.pages import render, to_html
 from dfxlib.study.records import RUNS, read_run, read_runs
 from dfxlib.study.run_folder import DONE, replace_folder, staging_folder, verify
 from dfxlib.system.files import load_json, project_root, require_own, write_text_atomic
+from tools.result_page import FILES
 
 #: The mark of a site. A target without it is not replaced.
 MARK = ".site"
@@ -100,7 +101,7 @@ def _first_sentence(results: Path | None) -> str:
 def _write_results(results: Path, place: Path, *, pictures: bool) -> None:
     """The page of a study's results with its tables; links to other parts of the project become their text."""
     shutil.copytree(results / "tables", place / "tables")
-    for name in (RUNS, SCORES):
+    for name in (RUNS, SCORES, *(name for name in FILES if (results / name).is_file())):
         shutil.copy(results / name, place / name)
     text = (results / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"(?<!!)\[([^\]]+)\]\(\.\./[^)]+\)", r"\1", text)
