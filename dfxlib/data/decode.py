@@ -30,7 +30,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import PIL.ImageFile
@@ -260,11 +260,11 @@ def _named(what: str) -> Iterator[None]:
         raise ImageProblem(exceeded(error) or f"{what}: {_reason(error)}") from error
 
 
-def _bits(image: PIL.ImageFile.ImageFile, data: bytes) -> int:
+def _bits(image: Any, data: bytes) -> int:  # of a file of Pillow's
     """Bits a sample; asked before decoding, since the mode of 16-bit RGB does not tell."""
     arguments = image.tile[0].args if image.tile else None
     if image.format == "TIFF" and image.mode in _SIXTEEN_BIT_MODES:
-        tags = image.tag_v2  # type: ignore[attr-defined] # of Pillow's TIFF alone
+        tags = image.tag_v2  # of Pillow's TIFF alone
         bits, largest = int(tags[_BITS_PER_SAMPLE][0]), int(np.max(tags.get(_MAX_SAMPLE, 0)))
         return largest.bit_length() if 255 < largest < 2**bits and not largest & (largest + 1) else bits
     if image.format == "JPEG2000":  # T.800, A.5.1: the first component's depth, less one, in the marker SIZ
