@@ -36,7 +36,8 @@ test-statistics: $(VENV)/.installed-test
 test-wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m wheel
 
-# Kill -9 at twenty random moments (half an hour), and 20,000 mutated files of every format that is opened. Needs nothing more than make test.
+# Kill -9 at twenty random moments (half an hour), and 20,000 mutated files of every format that is opened. Needs
+# nothing more than make test.
 test-faults: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m faults
 

@@ -70,11 +70,11 @@ def answers_table(folder: Path) -> str:  # Markdown
         "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
     }
     if results.has("robustness_seeds"):
-        spread = _of_first_backbone(results.conditions("robustness_seeds")).query("metric == @ACCURACY")
+        spread = _of_first_backbone(results.table("robustness_seeds")).query("metric == @ACCURACY")
         spread = spread.set_index("condition")["mean"]
-        treated = spread[~spread.index.str.startswith("raw") & ~spread.index.str.endswith(")")]
+        treated = spread.drop(["raw", *results.small()], errors="ignore")
         if len(treated):
-            fall = f"Balanced accuracy falls from {spread.iloc[0]:.3f} to {treated.min():.3f}"
+            fall = f"Balanced accuracy falls from {spread['raw']:.3f} to {treated.min():.3f}"
             rows[f"Does it hold under compression and other treatments (the worst: {treated.idxmin()})?"] = fall
     if results.has("seen_unseen_seeds"):
         seen = _of_first_backbone(results.table("seen_unseen_seeds"))

@@ -11,7 +11,14 @@ from dfxlib.measure.contents import MEAN
 from dfxlib.measure.published import SCORES
 from dfxlib.measure.worst import worst_first
 from dfxlib.study import report
-from dfxlib.study.reading import by_value, field_in_words, for_readers, reader_markdown, unsure_in_words
+from dfxlib.study.reading import (
+    by_value,
+    field_in_words,
+    for_readers,
+    reader_markdown,
+    small_words,
+    unsure_in_words,
+)
 from dfxlib.study.records import Records, read_runs
 
 ACCURACY = "three-way balanced accuracy"
@@ -54,10 +61,13 @@ class Results(NamedTuple):
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_csv(self.folder / "tables" / f"{name}.csv")
 
+    def small(self) -> set[str]:
+        """Conditions that leave pictures smaller than the model's input."""
+        return {name for own in self.records.values() for name in own["metrics"].get("small", ())}
+
     def conditions(self, name: str) -> pd.DataFrame:
-        """A table in which conditions that leave pictures smaller than the model's input are marked."""
-        small = {each for own in self.records.values() for each in own["metrics"].get("small", {})}
-        return self.table(name).replace({"condition": {each: f"{each} (small)" for each in small}})
+        """A table in which those are marked."""
+        return self.table(name).replace(small_words(self.small()))
 
     def has(self, name: str) -> bool:
         return (self.folder / "tables" / f"{name}.csv").is_file()

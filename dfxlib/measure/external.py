@@ -67,7 +67,7 @@ def _rows_of(table: pd.DataFrame, key: str, manifest: pd.DataFrame, where: str) 
     images = manifest[["sha256", "path", "nature", "architecture", "group", "split", "source"]]
     unknown = ~table[key].isin(images[key])
     if unknown.any():
-        first, known = shown(table.loc[unknown, key].iloc[0]), images[key].iloc[0]
+        first, known = (shown(names.iloc[0]) for names in (table.loc[unknown, key], images[key]))
         raise ValueError(f"{where}: {unknown.sum()} images are not in the manifest, first {first}; it has {known}")
     wanted = [key, "condition", "p_fake", *(column for column in PROBABILITIES if column in table)]
     rows = images.assign(row=np.arange(len(images))).merge(table[wanted], on=key)

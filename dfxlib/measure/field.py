@@ -127,7 +127,7 @@ def by_condition(methods: dict[str, pd.DataFrame], conditions: list[str], *, res
     for method, scores in methods.items():
         scores = scores[(scores["split"] == "test") & scores["condition"].isin(conditions)]
         own = [name for name in conditions if name in set(scores["condition"])]
-        for name in (*own, POOLED) if own == conditions != own[:1] else own:
+        for name in (*own, POOLED) if len(own) > 1 and own == conditions else own:
             part = scores if name == POOLED else scores[scores["condition"] == name]
             fakes = (part["nature"] != "real").to_numpy()
             draws = stats.resample_clusters(part["group"].to_numpy(), resamples=resamples)

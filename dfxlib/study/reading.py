@@ -3,6 +3,8 @@
 What is saved keeps every column and digit.
 """
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from dfxlib.measure.compare import OURS
@@ -16,6 +18,10 @@ WORDS = {
     "fewest_clusters": "groups of the rarest nature",
     "clusters": "groups",
     "valid_auc": "validation AUC",
+    "auc": "AUC",
+    "acc": "accuracy",
+    "ap": "average precision",
+    "eer": "equal error rate",
     "main_images": "images of its own nature",
     "other_images": "other images",
     "binary_recall": "called fake or real rightly",
@@ -94,10 +100,14 @@ def unsure_in_words(table: pd.DataFrame, *, by: str = "split") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def small_words(conditions: Iterable[str]) -> dict:  # of DataFrame.replace
+    """Conditions that leave pictures smaller than the model's input, marked as small where a reader meets them."""
+    return {"condition": {name: f"{name} (small)" for name in conditions}}
+
+
 def field_in_words(table: pd.DataFrame) -> pd.DataFrame:
     """The field's own numbers in percent, a line a generator and method, means last; from `field.field_table`."""
-    words = {"acc": "accuracy", "ap": "average precision", "eer": "equal error rate"}
-    wide = {word: field_wide(table, metric=metric).T.stack() for metric, word in words.items()}
+    wide = {WORDS[metric]: field_wide(table, metric=metric).T.stack() for metric in ("acc", "ap", "eer")}
     return pd.DataFrame(wide).rename_axis(["generator", "method"]).reset_index()
 
 

@@ -178,7 +178,7 @@ def _compared(study: Published) -> Found:
     settings = _settings(study, "baselines")
     variants, ensembles = settings["variants"], settings["ensembles"]
     content = study.scores.groupby("path")["content"].first()
-    tables, parts, inside = [], [], []
+    tables, parts, inside, ours = [], [], [], {}
     for backbone in settings["backbones"]:
         own = {
             variant or c.OURS: [_compared_scores(study, backbone, variant, seed) for seed in settings["seeds"]]
@@ -186,7 +186,7 @@ def _compared(study: Published) -> Found:
         }
         for name, members in ensembles.items():
             own[name] = [c.ensemble(list(each), name=name) for each in zip(*(own[member] for member in members))]
-        own |= study.fitted
+        own, ours[backbone] = own | study.fitted, own[c.OURS]
         table, part = c.compare(own, resamples=settings["resamples"])
         table["method"] = [name if name in study.fitted else f"{name} ({backbone})" for name in table["method"]]
         tables.append(table)
@@ -199,7 +199,6 @@ def _compared(study: Published) -> Found:
     metrics = {"seeds": len(settings["seeds"]), "answers": answers, "mark": study.candidates["method"][0]}
     further = {"contents": pd.concat(inside, ignore_index=True)}
     if study.detectors:
-        ours = {name: [_compared_scores(study, name, "", seed) for seed in settings["seeds"]] for name in answers}
         beside, minus = compare_detectors(ours, study.detectors, resamples=settings["resamples"])
         further |= {"detector_methods": beside, "detector_differences": minus}
     return {f"tables/{name}.csv": table for name, table in further.items() if len(table)} | {
