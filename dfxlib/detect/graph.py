@@ -4,6 +4,7 @@ The three base models are one network with three sets of weights, so the network
 holds no weight; each is named by its place among the bytes of model.safetensors, which both engines read.
 """
 
+import copy
 import json
 import struct
 import warnings
@@ -95,11 +96,15 @@ def write_graph(
 
 def _traced(module: nn.Module, example: Tensor, *, names: tuple[str, str]) -> onnx.ModelProto:
     """One input, one output, and the names of the weights as in the module: nothing is folded into them."""
+    module = copy.deepcopy(module).eval()
+    for part in module.modules():
+        if hasattr(part, "inplace"):
+            part.inplace = False  # the tracer takes twice as long over activations that write in place
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=UserWarning)  # of versions of operators that nobody here chooses
         warnings.filterwarnings("ignore", category=FutureWarning)
         program = torch.onnx.export(
-            module.eval(),
+            module,
             (example,),
             dynamo=True,
             optimize=False,  # onnxruntime does that when it opens a graph, and weights stay those of the file
