@@ -461,6 +461,16 @@ def test_a_run_says_nothing_on_the_error_stream(workshop: Path, tmp_path: Path) 
     assert process.returncode == 0 and errors == "" and len(said.splitlines()) == 1
 
 
+def test_a_kernel_collects_garbage_after_its_imports_and_ends_what_its_libraries_left_to_its_end(
+    workshop: Path, tmp_path: Path
+) -> None:
+    imports = "import atexit, gc\nwhile_importing = gc.isenabled()"
+    then = f"print(while_importing, gc.isenabled())\natexit.register(Path({str(tmp_path / 'ended')!r}).touch)"
+    write_notebook(workshop / "ending.ipynb", imports, BEGIN + then, END.replace("epochs}", "1}"))
+    execute(workshop / "ending.ipynb", tmp_path / "run" / "notebook.ipynb", parameters={})
+    assert "False True" in (tmp_path / "run" / "notebook.ipynb").read_text() and (tmp_path / "ended").exists()
+
+
 def test_what_a_user_lets_every_ipython_run_first_is_no_part_of_a_study(workshop: Path, tmp_path: Path) -> None:
     startup = tmp_path / "home" / ".ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)

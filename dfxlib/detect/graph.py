@@ -100,9 +100,7 @@ def _traced(module: nn.Module, example: Tensor, *, names: tuple[str, str]) -> on
     for part in module.modules():
         if hasattr(part, "inplace"):
             part.inplace = False  # the tracer takes twice as long over activations that write in place
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning)  # of versions of operators that nobody here chooses
-        warnings.filterwarnings("ignore", category=FutureWarning)
+    with warnings.catch_warnings(action="ignore"):  # of versions of operators that nobody here chooses
         program = torch.onnx.export(
             module,
             (example,),
@@ -159,8 +157,8 @@ def _placed(tensor: TensorProto, places: dict[str, tuple[int, int, list[int]]], 
     offset, size, shape = places[tensor.name]
     if list(tensor.dims) != shape or len(tensor.raw_data) != size:
         raise ValueError(f"the graph holds another {tensor.name} than {file}; this network cannot be exported")
-    placed = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    placed.data_location = TensorProto.EXTERNAL
+    outside = TensorProto.EXTERNAL
+    placed = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, data_location=outside)
     for key, value in {"location": file, "offset": offset, "length": size}.items():
         placed.external_data.add(key=key, value=str(value))
     return placed
