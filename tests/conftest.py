@@ -1,6 +1,7 @@
 """Fixtures that several files of tests share; the material itself is made in samples.py."""
 
 import fcntl
+import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> StudyToge
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest part first."""
     items.sort(key=lambda item: item.path.stem not in STUDY_FILES)
+
+
+def pytest_collection_finish() -> None:
+    """What tests import stays: no search for garbage goes through it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

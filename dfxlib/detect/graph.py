@@ -98,8 +98,7 @@ def _traced(module: nn.Module, example: Tensor, *, names: tuple[str, str]) -> on
     """One input, one output, and the names of the weights as in the module: nothing is folded into them."""
     module = copy.deepcopy(module).eval()
     for part in module.modules():
-        if hasattr(part, "inplace"):
-            part.inplace = False  # the tracer takes twice as long over activations that write in place
+        vars(part)["inplace"] = False  # the tracer takes twice as long over activations that write in place
     with warnings.catch_warnings(action="ignore"):  # of versions of operators that nobody here chooses
         program = torch.onnx.export(
             module,

@@ -36,9 +36,9 @@ STARTS = 3
 #: Seconds a kernel has to end by itself before it is killed.
 PATIENCE = 10.0
 
-# What a kernel is told between cells, without a name in the notebook's namespace. Cyclic garbage is not looked for while
-# libraries are imported, and never again among what they made; nor are they taken apart at the end. Together this saves
-# five of the twelve seconds of a processor that a kernel with torch takes to start and to end.
+# What a kernel is told between cells, without a name in the notebook's namespace. No cyclic garbage is looked for while
+# libraries load, nor ever again among what they made; and nobody takes them apart at the end. That saves five of the
+# twelve seconds of a processor that a kernel with torch takes to start and to end.
 _WHILE_IMPORTING = "__import__('gc').disable()"
 _AFTER_IMPORTS = "__import__('gc').freeze(); __import__('gc').enable()"
 _END = "__import__('atexit')._run_exitfuncs(); __import__('os')._exit(0)"

@@ -1,5 +1,6 @@
 """Work spread over processes, with a progress bar that suits a screen and a log."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -106,7 +107,9 @@ def map_processes(
 @cache
 def _pool(workers: int) -> ProcessPoolExecutor:
     """One pool a process, kept: a spawned worker spends its first second on imports."""
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+    atexit.register(pool.shutdown)  # else multiprocessing would wait for its processes, and they for work
+    return pool
 
 
 def _prepare_worker() -> None:
@@ -130,9 +133,7 @@ def _in_order(
     pending = [pool.submit(_apply, function, batch) for batch in islice(batches, 2 * workers)]
     while pending:
         yield from pending.pop(0).result()
-        following = next(batches, None)
-        if following is not None:
-            pending.append(pool.submit(_apply, function, following))
+        pending += [pool.submit(_apply, function, batch) for batch in islice(batches, 1)]
 
 
 def _apply(function: Callable[[T], R], batch: list[T]) -> list[R]:
