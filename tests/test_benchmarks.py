@@ -225,3 +225,29 @@ def test_the_fields_tables_and_the_matrix_are_timed() -> None:
     found = benchmark.ratios(120, 4, resamples=10, rounds=1)
     assert set(found) == {"field_table", "by_condition, three conditions"} and min(found.values()) > 0
     assert benchmark.matrix_seconds(3, 12, width=4, resamples=10) > 0
+
+
+def test_an_ensemble_of_three_is_the_mean_of_three_seeds_and_its_numbers_come_out_of_the_published_scores() -> None:
+    import ensemble_of_three as benchmark
+
+    methods = benchmark.read_methods(ROOT / "results" / "photographs", variant="threeway")
+    members = [methods["threeway"][seed]["p_real"].to_numpy() for seed in (4, 0, 1)]
+    np.testing.assert_allclose(methods[benchmark.ENSEMBLE][4]["p_real"], np.mean(members, axis=0))
+    committed = pd.read_csv(ROOT / "benchmarks" / "results" / "ensemble_photographs.csv")
+    again = benchmark.summarise(methods, resamples=10)
+    for column in ("value", "minus"):
+        np.testing.assert_allclose(again[column], committed[column], atol=6e-5)
+
+
+def test_every_picture_is_judged_by_one_and_by_several_crops_of_a_network_that_did_not_see_it() -> None:
+    import crops_of_pictures as benchmark
+
+    manifest, how = rows(30, per_group=2), {"crop": 32, "epochs": 1, "backbone": "timm:test_resnet", "weights": "none"}
+    found = [benchmark.out_of_fold(manifest, squares(30).repeat(2, 1).repeat(2, 2), seed=s, **how) for s in (0, 1)]
+    assert all(np.abs(logits[crops]).sum(axis=1).all() for logits, _ in found for crops in benchmark.CROPS)
+    table = benchmark.summarise(manifest, *(list(each) for each in zip(*found, strict=True)))
+    assert (
+        table["crops"].tolist() == ["1", "4", "9"] and (table["images"] == 30).all() and (table["time_ratio"] > 0).all()
+    )
+    gains = table["value"] - table["value"].iloc[0]
+    np.testing.assert_allclose(table["gain"].fillna(0), gains, atol=1e-9)
