@@ -19,13 +19,17 @@ PIP_INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check $(if $(CON
 SNAKEMAKE := env -u SNAKEMAKE_PROFILE $(BIN)/python -m snakemake --configfile studies/$(STUDY).yaml --cores $(CORES) --quiet all \
 	--workflow-profile none --rerun-incomplete --nolock
 
-.PHONY: study test test-statistics test-wheel test-faults test-slurm browser lab lint publish recompute site constraints clean
+.PHONY: study test test-slow test-statistics test-wheel test-faults test-slurm browser lab lint publish recompute site constraints clean
 
 study: $(VENV)/.installed
 	@$(SNAKEMAKE) && echo "the report is runs/$(STUDY)/report/index.html"
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
+
+# What takes half a minute and more by itself: studies that are killed, changed or run again, and large networks.
+test-slow: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # How often intervals and promises hold in simulated data: slow, and changed by work on stats.py, intervals.py and
 # compare.py of dfxlib/measure alone.

@@ -594,6 +594,16 @@ def test_the_commands_of_the_documentation_work(
     assert len(table_of(tmp_path / "scores.csv")) == 9 and (tmp_path / "page.html").is_file()
 
 
+def test_nothing_is_told_to_anybody_and_nothing_written_at_home(model: Path, folder: Path, tmp_path: Path) -> None:
+    """onnxruntime's telemetry would leave the number of this machine there, and what it could not send."""
+    (tmp_path / "home").mkdir()
+    own = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home" / "cache")}
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    command = [sys.executable, "-m", "dfxlib", "detect", str(model), str(folder), "--engine", "onnx"]
+    subprocess.run(command, cwd=tmp_path, env=environment | own, check=True, capture_output=True, timeout=300)
+    assert [path for path in (tmp_path / "home").rglob("*") if path.is_file()] == []
+
+
 def test_squares_are_stacked_in_the_order_of_the_files(judge: Judge, tmp_path: Path) -> None:
     """A problem in the middle of a batch shifts nobody's verdict."""
     made = squares(3)
@@ -739,6 +749,7 @@ class TestPython:
         assert list(listed.columns) == list(COLUMNS) and list(listed["width"]) == [32, 32]
         assert len(opened.detect(folder)) == 9 and opened.detect(folder / "empty.png")["problem"] == "empty file"
         assert opened.detect(Image.new("F", (32, 32)))["problem"] == "unsupported mode: F"
+        assert opened.detect(Image.new("RGB", (0, 5)))["problem"] == "empty picture: 0 x 5 pixels"
 
     def test_it_chooses_the_graph_on_a_processor_and_torch_says_the_same(self, model: Path, folder: Path) -> None:
         chosen, torch_s = dfxlib.load(model, device="cpu"), dfxlib.load(model, engine="torch", device="cpu")

@@ -76,6 +76,7 @@ def end_as_undisturbed(smoke: Path, clone: Path, run: str, *goal: str, kills: in
 
 
 @pytest.mark.study
+@pytest.mark.slow
 def test_a_training_that_is_killed_and_started_again_ends_with_the_same_results(smoke: Path, tmp_path: Path) -> None:
     clone = shutil.copytree(smoke.parents[1], tmp_path / "copy", symlinks=True)
     shutil.rmtree(clone / "runs" / "smoke" / TRAINED)

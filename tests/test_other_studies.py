@@ -66,6 +66,7 @@ def test_an_empty_folder_is_told_with_the_tree_that_was_expected(clone: Path, tm
 
 
 @pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason="needs the folder of real images, which is no part of the product")
+@pytest.mark.slow
 def test_a_study_of_real_pictures_starts_from_weights_in_a_file_and_keeps_the_unseen_apart(
     clone: Path, tmp_path: Path
 ) -> None:

@@ -92,7 +92,7 @@ def checkpoint(tmp_path: Path) -> Iterator[Path]:
     path.unlink(missing_ok=True)  # up to 0.4 GB, which pytest would keep
 
 
-@pytest.mark.parametrize("name", ["densenet121", "resnet18", "vit_b_16"])
+@pytest.mark.parametrize("name", ["densenet121", "resnet18", pytest.param("vit_b_16", marks=pytest.mark.slow)])
 @torch.no_grad()
 def test_a_complete_checkpoint_gives_the_same_logits(name: str, checkpoint: Path, images: Tensor) -> None:
     theirs = reference(name, prepared(images, name))

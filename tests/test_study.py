@@ -52,7 +52,13 @@ def test_every_run_is_whole_and_traceable(smoke: Path) -> None:
     assert not list(smoke.rglob("states")), "of a training that goes on"
 
 
-def test_a_second_call_does_nothing_and_soon(smoke: Path, clone: Path) -> None:
+def test_a_second_call_does_nothing_and_soon_even_where_a_notebook_was_saved_without_a_change_of_code(
+    smoke: Path, clone: Path
+) -> None:
+    notebook = clone / "notebooks" / "10_train_base_model.ipynb"
+    content = json.loads(notebook.read_text())
+    content["metadata"]["saved_by"] = "JupyterLab"
+    notebook.write_text(json.dumps(content))
     before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
     started = time.monotonic()
     result = make_study(clone)
@@ -74,15 +80,7 @@ def test_a_second_study_at_once_is_refused_in_one_sentence(smoke: Path, clone: P
     stamp.touch()  # finished again, as it was
 
 
-def test_saving_a_notebook_without_a_change_of_code_reruns_nothing(smoke: Path, clone: Path) -> None:
-    notebook = clone / "notebooks" / "10_train_base_model.ipynb"
-    content = json.loads(notebook.read_text())
-    content["metadata"]["saved_by"] = "JupyterLab"
-    notebook.write_text(json.dumps(content))
-    plan = call(clone, "snakemake", "--configfile", "studies/smoke.yaml", "--cores", "2", "-n")
-    assert "Nothing to be done" in plan.stdout + plan.stderr
-
-
+@pytest.mark.slow
 def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(clone, tmp_path / "copy", symlinks=True)
     (copy / "data" / "smoke").rename(copy / "data" / "moved")
@@ -99,6 +97,7 @@ def test_reading_the_same_data_again_trains_nothing_again(smoke: Path, clone: Pa
     assert re.search(r"^base +1$", plan.stdout, re.M), "other data are other work: " + plan.stdout + plan.stderr
 
 
+@pytest.mark.slow
 def test_a_failed_rerun_leaves_the_earlier_result_and_a_detector_of_others_then_stands_in_every_table(
     smoke: Path, clone: Path, tmp_path: Path
 ) -> None:
@@ -323,6 +322,7 @@ def test_the_exported_model_judges_as_the_study_did(smoke: Path, clone: Path) ->
     assert shell.to_numpy() == pytest.approx(scores["p_fake"].iloc[:2].to_numpy(), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_is_tested_as_the_documentation_says_and_keeps_its_own_name(smoke: Path, clone: Path) -> None:
     """On the test part under perturbations, and on folders of unseen generators that no study knows."""
     shutil.copytree(smoke / "detection" / FOLDER / "seed0" / "model", clone / "model")

@@ -63,6 +63,8 @@ def open_judge(path: Path, *, engine: str = "auto", backbone: str = "", device: 
 def onnx_judge(folder: Folder) -> Judge:
     """Open the graph of a folder; raises ValueError for one that is not plain, or does not fit its description."""
     require_plain(folder.path / GRAPH, folder.path / WEIGHTS)
+    # Else onnxruntime, from 1.29 on, tells its makers which models run here. It asks for this once, when imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

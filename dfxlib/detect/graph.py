@@ -14,6 +14,7 @@ from typing import Any
 import onnx
 import torch
 from onnx import TensorProto, compose, helper
+from onnx.utils import Extractor
 from torch import Tensor, nn
 
 from dfxlib import __version__
@@ -26,28 +27,25 @@ OPSET = 20
 
 INPUT, PROBABILITIES, FEATURES = "pictures", "probabilities", "features"
 
+_VECTOR = "vector"
+
 _BYTES = {TensorProto.FLOAT: 4, TensorProto.INT64: 8}
 
 
-class _Features(nn.Module):
-    def __init__(self, base: BaseModel):
-        super().__init__()
-        self.base = base
+class _Parts(nn.Module):
+    """A base model and the head, which have no value in common: of two traces each would take seconds to begin."""
 
-    def forward(self, pictures: Tensor) -> Tensor:  # [B, S, S, 3] uint8 -> [B, crops * D]
+    def __init__(self, base: BaseModel, head: nn.Module, temperature: float):
+        super().__init__()
+        self.base, self.head, self.temperature = base, head, temperature
+
+    def forward(self, pictures: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, S, S, 3] uint8 -> [B, crops * D], and [B, 3, crops * D] -> [B, 3]."""
         parts = self.base._crops(pictures.permute(0, 3, 1, 2))
         # All crops are one batch: else the network would stand in the graph once for each, and be traced as often.
         vectors = self.base.backbone(self.base.front_end(torch.cat(parts)))  # [crops * B, D]
-        return vectors.unflatten(0, (len(parts), -1)).movedim(0, 1).flatten(1)
-
-
-class _Probabilities(nn.Module):
-    def __init__(self, head: nn.Module, temperature: float):
-        super().__init__()
-        self.head, self.temperature = head, temperature
-
-    def forward(self, features: Tensor) -> Tensor:  # [B, 3, D] -> [B, 3]
-        return torch.softmax(self.head(features) / self.temperature, dim=1)
+        vectors = vectors.unflatten(0, (len(parts), -1)).movedim(0, 1).flatten(1)
+        return vectors, torch.softmax(self.head(features) / self.temperature, dim=1)
 
 
 def write_graph(
@@ -65,9 +63,9 @@ def write_graph(
     """
     bases, places = model.each_base_model(), _places(weights)
     pictures = torch.zeros(2, image_size, image_size, 3, dtype=torch.uint8)
-    base = _traced(_Features(bases[0]), pictures, names=(INPUT, "vector"))
     features = torch.zeros(2, len(CLASSES), bases[0].crops * bases[0].classifier.in_features)
-    head = _traced(_Probabilities(model.head, temperature), features, names=(FEATURES, PROBABILITIES))
+    traced = _traced(_Parts(bases[0], model.head, temperature), (pictures, features))
+    base, head = traced.extract_model([INPUT], [_VECTOR]), traced.extract_model([FEATURES], [PROBABILITIES])
     nodes, initializers = [], []
     for number in range(len(bases)):
         own = _renamed(base, f"base_models.{number}.", "base.", kept=INPUT)
@@ -94,25 +92,25 @@ def write_graph(
     return write_atomic(path, lambda partial: partial.write_bytes(made.SerializeToString(deterministic=True)))
 
 
-def _traced(module: nn.Module, example: Tensor, *, names: tuple[str, str]) -> onnx.ModelProto:
-    """One input, one output, and the names of the weights as in the module: nothing is folded into them."""
+def _traced(module: _Parts, example: tuple[Tensor, Tensor]) -> Extractor:
+    """The names of the weights are as in the module: nothing is folded into them."""
     module = copy.deepcopy(module).eval()
     for part in module.modules():
         vars(part)["inplace"] = False  # the tracer takes twice as long over activations that write in place
     with warnings.catch_warnings(action="ignore"):  # of versions of operators that nobody here chooses
         program = torch.onnx.export(
             module,
-            (example,),
+            example,
             dynamo=True,
             optimize=False,  # onnxruntime does that when it opens a graph, and weights stay those of the file
             opset_version=OPSET,
-            input_names=[names[0]],
-            output_names=[names[1]],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            input_names=[INPUT, FEATURES],
+            output_names=[_VECTOR, PROBABILITIES],
+            dynamic_shapes=({0: torch.export.Dim("batch")}, {0: torch.export.Dim("others")}),
             verbose=False,
         )
     assert program is not None  # as without dynamo
-    return program.model_proto
+    return Extractor(program.model_proto)
 
 
 def _renamed(model: onnx.ModelProto, prefix: str, inner: str, *, kept: str) -> onnx.GraphProto:

@@ -43,6 +43,8 @@ def read_picture(
     try:
         if isinstance(source, Image.Image):
             image, kind = rgb_of(source), source.format or ""
+            if not all(image.size):
+                raise ImageProblem(f"empty picture: {image.width} x {image.height} pixels")
         else:
             image, kind = read_with_format(source, pixel_limit=pixel_limit)
         made = [to_square(v(image), image_size=image_size, resize_mode=resize_mode) for v in versions]
