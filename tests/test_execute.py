@@ -672,7 +672,14 @@ def test_the_module_is_a_command_with_that_exit_code(workshop: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, expected", [("", {}), ("a: 1\nb: [x]", {"a": 1, "b": ["x"]}), ('{"a": 1e-3}', {"a": "1e-3"})]
+    "text, expected",
+    [
+        ("", {}),
+        ("a: 1\nb: [x]", {"a": 1, "b": ["x"]}),
+        ('{"a": 1e-3}', {"a": "1e-3"}),
+        (r'{"a": "gan_\ud83d\ude00"}', {"a": "gan_\N{GRINNING FACE}"}),
+        ("a: [2024-01-01]", {"a": ["2024-01-01"]}),
+    ],
 )
 def test_a_parameters_file_is_yaml_or_json(tmp_path: Path, text: str, expected: dict) -> None:
     (tmp_path / "p.yaml").write_text(text)

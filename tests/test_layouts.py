@@ -177,6 +177,16 @@ def test_images_behind_links_are_read_and_loops_are_named(tmp_path: Path) -> Non
     assert found[f"{inside}/gone.png"] == found[f"{inside}/self"] == "symbolic link leads nowhere"
 
 
+def test_folders_that_link_to_one_another_are_not_walked_along_every_way(tmp_path: Path) -> None:
+    for number in range(6):
+        put(tmp_path, f"real/{number}/a.png")
+        for other in range(6):
+            (tmp_path / "real" / str(number) / f"to{other}").symlink_to(tmp_path / "real" / str(other))
+    rows = folders(tmp_path)
+    assert len(rows) < 4_000, "all ways have more than 10,000 entries"
+    assert {"symbolic link behind 3 others"} < set(rows["problem"])
+
+
 def test_two_links_that_name_each_other_end(tmp_path: Path) -> None:
     root = put(tmp_path, "real/a/1.png", "real/b/2.png")
     (root / "real/a/to_b").symlink_to(root / "real/b")
@@ -507,6 +517,13 @@ def test_notes_in_a_parquet_file_that_are_none_are_a_problem_among_others(tmp_pa
             tmp_path / f"{name}.parquet",
         )
     assert set(problems(tmp_path, "parquet")) == {"list.parquet", "torn.parquet"}
+
+
+def test_a_column_called_image_that_holds_no_bytes_is_not_passed_over_for_another(tmp_path: Path) -> None:
+    shard = {"image": ["a.png"], "thumbnail": [b"small"], "label": ["real"]}
+    pq.write_table(pa.table(shard), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"^a\.parquet: image holds images as string; expected bytes"):
+        list_images(tmp_path, layout="parquet")
 
 
 _BYTES = [b"a", b"b"]

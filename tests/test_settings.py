@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -132,6 +133,7 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"study": 202411}, r"study key study holds 202411, which was read as a int and .*: study='\"NAME\"'\)"),
         ({"unseen": 1.5}, "study key unseen holds 1.5, which was read as a float and not as a name; put it in quotes"),
         ({"unseen": ["a", True]}, "study key unseen holds True, which was read as a bool"),
+        ({"unseen": [date(2024, 1, 1)]}, "study key unseen holds datetime.date.2024, 1, 1., which was read as a date"),
         ({"precision": "bf16"}, "precision 'bf16' is unknown; expected one of auto, fp32"),
         ({"deterministic": 1}, "study key deterministic is 1; expected true or false"),
         ({"variants": ["linear"]}, r"study key variants is \['linear'\]; expected names, each with what it changes"),

@@ -1,5 +1,6 @@
 """The sidecar: what did not change is not read again, and what may have changed is."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from samples import noise, plant_tree
 
-from dfxlib.data import sidecar
+from dfxlib.data import decode, sidecar
 from dfxlib.data.manifest import build_manifest
 from dfxlib.system.files import write_vouched
 
@@ -61,6 +62,20 @@ def test_damaged_files_are_remembered_too(root: Path, counter: Counter) -> None:
     (root / "real" / "real_0" / "000.png").write_bytes(b"words")
     build(root)
     assert built_again(root, counter) == []
+
+
+def test_what_a_disk_did_not_give_once_is_asked_for_again(
+    root: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_at_times(file: decode.ImageFile) -> bytes:
+        if file.path.name == "001.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return file.path.read_bytes()
+
+    with monkeypatch.context() as faulty:
+        faulty.setattr(decode, "read_bytes", fail_at_times)
+        assert (build(root)["problem"] == "unreadable: Input/output error").sum() == 3
+    assert built_again(root, counter) == ["001.png"] * 3
 
 
 def test_a_new_a_changed_and_a_removed_file_cost_two_readings(root: Path, counter: Counter) -> None:

@@ -59,14 +59,13 @@ def image_column(schema: "pa.Schema", name: str) -> str:
     """
     import pyarrow as pa
 
-    found = [field for field in schema if _may_hold_bytes(field.type)]
+    found = [field for field in schema if field.name == "image" or _may_hold_bytes(field.type)]
     if not found:
         raise pa.ArrowInvalid("no column holds the bytes of images")
-    named = [field for field in found if field.name == "image"] or found
-    if len(named) > 1:
-        names = " and ".join(field.name for field in named)
-        raise ValueError(f"{name}: {names} could both be the image; call one of them image")
-    column, kind = named[0].name, named[0].type
+    few = [field for field in found if field.name == "image"] or found
+    if len(few) > 1:
+        raise ValueError(f"{name}: {' and '.join(f.name for f in few)} could both be the image; call one of them image")
+    column, kind = few[0].name, few[0].type
     if not holds_bytes(kind):
         raise ValueError(f"{name}: {column} holds images as {kind}; expected bytes, or a struct with a field bytes")
     return f"{column}.bytes" if pa.types.is_struct(kind) else column

@@ -107,7 +107,8 @@ def _take_known(
 
 
 def _write(path: Path, key: dict, rows: pd.DataFrame, stamps: np.ndarray, facts: pa.Table, place: np.ndarray) -> None:
-    lasting = pc.not_equal(facts["problem"], NO_MEMORY).to_numpy()  # elsewhere there may be more memory
+    # What memory or a disk did not give may be had the next time.
+    lasting = pc.and_(pc.not_equal(facts["problem"], NO_MEMORY), pc.not_equal(facts["sha256"], "")).to_numpy()
     known = np.flatnonzero((place >= 0) & lasting[place])
     columns = [pa.array(rows["path"].iloc[known], pa.string()), *(pa.array(column) for column in stamps[known].T)]
     table = pa.Table.from_arrays([*columns, *facts.take(place[known]).columns], schema=_SCHEMA.with_metadata(key))

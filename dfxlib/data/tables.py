@@ -49,9 +49,8 @@ def read_table(
             raise ValueError(f"table {file} has rows longer than its header; put fields with commas in quotes")
         if len(again := header[header.duplicated() & (header != "")]):
             raise ValueError(f"table {file} has the column {again.iloc[0]!r} more than once; name each column once")
-    if missing := sorted((needed or set()) - set(table.columns)):
-        there, lacks = ", ".join(table.columns), ", ".join(missing)
-        raise ValueError(f"table {file} lacks the columns {lacks}; it has {there}; check its header")
+    if lacks := ", ".join(sorted((needed or set()) - set(table.columns))):
+        raise ValueError(f"table {file} lacks the columns {lacks}; it has {', '.join(table.columns)}; check its header")
     return table, ""
 
 

@@ -9,15 +9,16 @@ from pathlib import Path
 from dfxlib.system.live import say
 
 #: Suffixes of the formats that are opened, in lower case, by Pillow's names.
-SUFFIXES = {"BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jfif .mpo", "PNG": ".png .apng"}
-SUFFIXES |= {"JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "PPM": ".ppm .pgm .pbm .pnm", "QOI": ".qoi"}
-SUFFIXES |= {"TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm", "AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif"}
-SUFFIXES["HEIF"] += " .heif .heifs"
+SUFFIXES = {"BMP": ".bmp .dib", "GIF": ".gif", "JPEG": ".jpg .jpeg .jpe .jif .jfi .jfif .pjp .pjpeg .mpo"}
+SUFFIXES |= {"PNG": ".png .apng", "JPEG2000": ".jp2 .j2k .jpc .jpf .jpx .j2c", "QOI": ".qoi"}
+SUFFIXES |= {"PPM": ".ppm .pgm .pbm .pnm", "TIFF": ".tif .tiff", "WEBP": ".webp", "XBM": ".xbm"}
+SUFFIXES |= {"AVIF": ".avif .avifs", "HEIF": ".heic .heics .hif .heif .heifs"}
 
 OPENED = sorted(" ".join(SUFFIXES.values()).split())
 
 #: Of camera raw files, which are not opened whatever they hold.
-CAMERA_RAW = {".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2", ".pef"}
+CAMERA_RAW = {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".fff", ".gpr", ".iiq", ".kdc", ".mef"}
+CAMERA_RAW |= {".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 
 #: All of pictures, opened or not. Other files become rows with a problem.
 IMAGE_SUFFIXES = {*OPENED, *CAMERA_RAW, ".jxl", ".jxr", ".psd", ".tga", ".exr", ".hdr", ".dds"}
@@ -112,8 +113,9 @@ def _enter(entry: os.DirEntry, real: str, jumps: tuple[str, ...]) -> tuple[tuple
     if not os.path.isdir(target):
         return (), "neither a file nor a folder" if os.path.exists(target) else "symbolic link leads nowhere"
     way = (*jumps, real)
-    if any(f"{place}/".startswith(f"{target.rstrip('/')}/") for place in way):
-        return (), f"symbolic link leads back to {os.path.relpath(target, real)}"
+    back = any(f"{place}/".startswith(f"{target.rstrip('/')}/") for place in way)
+    if back or len(way) > 3:  # folders that link to one another have more ways than anybody could walk
+        return (), f"symbolic link {f'leads back to {os.path.relpath(target, real)}' if back else 'behind 3 others'}"
     return (target, way), ""
 
 

@@ -1,6 +1,7 @@
 """Batch execution of one notebook: papermill underneath, honest about the outcome."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -181,9 +182,8 @@ def check_parameters(notebook: Path, parameters: dict) -> None:
     """
     if not notebook.is_file():
         raise FileNotFoundError(f"notebook {notebook} is missing; expected one of notebooks/")
-    content = load_json(notebook)
-    known = set(content) if isinstance(content, dict) else set()
-    if not {"nbformat", "metadata", "cells"} <= known or content["nbformat"] != 4:
+    whole = load_json(notebook)
+    if not isinstance(whole, dict) or not {"nbformat", "metadata", "cells"} <= set(whole) or whole["nbformat"] != 4:
         raise ValueError(f"{notebook} is no notebook of Jupyter's format 4; open it in JupyterLab and save it")
     known = papermill.inspect_notebook(str(notebook))
     for name, value in parameters.items():
@@ -226,7 +226,8 @@ def parse_parameters(text: str | bytes, *, origin: str) -> dict:
 def parse_value(text: str | bytes, *, origin: str) -> object:
     """One value from YAML text; raises ValueError, which begins with `origin`, where it is none."""
     try:
-        return yaml.safe_load(text)
+        # JSON joins the two halves that YAML leaves of an emoji, and a date stays the text that it was.
+        return json.loads(json.dumps(yaml.safe_load(text), default=str))
     except yaml.YAMLError as error:
         raise ValueError(f"{origin} is no YAML: {' '.join(str(error).split())}") from error
 

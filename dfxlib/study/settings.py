@@ -113,7 +113,7 @@ def _check_names(study: dict) -> None:
     """Names that YAML or Snakemake took for numbers have lost signs already: 2024_11 is 202411, 1.50 is 1.5."""
     for key in ("study", "data_root", "cache_root", "backbones", "unseen", "unseen_families"):
         for value in study[key] if isinstance(study[key], list) else [study[key]]:
-            if isinstance(value, int | float):  # a bool is an int
+            if not isinstance(value, str | None):
                 raise ValueError(
                     f"study key {key} holds {value!r}, which was read as a {type(value).__name__} and not as a name; "
                     f"put it in quotes (after --config in two kinds: {key}='\"NAME\"')"
@@ -132,7 +132,7 @@ def _check_kinds(study: dict) -> None:
         raise ValueError(f"study key gpus_per_job is {study['gpus_per_job']}; expected 0 or 1, no notebook uses more")
     for key in ("near_duplicates", "use_declared", "strict", "deterministic"):
         if type(study[key]) is not bool:
-            raise ValueError(f"study key {key} is {study[key]!r}; expected true or false")
+            raise ValueError(f"study key {key} is {study[key]!r}; expected true or false, after --config True or False")
     # By name only: the machine that plans a study need not have the GPU that runs it.
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(study["device"])):
         raise ValueError(f"study key device is {study['device']!r}; expected auto, cpu, cuda or cuda:NUMBER")
