@@ -479,6 +479,8 @@ class TestMistakes:
         assert "lacks the columns path; it has file" in self.told(capsys, model, tmp_path / "list.csv")
         (tmp_path / "list.csv").write_text("path\n")
         assert "lists no image; expected one row an image" in self.told(capsys, model, tmp_path / "list.csv")
+        (tmp_path / "list.csv").write_text('path,note\na.png,x\n"",y\n')
+        assert "row 2 has no path; complete or remove it" in self.told(capsys, model, tmp_path / "list.csv")
 
     @pytest.mark.parametrize("row", ["1.0", "x", "-1", "", "1" + "0" * 5000, "\u0661", "\x1b[2J"])
     def test_a_table_whose_row_of_a_container_is_no_number(

@@ -585,6 +585,17 @@ def test_what_lies_under_the_name_of_the_lock_harms_nothing_and_is_not_harmed(
     assert (tmp_path / "letter.txt").read_text() == "not to be emptied"
 
 
+@pytest.mark.parametrize("frame, bits, said", [(0xC1, 12, "12 bits in a frame of kind C1"), (0xF7, 8, "kind F7")])
+def test_a_jpeg_of_another_kind_is_unsupported_and_not_damaged(
+    inspected: Callable[..., dict], frame: int, bits: int, said: str
+) -> None:
+    data = bytearray(encoded("JPEG"))
+    place = data.index(b"\xff\xc0")
+    data[place + 1], data[place + 4] = frame, bits
+    problem = inspected(bytes(data), "a.jpg")["problem"]
+    assert problem.startswith("unsupported: a JPEG of ") and problem.endswith(said)
+
+
 def test_a_picture_of_a_format_that_is_read_is_damaged_where_it_does_not_open(inspected: Callable[..., dict]) -> None:
     wrong = bytearray(encoded("PNG"))
     wrong[8 + 8 + 13] ^= 1  # the checksum of its header

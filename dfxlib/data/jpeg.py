@@ -24,8 +24,7 @@ def jpeg_settings(image: Image.Image) -> tuple[float, str]:
         return float("nan"), ""
     distances = np.abs(np.array(table) - _standard_tables()).sum(axis=1)
     names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
-    subsampling = names.get(JpegImagePlugin.get_sampling(image), "other")
-    return float(np.argmin(distances) + 1), subsampling
+    return float(np.argmin(distances) + 1), names.get(JpegImagePlugin.get_sampling(image), "other")
 
 
 @cache

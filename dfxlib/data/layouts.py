@@ -46,9 +46,8 @@ def list_images(
             declared = read_guidance(root / description.guidance, set(rows["path"]))
             rows["declared_split"] = rows["path"].map(declared.declared).fillna("")
             rows = with_problems(rows, declared.problems)
+        rows = with_generators(rows.reindex(columns=LISTING, fill_value=""), description)
     rows = rows.reindex(columns=LISTING, fill_value="").astype(str)
-    if layout not in ("csv", "parquet"):
-        rows = with_generators(rows, description)
     _require_months(rows)
     paths = rows["path"].tolist()
     rows = rows.take(sorted(range(len(rows)), key=lambda row: paths[row])).reset_index(drop=True)

@@ -147,9 +147,8 @@ def read_plain_tables(root: Path, layout: str, columns: dict[str, str]) -> pd.Da
 
 
 def _only_csv(root: Path) -> Path:
-    if (root / "images.csv").exists():
-        return root / "images.csv"
-    found = sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
+    own = root / "images.csv"
+    found = [own] if own.exists() else sorted(path for path in root.glob("*.csv") if path.name[0] != ".")
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise ValueError(f"data root {root} holds several CSV files or none ({names}); expected images.csv")

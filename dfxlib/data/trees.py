@@ -45,10 +45,8 @@ def read_tree(root: Path, description: Description) -> pd.DataFrame:
 
 def _first_match(patterns: list[re.Pattern], folder: str) -> tuple[int, re.Match | None]:
     """The number of the first rule that covers a folder, and what its pattern found there; -1 where none does."""
-    for number, pattern in enumerate(patterns):
-        if match := pattern.fullmatch(folder):
-            return number, match
-    return -1, None
+    found = ((number, pattern.fullmatch(folder)) for number, pattern in enumerate(patterns))
+    return next(((number, match) for number, match in found if match), (-1, None))
 
 
 def _label_places(description: Description, places: list[tuple[int, dict]]) -> pd.DataFrame:  # a row a folder

@@ -45,6 +45,7 @@ _LOSSES = ("Corrupt JPEG data", "Premature end", "Inconsistent progression")
 _MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 
 _FRAMES, _PROGRESSIVE = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}, {0xC2, 0xCA}  # by Huffman or arithmetic coding
+_OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF, 0xF7}  # lossless, hierarchical, JPEG-LS
 
 # Tags of TIFF (6.0, sections 3 to 8 and 15) and values of them.
 _PAGE_KIND, _BITS, _COMPRESSION, _ZERO, _FILL_ORDER, _SAMPLES, _PLANES = 254, 258, 259, 262, 266, 277, 284
@@ -73,7 +74,7 @@ def name_unopened(data: bytes) -> str:
     known = [kind for kind in Image.OPEN if _begins_as(kind, data)]
     damaged = [kind for kind in known if kind in FORMATS]
     if damaged and not others:
-        return _unread_tiff(data) or f"truncated or damaged: the {damaged[0]} does not open"
+        return _unread_tiff(data) or _unread_jpeg(data) or f"truncated or damaged: the {damaged[0]} does not open"
     return f"unsupported format: {(others + known)[0]}" if others + known else "not an image"
 
 
@@ -138,6 +139,13 @@ def _unread_tiff(data: bytes) -> str:  # a problem; empty where it is damaged, o
             bits, kind = (max(tags.get(tag, (1,))) for tag in (_BITS, _SAMPLE_FORMAT))
             return f"unsupported: a TIFF of {samples} x {bits} bits, sample format {kind}, compression {packing}"
     return ""
+
+
+def _unread_jpeg(data: bytes) -> str:  # a problem; empty where it is damaged, or no JPEG
+    """What kind of JPEG does not open, by its first frame."""
+    frames = ((code, data[start + 4]) for code, start, _ in _segments(data) if code in _FRAMES | _OTHER_FRAMES)
+    kind, bits = next(frames, (0xC0, 8)) if data.startswith(b"\xff\xd8") else (0xC0, 8)
+    return "" if kind in _FRAMES and bits == 8 else f"unsupported: a JPEG of {bits} bits in a frame of kind {kind:X}"
 
 
 def _parts(tags: Mapping) -> Iterator[tuple[int, int]]:

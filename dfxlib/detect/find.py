@@ -91,6 +91,8 @@ def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
     table, _ = read_table(file, {"path"})
     if table.empty:
         raise ValueError(f"table {file} lists no image; expected one row an image with its path")
+    if (empty := table["path"] == "").any():
+        raise ValueError(f"table {file}: row {int(empty.argmax()) + 1} has no path; complete or remove it")
     root = root or file.parent
     listed = table.reindex(columns=["path", "sha256", "container", "row"], fill_value="")  # a manifest has them all
     wrong = listed[(listed["container"] != "") & ~listed["row"].str.fullmatch("[0-9]{1,18}")]
@@ -102,6 +104,4 @@ def _in_table(file: Path, root: Path | None) -> list[ImageFile]:
 
 def listed_images(lines: Iterable[str]) -> Iterator[ImageFile]:
     """One image a line, as `find` prints them, as soon as it is there; empty lines are passed over."""
-    for line in lines:
-        if path := line.rstrip("\r\n"):
-            yield ImageFile(Path(path))
+    return (ImageFile(Path(path)) for line in lines if (path := line.rstrip("\r\n")))
