@@ -566,6 +566,12 @@ def test_a_notebook_that_leaves_no_finished_run_is_told_in_one_sentence(
     assert verify(Path("run")) == [] and Path("run.failed.ipynb").is_file(), "the earlier result stays"
 
 
+def test_a_notebook_without_code_leaves_no_finished_run(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_notebook(tmp_path / "words.ipynb")
+    assert main(["execute", str(tmp_path / "words.ipynb"), str(tmp_path / "run" / "notebook.ipynb")]) == 2
+    assert "words.ipynb ended without a finished run" in capsys.readouterr().err
+
+
 def test_a_success_after_a_failure_takes_the_failed_notebook_away(
     workshop: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

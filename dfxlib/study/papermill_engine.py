@@ -119,7 +119,7 @@ class _Client(PapermillNotebookClient):
     def execute_cell(self, cell: NotebookNode, cell_index: int, **options: object) -> NotebookNode:
         tell_section(sections(self.nb)[cell_index])
         executed = super().execute_cell(cell, cell_index, **options)
-        if cell is next(c for c in self.nb.cells if c.cell_type == "code"):  # by the rule of the house, the imports
+        if cell is next((c for c in self.nb.cells if c.cell_type == "code"), None):  # by the house's rule, the imports
             self.kc.execute(_AFTER_IMPORTS, silent=True)
         return executed
 
