@@ -12,6 +12,7 @@ import yaml
 from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 
+from dfxlib.data.descriptions import StrictLoader
 from dfxlib.names import CLASSES
 from dfxlib.study import costs, settings
 from dfxlib.system.files import code_hash, hold
@@ -24,8 +25,10 @@ if Quietness.ALL in (workflow.output_settings.quiet or ()):
 
 try:
     DEMO = yaml.safe_load(Path("studies/demo.yaml").read_text(encoding="utf-8"))
+    for file in workflow.configfiles:
+        yaml.load(Path(file).read_text(encoding="utf-8"), Loader=StrictLoader)  # of two equal keys Snakemake takes the last
     STUDY = settings.check_study(settings.complete_study(config, DEMO))
-except (ValueError, OSError, ModuleNotFoundError) as error:
+except (ValueError, OSError, ModuleNotFoundError, yaml.YAMLError) as error:
     sys.exit(f"study: {error}")
 
 RUN = f"runs/{STUDY['study']}"

@@ -554,7 +554,13 @@ def test_a_mistake_in_a_description_is_one_sentence(tmp_path: Path, change: dict
 
 
 @pytest.mark.parametrize(
-    "text, message", [("a: [", "is no YAML"), ("just text", "is no description"), ("", "is no desc")]
+    "text, message",
+    [
+        ("a: [", "is no YAML"),
+        ("just text", "is no description"),
+        ("", "is no desc"),
+        ("title: a\nimages:\n- nature:\n    typ: {'0': real, '0': fake}\n", "'0' stands twice in what begins in line 4"),
+    ],
 )
 def test_a_file_that_is_no_description_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)

@@ -224,10 +224,11 @@ def test_too_little_space_is_told_before_a_file_is_begun(tmp_path: Path) -> None
         files.require_space(tmp_path, 10**18)
 
 
-@pytest.mark.parametrize("place", ["images", "images/real/new", "link/new"])
+@pytest.mark.parametrize("place", ["images", "images/real/new", "link/new", "images/out/new"])
 def test_a_place_in_a_folder_that_is_only_read_is_refused(tmp_path: Path, place: str) -> None:
     (tmp_path / "images" / "real").mkdir(parents=True)
     (tmp_path / "link").symlink_to("images")
+    (tmp_path / "images" / "out").symlink_to(tmp_path, target_is_directory=True)  # whoever reads follows it
     images = tmp_path / "images"
     with pytest.raises(
         ValueError, match=rf"--out {place} lies in {images}, which is only read; name a place outside it"

@@ -314,6 +314,29 @@ def test_a_webp_has_as_many_bytes_as_it_states(inspected: Callable[..., dict]) -
         assert inspected(data[:-20], "a.webp")["problem"].startswith("truncated or damaged: ")
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+@pytest.mark.parametrize("part", [2, 5])
+def test_what_was_fetched_in_part_and_filled_with_zeros_is_damaged(
+    inspected: Callable[..., dict], kind: str, part: int
+) -> None:
+    data = encoded(kind, image=noise(3, width=200, height=160), quality=80)
+    lost = len(data) // part
+    assert inspected(data, f"a.{kind}")["problem"] == ""
+    assert inspected(data[:-lost] + bytes(lost), f"a.{kind}")["problem"].startswith("truncated or damaged: ")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+@pytest.mark.parametrize("grey", [0, 255])
+@pytest.mark.parametrize("rows", [1, 30])
+def test_flat_pictures_end_in_zeros_and_are_whole(
+    inspected: Callable[..., dict], kind: str, grey: int, rows: int
+) -> None:
+    image = Image.new("RGB", (900, 900), (grey, grey, grey))
+    image.paste(noise(1, width=900, height=rows), (0, 0))
+    for options in ({}, {"quality": 1}, {"lossless": kind == "WEBP"}):
+        assert inspected(encoded(kind, image=image, **options), f"a.{kind}")["problem"] == ""
+
+
 def test_a_png_with_the_long_text_of_a_generator_is_read(inspected: Callable[..., dict]) -> None:
     text = PngImagePlugin.PngInfo()
     text.add_text("workflow", "a node of the graph " * 120_000, zip=True)

@@ -43,14 +43,9 @@ _REQUIRED = ("title", "homepage", "licence", "images")
 
 _EXPECTED = ("nature", "architecture", "source", "declared_split")
 
-#: Anybody's own tree needs no file: ROOT/nature/architecture/image.
-_FOLDERS: dict = {"title": "Folders", "homepage": "", "licence": "", "guidance": "guidance.csv"}
-_FOLDERS["images"] = [{"path": "{nature}/{architecture}", "architecture": "{architecture}"}]
-_FOLDERS["images"][0]["nature"] = {"nature": {nature: nature for nature in NATURES}}
-
 #: Layouts by name. csv and parquet are read by the header of the table; the path of a YAML file is a layout too.
-LAYOUTS: tuple[str, ...] = ("folders", "csv", "parquet")
-LAYOUTS += tuple(sorted(file.name[:-5] for file in _SHIPPED.iterdir() if file.name.endswith(".yaml")))
+LAYOUTS = ["folders", "csv", "parquet"]
+LAYOUTS += sorted({file.name[:-5] for file in _SHIPPED.iterdir() if file.name.endswith(".yaml")} - {*LAYOUTS})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,17 +91,24 @@ def read_description(layout: str) -> Description:
     Raises ValueError with one sentence for an unknown name and for the first mistake in the file.
     """
     require_layout(layout)
-    if layout == "folders":
-        return _parse(_FOLDERS, layout)
     path = project_path(layout) if _is_file_name(layout) else _SHIPPED / f"{layout}.yaml"
     try:
-        # Every scalar stays the text that it is: 1.50, 007 and yes are names of folders.
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"layout {layout} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise ValueError(f"layout {layout} is no description; expected the keys {', '.join(sorted(_KEYS))}")
     return _parse(content, layout)
+
+
+class StrictLoader(yaml.BaseLoader):
+    """Of YAML, where every scalar stays the text that it is (1.50, 007 and yes are names) and a key stands once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        names = [key.value for key, _ in node.value]
+        if again := [name for name in names if names.count(name) > 1]:
+            raise yaml.YAMLError(f"key {again[0]!r} stands twice in what begins in line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep=deep)
 
 
 def expected_counts(layout: str) -> pd.DataFrame:  # columns nature, architecture, source, declared_split, images

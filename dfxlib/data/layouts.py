@@ -49,8 +49,7 @@ def list_images(
         rows = with_generators(rows.reindex(columns=LISTING, fill_value=""), description)
     rows = rows.reindex(columns=LISTING, fill_value="").astype(str)
     _require_months(rows)
-    paths = rows["path"].tolist()
-    rows = rows.take(sorted(range(len(rows)), key=lambda row: paths[row])).reset_index(drop=True)
+    rows = rows.sort_values("path", ignore_index=True)
     _require_images(rows, root, layout)
     return rows
 

@@ -73,17 +73,12 @@ def image_column(schema: "pa.Schema", name: str) -> str:
 
 def _may_hold_bytes(kind: "pa.DataType") -> bool:
     """Whether bytes lie anywhere in values of this type: in a list, a dictionary, a struct."""
-    import pyarrow as pa
-
-    inner = [kind.value_type] if hasattr(kind, "value_type") else []
-    inner += [field.type for field in kind] if pa.types.is_struct(kind) else []
-    return holds_bytes(kind) or pa.types.is_binary_view(kind) or any(map(_may_hold_bytes, inner))
+    inner = [kind.field(place).type for place in range(kind.num_fields)]
+    inner += [kind.value_type] if hasattr(kind, "value_type") else []
+    return holds_bytes(kind) or str(kind) == "binary_view" or any(map(_may_hold_bytes, inner))
 
 
 def holds_bytes(kind: "pa.DataType") -> bool:
     """Whether values of this type can be the bytes of images."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return any(field.name == "bytes" and holds_bytes(field.type) for field in kind)
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    fields = [kind.field(place) for place in range(kind.num_fields)]
+    return str(kind) in ("binary", "large_binary") or any(f.name == "bytes" and holds_bytes(f.type) for f in fields)

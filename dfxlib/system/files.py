@@ -210,8 +210,8 @@ def require_place(folder: Path, *, what: str, apart: Iterable[Path] = ()) -> Non
     are learned by trying.
     """
     real = Path(folder).resolve()
-    for read in apart:
-        if real.is_relative_to(read.resolve()):
+    for read in apart:  # by name as well: what its links lead to is read
+        if any(Path(at(folder)).is_relative_to(at(read)) for at in (os.path.realpath, os.path.abspath)):
             raise ValueError(f"{what} lies in {read}, which is only read; name a place outside it")
     there = next(parent for parent in (real, *real.parents) if parent.exists())
     try:
