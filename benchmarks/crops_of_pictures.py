@@ -7,7 +7,8 @@
 SAME holds a table images.csv (layout csv); pictures smaller than SIDE are left out, larger ones give their centre. A
 three-way backbone from ImageNet weights learns from parts of CROP pixels drawn at random. Then the same network judges
 pictures of folds that it has not seen by the mean of 1, 4 and 9 parts. Folds keep groups together; the epoch is chosen
-on a fold of its own. Nothing is chosen by what is told. Rows go to results/crops_of_pictures.csv.
+on a fold of its own. Beside it stand readings of the same pictures in the same folds: what they show, and what JPEG
+blocks and resampling left in them. Nothing is chosen by what is told. Rows go to results/crops_of_pictures.csv.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from dfxlib.data.manifest import build_manifest
 from dfxlib.data.squares import pixel_store
+from dfxlib.measure.baselines import fit_baseline
 from dfxlib.measure.compare import compare
+from dfxlib.measure.processing import processing_marks
 from dfxlib.measure.scores import class_index, score_table
 from dfxlib.models.networks import BaseModel
 from dfxlib.names import CLASSES
@@ -61,8 +64,7 @@ def out_of_fold(
 ) -> tuple[dict[int, np.ndarray], dict[int, float]]:  # by number of crops: logits [N, 3], seconds a picture
     """Each picture is judged by a network that saw no picture of its group."""
     labels = class_index(manifest["nature"])
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed).split(pixels, labels, manifest["group"])
-    parts = [test for _, test in folds]
+    parts = folds_of(manifest, seed=seed)
     logits = {crops: np.zeros((len(manifest), len(CLASSES))) for crops in CROPS}
     seconds = dict.fromkeys(CROPS, 0.0)
     for fold, test in enumerate(parts):
@@ -83,12 +85,36 @@ def out_of_fold(
     return logits, seconds
 
 
+def folds_of(manifest: pd.DataFrame, *, seed: int) -> list[np.ndarray]:
+    """Positions of the pictures of every fold; a group lies in one."""
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    return [test for _, test in folds.split(manifest, manifest["nature"], manifest["group"])]
+
+
+def read_alone(manifest: pd.DataFrame, pixels: np.ndarray, *, seed: int) -> dict[str, np.ndarray]:  # logits [N, 3]
+    """Readings without a network, fitted on all folds but one, by name."""
+    natures, groups = manifest["nature"].to_numpy(), manifest["group"].to_numpy()
+    marks = pd.DataFrame([processing_marks(square) for square in pixels])
+    readings = {"content": manifest[["content"]], "marks of JPEG blocks and resampling": marks.add_prefix("mark")}
+    found = {name: np.zeros((len(manifest), len(CLASSES))) for name in readings}
+    for test in folds_of(manifest, seed=seed):
+        train = np.setdiff1d(np.arange(len(manifest)), test)
+        for name, features in readings.items():
+            fitted = fit_baseline(features.iloc[train], natures[train], groups=groups[train], seed=seed)
+            order = [list(fitted.classes_).index(nature) for nature in CLASSES]
+            found[name][test] = fitted.predict_log_proba(features.iloc[test])[:, order]
+    return found
+
+
 def summarise(
-    manifest: pd.DataFrame, found: list[dict[int, np.ndarray]], seconds: list[dict[int, float]]
+    manifest: pd.DataFrame,
+    found: list[dict[int, np.ndarray]],
+    seconds: list[dict[int, float]],
+    alone: list[dict[str, np.ndarray]],
 ) -> pd.DataFrame:
     """Three-way balanced accuracy by number of crops, what that is more than of one crop, and the time as its multiple.
 
-    Intervals are over images, of the mean over seeds.
+    Intervals are over images, of the mean over seeds. Readings stand below, without a time.
     """
     tables = {
         str(crops): [
@@ -96,13 +122,21 @@ def summarise(
             for seed, logits in enumerate(found)
         ]
         for crops in CROPS
+    } | {
+        name: [
+            score_table(manifest, logits[name], seed=seed, variant=name, temperature=1.0, backbone="")
+            for seed, logits in enumerate(alone)
+        ]
+        for name in alone[0]
     }
     methods, differences = compare(tables)
     one = pd.DataFrame({"method": differences["method"], "gain": -differences["value"]})
     one = one.assign(gain_low=-differences["high"], gain_high=-differences["low"])
+    one = one[one["method"].isin(map(str, CROPS))]
     spent = np.array([[own[crops] for crops in CROPS] for own in seconds]).mean(axis=0)
     kept = methods[["method", "value", "low", "high", "seeds", "images", "clusters"]].merge(one, how="left")
-    return kept.assign(time_ratio=spent / spent[0]).rename(columns={"method": "crops"})
+    ratios = dict(zip(map(str, CROPS), spent / spent[0]))
+    return kept.assign(time_ratio=kept["method"].map(ratios)).rename(columns={"method": "crops"})
 
 
 def main() -> None:
@@ -118,7 +152,8 @@ def main() -> None:
     print(manifest.groupby("nature").size().to_string())
     how = {"crop": options.crop, "epochs": options.epochs}
     found = [out_of_fold(manifest, pixels, seed=seed, **how) for seed in range(options.seeds)]
-    table = summarise(manifest, *(list(each) for each in zip(*found, strict=True))).round(4)
+    alone = [read_alone(manifest, pixels, seed=seed) for seed in range(options.seeds)]
+    table = summarise(manifest, *(list(each) for each in zip(*found, strict=True)), alone).round(4)
     table.to_csv(TABLE, index=False, lineterminator="\n")
     print(table.to_string(index=False))
 

@@ -163,6 +163,7 @@ def _guidance(options: argparse.Namespace) -> int:
     from dfxlib.data.guidance import write_guidance
     from dfxlib.data.manifest import read_manifest
 
+    require_file("out", options.out, apart=[])
     if options.out.resolve() == options.manifest.resolve():
         raise ValueError(f"{options.out} is what is read, and would be lost; name another file")
     manifest, _ = read_manifest(options.manifest)

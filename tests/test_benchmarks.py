@@ -239,15 +239,27 @@ def test_an_ensemble_of_three_is_the_mean_of_three_seeds_and_its_numbers_come_ou
         np.testing.assert_allclose(again[column], committed[column], atol=6e-5)
 
 
+def test_differences_of_photographs_are_those_of_the_published_scores() -> None:
+    import photograph_differences as benchmark
+
+    committed = pd.read_csv(benchmark.TABLE).set_index(["where", "than"])["value"]
+    results = ROOT / "results" / "photographs"
+    for again in (benchmark.inside(results, resamples=10), benchmark.lost(results, resamples=10)):
+        for row in again.itertuples():
+            assert committed[row.where, row.than] == pytest.approx(row.value, abs=6e-5)
+
+
 def test_every_picture_is_judged_by_one_and_by_several_crops_of_a_network_that_did_not_see_it() -> None:
     import crops_of_pictures as benchmark
 
     manifest, how = rows(30, per_group=2), {"crop": 32, "epochs": 1, "backbone": "timm:test_resnet", "weights": "none"}
     found = [benchmark.out_of_fold(manifest, squares(30).repeat(2, 1).repeat(2, 2), seed=s, **how) for s in (0, 1)]
     assert all(np.abs(logits[crops]).sum(axis=1).all() for logits, _ in found for crops in benchmark.CROPS)
-    table = benchmark.summarise(manifest, *(list(each) for each in zip(*found, strict=True)))
-    assert (
-        table["crops"].tolist() == ["1", "4", "9"] and (table["images"] == 30).all() and (table["time_ratio"] > 0).all()
-    )
+    manifest["content"] = ["face", "object"] * 15
+    alone = [benchmark.read_alone(manifest, squares(30), seed=s) for s in (0, 1)]
+    table = benchmark.summarise(manifest, *(list(each) for each in zip(*found, strict=True)), alone)
+    assert table["crops"].tolist() == ["1", "4", "9", *alone[0]] and (table["images"] == 30).all()
+    table = table.iloc[:3]
+    assert (table["time_ratio"] > 0).all()
     gains = table["value"] - table["value"].iloc[0]
     np.testing.assert_allclose(table["gain"].fillna(0), gains, atol=1e-9)

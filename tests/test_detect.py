@@ -269,11 +269,28 @@ def test_what_a_folder_or_a_pattern_passes_over_is_told(folder: Path, capsys: py
 
 
 @pytest.mark.parametrize(
-    "what, kind", [(np.zeros((8, 8, 3)), "ndarray"), ([np.zeros((8, 8, 3))], "ndarray"), (3, "int"), ([3], "int")]
+    "what, kind",
+    [
+        (np.zeros((8, 8, 3)), "ndarray"),
+        ([np.zeros((8, 8, 3))], "ndarray"),
+        (3, "int"),
+        ([3], "int"),
+        (b"\x89PNG", "bytes"),
+    ],
 )
 def test_what_is_neither_a_path_nor_a_picture_is_told_in_one_sentence(model: Path, what: object, kind: str) -> None:
     with pytest.raises(TypeError, match=f"^{kind} is no picture; expected a path or a Pillow image"):
         dfxlib.load(model).detect(what)
+
+
+def test_a_name_without_a_sign_is_missing(model: Path, capsys: pytest.CaptureFixture) -> None:
+    assert call(model, "") == 2
+    assert "(an empty name) is missing; expected an image, a folder" in capsys.readouterr().err
+
+
+def test_a_table_counts_with_numbers_where_a_picture_has_none(model: Path, folder: Path) -> None:
+    table = dfxlib.load(model).detect([str(folder / "words.png"), str(folder / "empty.png")], delivery=False)
+    assert table["p_fake"].isna().all() and np.isnan(table[["p_fake_low", "width"]].to_numpy()).all()
 
 
 def test_a_pattern_goes_round_no_link_and_says_so(tmp_path: Path) -> None:
@@ -421,6 +438,9 @@ def test_without_any_verdict_the_exit_code_says_so(model: Path, folder: Path, ca
     (folder / "empty.png").rename(folder / "only" / "empty.png")
     assert call(model, folder / "only") == 1
     assert capsys.readouterr().out.endswith("\n1 image: 1 with a problem, 1 other file\n")
+    (folder / "only" / "nothing").mkdir()
+    assert call(model, folder / "only") == 1
+    assert capsys.readouterr().out.endswith("\n1 image: 1 with a problem, 2 other files\n")
 
 
 def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(judge: Judge, tmp_path: Path) -> None:
@@ -428,6 +448,9 @@ def test_scores_that_are_not_finite_are_a_problem_and_never_a_verdict(judge: Jud
     broken = judge._replace(score=lambda squares: tuple(np.nan * part for part in judge.score(squares)))
     (row,) = detect(broken, [ImageFile(tmp_path / "a.png")], workers=1)
     assert row["problem"] == "the model's scores are not finite" and row["verdict"] == row["holds"] == ""
+    broken = judge._replace(score=lambda squares: (judge.score(squares)[0], judge.score(squares)[1] * [-3, 7, 5]))
+    (row,) = detect(broken, [ImageFile(tmp_path / "a.png")], workers=1)
+    assert row["problem"] == "the model's scores are no probabilities" and row["verdict"] == ""
 
 
 def test_an_option_says_which_picture_is_too_large(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

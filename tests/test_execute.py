@@ -477,6 +477,7 @@ def test_what_a_user_lets_every_ipython_run_first_is_no_part_of_a_study(workshop
     for file in (startup / "00.py", startup.parents[1] / "python.py"):
         file.write_text(f"open({str(tmp_path / 'ran')!r}, 'a').write('ran')\nepochs = run = None\n")
     own = {"IPYTHONDIR": str(startup.parents[1]), "PYTHONSTARTUP": str(startup.parents[1] / "python.py")}
+    own["MPLBACKEND"] = "a backend that matplotlib does not know"
     process = start(workshop / "plain.ipynb", tmp_path / "run" / "n.ipynb", **own)
     said, errors = process.communicate(timeout=300)
     assert process.returncode == 0, said + errors

@@ -200,7 +200,21 @@ def test_an_exported_model_says_which_of_the_two_promises_its_band_keeps(trained
         )
 
 
-@pytest.mark.parametrize("text", ["{}", '{"format": null}', '{"format": "new"}', "[]", "no JSON"])
+@pytest.mark.slow
+def test_the_licence_of_pretrained_weights_travels_with_them(trained_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(trained_run, tmp_path / "complete" / "efficientnet_lite0" / "seed0")
+    torch.manual_seed(0)
+    bases = [BaseModel("efficientnet_lite0", weights="imagenet", image_size=32) for _ in CLASSES]
+    settings = SETTINGS | {"backbone": "efficientnet_lite0", "weights": "imagenet"}
+    settings |= {"base_models": dict.fromkeys(CLASSES, "0")}
+    save_model(run / "model.safetensors", DeepFeatureXNet(bases), settings=settings)
+    folder = export_model(run, tmp_path / "model")
+    assert "Apache" in (folder / "LICENSE.weights").read_text()
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", '{"format": null}', '{"format": "new"}', "[]", "no JSON", "[" * 10**5, '{"format": Infinity}']
+)
 def test_a_description_without_a_format_is_told(copy: Path, text: str) -> None:
     write_vouched(copy / "model.json", lambda path: path.write_text(text))
     with pytest.raises(ValueError, match=r"model\.json states no number as its format; copy the folder again, or expo"):
@@ -430,6 +444,13 @@ class TestFoldersFromElsewhere:
         with pytest.raises(ValueError, match=r"model\.onnx holds no (graph|message that can be read)"):
             require_plain(copy / "model.onnx", copy / "model.safetensors")
 
+    def test_a_tag_of_which_others_read_the_lower_bits_is_refused(self, copy: Path) -> None:
+        """protobuf cuts a tag to 32 bits: what hides behind a longer one is another graph for onnxruntime."""
+        hidden = b"\xba\x80\x80\x80\x10\x00"  # field 7, a graph, with bit 32 set
+        (copy / "model.onnx").write_bytes((copy / "model.onnx").read_bytes() + hidden)
+        with pytest.raises(ValueError, match=r"model\.onnx holds no message that can be read"):
+            require_plain(copy / "model.onnx", copy / "model.safetensors")
+
     @given(st.binary(max_size=200))
     def test_no_bytes_make_the_reader_of_graphs_raise_anything_else(self, data: bytes) -> None:
         with TemporaryDirectory() as folder:
@@ -445,11 +466,13 @@ class TestFoldersFromElsewhere:
             ({"image_size": "32"}, "image_size 32, expected 1 to 4096 pixels"),
             ({"resize_mode": "__import__"}, "a resize_mode or classes that no model here has"),
             ({"backbone": 3}, "something else than a name or a number"),
+            ({"threshold": float("inf")}, "a temperature that is not above 0, or a cut that is not finite"),
+            ({"temperature": float("inf")}, "a temperature that is not above 0, or a cut that is not finite"),
         ],
     )
     def test_a_description_that_cannot_be_worked_with_is_told(self, copy: Path, changes: dict, words: str) -> None:
         stated = json.loads((copy / "model.json").read_text())
-        stated["settings"] |= changes
+        stated["calibration" if set(changes) <= set(CALIBRATION) else "settings"] |= changes
         write_vouched(copy / "model.json", lambda path: path.write_text(json.dumps(stated)))
         with pytest.raises(ValueError, match=re.escape(f"model.json states {words}")):
             open_judge(copy)

@@ -461,9 +461,10 @@ def test_what_servers_keep_for_single_files_is_no_data_and_one_kind_in_the_line(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     kept = ["a.jpg@SynoEAStream", "b.jpg@SynoResource", "SYNOPHOTO_THUMB_XL.jpg", "@SynoResource", "Picasa.ini"]
+    kept[2:3] = ["SYNOPHOTO_THUMB_XL.jpg", "a.jpg:Zone.Identifier"]
     put(tmp_path, "real/ffhq/a.jpg", *(f"real/ffhq/{name}" for name in kept))
     assert folders(tmp_path)["path"].tolist() == ["real/ffhq/a.jpg"]
-    assert ": 1 @synoresource, 3 of Synology, 1 picasa.ini\n" in capsys.readouterr().out
+    assert ": 1 @synoresource, 4 of Synology or Windows, 1 picasa.ini\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layout", ["folders", "parquet"])
@@ -497,6 +498,16 @@ def test_several_columns_that_could_be_the_image_are_refused_by_name(tmp_path: P
     assert len(list_images(tmp_path, layout="parquet")) == 1
     file = ImageFile(tmp_path / "08h.parquet" / "000000", container=tmp_path / "08h.parquet", row=0)
     assert file_sha256(file) == sha256_bytes(b"this")
+
+
+def test_a_parquet_file_with_a_column_twice_is_refused_by_name(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", columns={"label": ["real"]})
+    twice = pa.Table.from_arrays(
+        [pa.array([b"x"]), pa.array(["real"]), pa.array(["fake"])], ["image", "label", "label"]
+    )
+    pq.write_table(twice, tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet has the column 'label' more than once; name each column once"):
+        list_images(tmp_path, layout="parquet")
 
 
 def test_a_damaged_parquet_file_is_a_problem_among_others(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ state dicts (torchvision's networks with an Identity at their end, and a sequent
 a line of the package.
 """
 
+import argparse
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -218,6 +219,19 @@ def test_what_trainers_put_around_a_state_is_taken_off(
     torch.save({"epoch": 3, key: named} if key else named, checkpoint)
     model = load_reference_checkpoint(checkpoint, backbone="resnet18")
     torch.testing.assert_close(model.head.convs.state_dict(), part(complete_state, "convs."))
+
+
+def test_options_of_a_trainer_beside_the_state_are_passed_over_and_others_named(
+    complete_state: dict, checkpoint: Path
+) -> None:
+    torch.save({"state_dict": complete_state, "args": argparse.Namespace(model="resnet18", lr=0.1)}, checkpoint)
+    model = load_reference_checkpoint(checkpoint, backbone="resnet18")
+    torch.testing.assert_close(model.head.convs.state_dict(), part(complete_state, "convs."))
+    torch.save({"state_dict": complete_state, "place": Path("x")}, checkpoint)
+    with pytest.raises(
+        ValueError, match=r"else than tensors; pathlib\.\w+ is among what it holds, save the state_dict"
+    ):
+        load_reference_checkpoint(checkpoint, backbone="resnet18")
 
 
 def part(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -113,6 +113,9 @@ def test_guidance_never_takes_the_place_of_its_manifest(tmp_path: Path, capsys: 
     manifest = tmp_path / "manifest.csv"
     write_manifest(build_manifest(plant_tree(tmp_path / "data", images=2), workers=1), manifest)
     before = manifest.read_bytes()
+    for place in (tmp_path, tmp_path / "new" / "guidance.csv"):
+        assert main(["guidance", str(manifest), str(place)]) == 2
+        assert f"out {place} must be a file in a folder that exists" in capsys.readouterr().err
     assert main(["guidance", str(manifest), str(manifest)]) == 2
     assert "manifest.csv is what is read, and would be lost; name another file" in capsys.readouterr().err
     assert manifest.read_bytes() == before

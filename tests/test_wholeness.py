@@ -325,7 +325,41 @@ def test_what_was_fetched_in_part_and_filled_with_zeros_is_damaged(
     assert inspected(data[:-lost] + bytes(lost), f"a.{kind}")["problem"].startswith("truncated or damaged: ")
 
 
+def exif_with_zeros() -> Image.Exif:
+    """EXIF with the padding that Windows leaves in it (tag 0xEA1C)."""
+    exif = Image.Exif()
+    exif[0xEA1C] = bytes(3000)
+    return exif
+
+
 @pytest.mark.parametrize("kind", ["WEBP", "AVIF"])
+def test_zeros_in_metadata_or_behind_the_picture_are_no_damage(inspected: Callable[..., dict], kind: str) -> None:
+    data = encoded(kind, image=noise(3, width=60, height=50), exif=exif_with_zeros())
+    for sound in (data, data + bytes(20_000)):
+        assert inspected(sound, f"a.{kind}")["problem"] == ""
+
+
+def test_zeros_in_the_picture_are_damage_whatever_follows_it(inspected: Callable[..., dict]) -> None:
+    for lossless in (False, True):
+        data = encoded("WEBP", image=noise(3, width=90, height=80), exif=exif_with_zeros(), lossless=lossless)
+        place = data.index(b"VP8L" if lossless else b"VP8 ") + 8
+        size = int.from_bytes(data[place - 4 : place], "little")
+        lost = data[: place + size // 2] + bytes(size - size // 2) + data[place + size :]
+        assert inspected(lost, "a.webp")["problem"].startswith("truncated or damaged: the WEBP ends in ")
+    for options in ({}, {"quality_mode": "rates", "quality_layers": [20]}):
+        data = encoded("JPEG2000", image=noise(3, width=90, height=80), **options)
+        half = len(data) // 2
+        for lost in (data[:half] + bytes(len(data) - half), data[:half] + bytes(len(data) - half - 2) + b"\xff\xd9"):
+            assert inspected(lost, "a.jp2")["problem"].startswith("truncated or damaged: ")
+
+
+def test_a_qoi_lacks_nothing(inspected: Callable[..., dict]) -> None:
+    data = encoded("QOI", image=noise(3, width=90, height=80))
+    assert inspected(data, "a.qoi")["problem"] == ""
+    assert inspected(data[:2000] + bytes(len(data) - 2000), "a.qoi")["problem"].startswith("truncated or damaged: ")
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "AVIF", "JPEG2000", "QOI"])
 @pytest.mark.parametrize("grey", [0, 255])
 @pytest.mark.parametrize("rows", [1, 30])
 def test_flat_pictures_end_in_zeros_and_are_whole(
@@ -333,8 +367,9 @@ def test_flat_pictures_end_in_zeros_and_are_whole(
 ) -> None:
     image = Image.new("RGB", (900, 900), (grey, grey, grey))
     image.paste(noise(1, width=900, height=rows), (0, 0))
-    for options in ({}, {"quality": 1}, {"lossless": kind == "WEBP"}):
-        assert inspected(encoded(kind, image=image, **options), f"a.{kind}")["problem"] == ""
+    several = [{}, {"quality": 1}, {"lossless": True}] if kind == "WEBP" else [{}]
+    for options in several if kind != "JPEG2000" else [{}, {"tile_size": (64, 64)}, {"precinct_size": (64, 64)}]:
+        assert inspected(encoded(kind, image=image, **options), f"a.{kind}")["problem"] == "", options
 
 
 def test_a_png_with_the_long_text_of_a_generator_is_read(inspected: Callable[..., dict]) -> None:

@@ -103,7 +103,20 @@ def conclusion_list(folder: Path) -> str:  # Markdown
     results = read_results(folder)
     told = results.records["baselines"]["metrics"]
     compared = (results.table(name) for name in ("main", "difference"))
-    return "\n".join(f"- {sentence}" for sentence in report.conclusion(*compared, told["answers"], mark=told["mark"]))
+    sentences = report.conclusion(*compared, told["answers"], mark=told["mark"]) + _inside(results)
+    return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _inside(results: Results) -> list[str]:
+    """What is left inside contents, of the model and of the best others."""
+    if not results.has("contents"):
+        return []
+    table = results.table("contents")
+    means = by_value(table[table["content"] == MEAN])
+    best = pd.concat([means[means["method"] == OURS], means[means["method"] != OURS].head(3)])
+    told = ", ".join("{method} {value:.3f} ({low:.3f} to {high:.3f})".format(**row) for row in best.to_dict("records"))
+    main = results.table("main").set_index("method")["value"]
+    return [f"Content alone has {main['content']:.3f}. Inside contents, where it tells nothing, on average: {told}."]
 
 
 def _figure(results: Results, name: str) -> str:

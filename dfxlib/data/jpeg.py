@@ -16,11 +16,9 @@ _ANNEX_K_LUMINANCE = np.array(
 
 def jpeg_settings(image: Image.Image) -> tuple[float, str]:
     """Quality (1 to 100, the nearest standard table) and chroma subsampling of a JPEG."""
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.quantization:
-        return float("nan"), ""
     # The table that the first component uses, by whatever number; layer is Pillow's list of components.
-    table = image.quantization.get(image.layer[0][3]) if image.layer else None
-    if table is None:
+    layer = image.layer if isinstance(image, JpegImagePlugin.JpegImageFile) else []
+    if not layer or not (table := getattr(image, "quantization", {}).get(layer[0][3])):
         return float("nan"), ""
     distances = np.abs(np.array(table) - _standard_tables()).sum(axis=1)
     names = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}

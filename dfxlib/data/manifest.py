@@ -158,7 +158,7 @@ def disputed_groups(manifest: pd.DataFrame) -> pd.DataFrame:  # columns group, d
 def problem_kinds(manifest: pd.DataFrame, *, examples: int = 3) -> pd.DataFrame:  # columns kind, images, first
     """Problems by kind, the most frequent first, with the first paths of each."""
     damaged = manifest[manifest["problem"] != ""]
-    kinds = damaged.assign(kind=damaged["problem"].str.split(":").str[0]).groupby("kind")["path"]
+    kinds = damaged.assign(kind=damaged["problem"].str.split(": ").str[0]).groupby("kind")["path"]
     table = kinds.agg(images="size", first=lambda paths: " | ".join(paths[:examples])).reset_index()
     return table.sort_values(["images", "kind"], ascending=[False, True], ignore_index=True)
 
@@ -261,8 +261,6 @@ def _require_trained(rows: pd.DataFrame, required: tuple[str, ...]) -> None:
 
 def _require_natures(rows: pd.DataFrame, required: tuple[str, ...], root: Path) -> None:
     usable = set(rows.loc[rows["problem"] == "", "nature"])
-    if absent := [nature for nature in required if nature not in usable]:
-        raise ValueError(
-            f"data root {root} holds no usable image of {', '.join(absent)}; "
-            f"the three-way task needs {', '.join(CLASSES)}"
-        )
+    if absent := ", ".join(nature for nature in required if nature not in usable):
+        needed = f"the three-way task needs {', '.join(CLASSES)}"
+        raise ValueError(f"data root {root} holds no usable image of {absent}; {needed}")

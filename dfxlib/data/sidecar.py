@@ -69,14 +69,9 @@ def sidecar_path(folder: Path, root: Path) -> Path:
 
 def _stamp_files(rows: pd.DataFrame, root: Path) -> np.ndarray:  # [N, 4] int64; -1 where nothing is
     """Size, times and inode of every file; a Parquet file is asked once for all of its members."""
-    stamps = np.full((len(rows), len(_STAMPS)), -1, dtype=np.int64)
-    asked: dict[str, tuple] = {}
-    for number, (path, container) in enumerate(zip(rows["path"].tolist(), rows["container"].tolist())):
-        file = container or path
-        if file not in asked:
-            asked = {file: _stamp(f"{root}/{file}")}  # sorted: members follow one another
-        stamps[number] = asked[file]
-    return stamps
+    files = rows["path"].where(rows["container"] == "", rows["container"]).tolist()
+    asked = {file: _stamp(f"{root}/{file}") for file in dict.fromkeys(files)}
+    return np.array([asked[file] for file in files], dtype=np.int64).reshape(len(rows), len(_STAMPS))
 
 
 def _stamp(path: str) -> tuple[int, int, int, int]:
@@ -95,8 +90,8 @@ def _take_known(
     if path is None or not vouched_sha256(path):
         return _FACTS.empty_table(), place
     known = pq.read_table(path)
-    stated = {name.decode(): value.decode() for name, value in (known.schema.metadata or {}).items()}
-    if {name: stated.get(name) for name in key} != key or known.schema.names != _SCHEMA.names:
+    own = {name.encode(): value.encode() for name, value in key.items()}
+    if not own.items() <= (known.schema.metadata or {}).items() or known.schema.names != _SCHEMA.names:
         return _FACTS.empty_table(), place
     position = pd.Index(known["path"].to_pandas()).get_indexer(pd.Index(rows["path"]))
     was = np.stack([known[name].to_numpy() for name in _STAMPS], axis=1)

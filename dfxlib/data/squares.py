@@ -42,13 +42,11 @@ def to_square(
 
 
 def _centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:  # [H, W, 3] -> [size, size, 3]
-    height, width = pixels.shape[:2]
-    missing = [max(0, size - height), max(0, size - width)]
+    missing = [max(0, size - extent) for extent in pixels.shape[:2]]
     if any(missing):
         borders = [(extent // 2, extent - extent // 2) for extent in missing]
         pixels = np.pad(pixels, [*borders, (0, 0)], mode="symmetric")
-        height, width = pixels.shape[:2]
-    top, left = (height - size) // 2, (width - size) // 2
+    top, left = ((extent - size) // 2 for extent in pixels.shape[:2])
     return pixels[top : top + size, left : left + size]
 
 

@@ -59,6 +59,8 @@ def _read_parquet(file: Path, needed: set[str] | None, *, with_images: bool) -> 
     schema = pq.read_schema(file)
     if with_images:
         image_column(schema, file.name)
+    if again := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise ValueError(f"table {file} has the column {again[0]!r} more than once; name each column once")
     texts = [field.name for field in schema if not (pa.types.is_nested(field.type) or holds_bytes(field.type))]
     table = pq.read_table(file, columns=[name for name in texts if needed is None or name in needed])
     # Hugging Face keeps the names behind class numbers here.

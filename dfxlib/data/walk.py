@@ -21,7 +21,7 @@ CAMERA_RAW = {".3fr", ".arw", ".cr2", ".cr3", ".crw", ".dcr", ".dng", ".erf", ".
 CAMERA_RAW |= {".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".rwl", ".sr2", ".srf", ".srw", ".x3f"}
 
 #: All of pictures, opened or not. Other files become rows with a problem.
-IMAGE_SUFFIXES = {*OPENED, *CAMERA_RAW, ".jxl", ".jxr", ".psd", ".tga", ".exr", ".hdr", ".dds"}
+IMAGE_SUFFIXES = {*OPENED, *CAMERA_RAW, ".jxl", ".jxr", ".psd", ".tga", ".exr", ".hdr", ".dds", ".svg", ".eps", ".ico"}
 
 #: The problem of a folder without a file.
 EMPTY = "folder holds no image"
@@ -31,10 +31,10 @@ EMPTY = "folder holds no image"
 CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin", "lost+found"}
 CLUTTER |= {"system volume information", "@eadir", "@tmp", "#recycle", "@recycle", "#snapshot", "@recently-snapshot"}
 CLUTTER |= {"@synoresource", "picasa.ini", "~snapshot", "recycler", "network trash folder", "temporary items"}
-CLUTTER |= {"found.000", "_gsdata_", "@__thumb", "@sharebin", "_vti_cnf"}
+CLUTTER |= {"found.000", "_gsdata_", "@__thumb", "@sharebin", "_vti_cnf", "lost.dir", "dfsrprivate", "#synorecycle"}
 
-#: How the names of what Synology's servers keep for single files begin or end, in lower case.
-_BEGINS, _ENDS = ("synophoto_thumb_",), ("@synoeastream", "@synoresource")
+#: How the names begin or end of what Synology's servers and Windows keep for single files, in lower case.
+_BEGINS, _ENDS = ("synophoto_thumb_",), ("@synoeastream", "@synoresource", ":zone.identifier", ":encryptable")
 
 #: Bytes of a name that are no UTF-8, as Python keeps them: the file system takes them and no CSV does.
 _BYTES = re.compile("[\udc80-\udcff]")
@@ -99,7 +99,7 @@ def is_clutter(name: str) -> bool:
 def tell_clutter(place: Path | str, names: list[str]) -> None:
     """Say in one line what was passed over, and how often; nothing where nothing was."""
     kinds = ("hidden" if name[0] == "." else name.lower() for name in names)
-    counts = Counter(kind if kind in {*CLUTTER, "hidden"} else "of Synology" for kind in kinds)
+    counts = Counter(kind if kind in {*CLUTTER, "hidden"} else "of Synology or Windows" for kind in kinds)
     if names:
         told = ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items()))
         say(f"{place}: passed over as clutter of systems and storage servers: {told}")

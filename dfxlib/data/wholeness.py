@@ -35,7 +35,7 @@ with suppress(ModuleNotFoundError):
 #: Beginnings of files that are pictures, but of no format that is opened here nor known to Pillow by its beginning.
 _OTHERS = {b"%!PS": "PostScript", b"\xc5\xd0\xd3\xc6": "PostScript", b"%PDF": "PDF", b"8BPS": "Photoshop"}
 _OTHERS |= {b"\xff\x0a": "JPEG XL", b"\0\0\0\x0cJXL ": "JPEG XL", b"II\xbc\x01": "JPEG XR", b"v/1\x01": "OpenEXR"}
-_OTHERS |= {b"#?RADIANCE": "Radiance HDR", b"II*\0\x10\0\0\0CR": "camera raw", b"FUJIFILMCCD-RAW": "camera raw"}
+_OTHERS |= {b"#?R": "Radiance HDR", b"II*\0\x10\0\0\0CR": "camera raw", b"FUJIFILMCCD-RAW": "camera raw"}
 _OTHERS |= dict.fromkeys((b"IIRO", b"IIRS", b"MMOR", b"IIU\0"), "camera raw")
 
 # libjpeg's warnings that mean lost data; in what `_scans_alone` leaves, extraneous bytes are pixels that went astray.
@@ -67,8 +67,7 @@ def name_unopened(data: bytes) -> str:
         return "unsupported format: HEIC; it is read with the extra heic (pip install 'dfxlib[heic]')"
     others = [name for start, name in _OTHERS.items() if data.startswith(start)]
     text = data.lstrip(b"\xef\xbb\xbf \r\n\t")
-    if b"<svg" in data[:1000] and text.startswith((b"<?xml", b"<svg", b"<!--", b"<!DOC")):
-        others.append("SVG")
+    others += ["SVG"] * (b"<svg" in data[:1000] and text.startswith((b"<?xml", b"<svg", b"<!--", b"<!DOC")))
     others += ["camera raw"] * (brand == b"crx ") + ["TGA"] * (data[-18:-2] == b"TRUEVISION-XFILE")
     Image.init()  # Pillow knows more formats by their beginnings; nothing is opened
     known = [kind for kind in Image.OPEN if _begins_as(kind, data)]
@@ -88,16 +87,29 @@ def _begins_as(kind: str, data: bytes) -> bool:
 def require_whole(data: bytes, image: Image.Image) -> None:
     """Raise ImageProblem, or whatever damage makes a parser raise, where a decoded file lacks data.
 
-    Formats without a check pass. What was fetched in pieces is often as long as the whole, and ends in zeros; of sound
-    files of a coder that packs densely, a thirteenth did at most.
+    Formats without a check pass. What was fetched in pieces is often as long as the whole, and ends in zeros; where a
+    coder packs densely, at most a thirteenth of a sound picture did.
     """
-    zeros = len(data) - len(data.rstrip(b"\0"))
-    if image.format in ("AVIF", "HEIF", "WEBP") and zeros > 64 + len(data) // 8:
+    coded = _coded(data, image.format)
+    zeros = len(coded) - len(coded.rstrip(b"\0"))
+    if zeros > 64 + len(coded) // 8:
         raise ImageProblem(f"truncated or damaged: the {image.format} ends in {zeros} bytes of zero")
     checks = {"JPEG": _require_whole_jpeg, "MPO": _require_whole_jpeg, "PNG": _require_whole_png}
     checks |= {"WEBP": _require_whole_webp, "TIFF": _require_whole_tiff}
     if image.format in checks:
         checks[image.format](data, image)
+
+
+def _coded(data: bytes, kind: str | None) -> bytes:  # empty: of a coder that may end a sound picture in zeros
+    """The coded picture of a file, without what may follow it: metadata, or padding."""
+    if kind == "WEBP":  # the chunk of the picture
+        place = max(data.find(b"VP8 "), data.find(b"VP8L")) + 8
+        return data[place:][: int.from_bytes(data[place - 4 : place], "little")]
+    if kind in ("AVIF", "HEIF"):  # the box of media data (ISO 14496-12, section 8.1.1)
+        place = data.find(b"mdat") + 4
+        return data[place:][: int.from_bytes(data[place - 8 : place - 4]) - 8]
+    end = {"JPEG2000": b"\xff\xd9", "QOI": bytes(7) + b"\1"}.get(kind or "", b"")
+    return data[: data.rfind(end)] if end else b""
 
 
 def _require_whole_jpeg(data: bytes, image: Image.Image) -> None:

@@ -102,8 +102,7 @@ def exit_code(counts: Counter, fail_on: str) -> int:
     """What `detect` ends with; `fail_on` unsure: anything that is not known to be real."""
     judged = any(counts[name] for name in ("fake", "real", "unsure"))
     names = {"": (), "fake": ("fake",), "unsure": ("fake", "unsure", "problem")}[fail_on]
-    found = judged and any(counts[name] for name in names)
-    return FOUND if found else (0 if judged else NOTHING_JUDGED)
+    return NOTHING_JUDGED if not judged else FOUND if any(counts[name] for name in names) else 0
 
 
 def _described(judge: "Judge", path: Path) -> tuple[str, str]:

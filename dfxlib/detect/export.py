@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from dfxlib.detect.card import model_card
-from dfxlib.detect.folder import CARD, CURE, DESCRIPTION, FORMAT, GRAPH, REFERENCE, WEIGHTS, read_folder
+from dfxlib.detect.folder import CARD, CURE, DESCRIPTION, FORMAT, GRAPH, LICENCE, REFERENCE, WEIGHTS, read_folder
 from dfxlib.models.networks import DeepFeatureXNet
 from dfxlib.models.reference import REFERENCE_INPUT, load_reference_checkpoint
 from dfxlib.models.saved import load_complete_model
+from dfxlib.models.zoo import find_backbone
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE, verify
 from dfxlib.system.files import load_json, require_own, require_place, sha256_file, write_text_atomic, write_vouched
@@ -83,6 +85,9 @@ def export_model(run: Path, folder: Path) -> Path:
     for name in (WEIGHTS, REFERENCE):
         shutil.copyfile(run / name, partial / name)  # its mode is the umask's, as of all else that is written
     write_text_atomic(partial / CARD, model_card(run, settings, calibration))
+    if (package := find_backbone(settings["backbone"]).package) and settings["weights"] == "imagenet":
+        # Who passes on what was made of these weights passes on their licence.
+        write_text_atomic(partial / LICENCE, distribution(package).read_text("LICENSE") or "")
     how = {"image_size": settings["image_size"], "temperature": calibration["temperature"]}
     write_graph(partial / GRAPH, model, partial / WEIGHTS, **how)
     stated = {

@@ -22,7 +22,7 @@ def find_images(paths: list[str], *, root: Path | None = None) -> tuple[list[Ima
     """
     files: list[ImageFile] = []
     problems: dict[str, str] = {}
-    for text in paths:
+    for text in (path or "(an empty name)" for path in paths):
         # A name that exists is itself, even where its signs would make a pattern.
         found = [text] if os.path.lexists(text) else _matches(text, problems)
         if not found:

@@ -17,13 +17,10 @@ from dfxlib.system.files import checksum_path, load_json, require_format, sha256
 #: Version of the folder's format. Others are refused, never guessed at.
 FORMAT = 4
 
-WEIGHTS, GRAPH, DESCRIPTION, REFERENCE, CARD = (
-    "model.safetensors",
-    "model.onnx",
-    "model.json",
-    "reference.npz",
-    "README.md",
-)
+WEIGHTS, GRAPH, DESCRIPTION, REFERENCE = "model.safetensors", "model.onnx", "model.json", "reference.npz"
+
+#: For people: the card, and the licence of the pretrained weights where they are of a package that has one.
+CARD, LICENCE = "README.md", "LICENSE.weights"
 
 CURE = "copy the folder again, or export it again"
 
@@ -55,7 +52,7 @@ def read_folder(folder: Path) -> Folder:
     try:
         stated = load_json(folder / DESCRIPTION)
         version = int(stated["format"])
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
         raise ValueError(f"model folder {folder}: {DESCRIPTION} states no number as its format; {CURE}") from error
     require_format(version, FORMAT, what=f"model folder {folder}", anew="export the run again")
     digests = stated.get("files")
@@ -87,9 +84,10 @@ def _fault(settings: Any, calibration: Any) -> str:  # empty: none
     cuts = [*_CALIBRATED, *(name for name in ("unsure_low", "unsure_high") if name in calibration)]
     if not all(isinstance(text, str) for text in texts) or not all(_is_number(calibration.get(name)) for name in cuts):
         return "something else than a name or a number where one is expected"
-    return "" if calibration["temperature"] > 0 else "a temperature that is not above 0"
+    sound = calibration["temperature"] > 0 and all(abs(calibration[name]) < math.inf for name in _CALIBRATED)
+    return "" if sound else "a temperature that is not above 0, or a cut that is not finite"
 
 
 def _is_number(value: object) -> bool:
     # A band without an end on one side has an infinite cut.
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value

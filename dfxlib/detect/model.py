@@ -42,16 +42,17 @@ class Model:
         that cannot be read is a row with its `problem`. Raises FileNotFoundError and ValueError for a path that names
         nothing, and TypeError for what is neither a path nor a Pillow image.
         """
-        options = {"delivery": delivery, "always": always, "batch_size": batch_size, "workers": workers}
+        how = {"delivery": delivery, "always": always, "batch_size": batch_size, "workers": workers}
         single = isinstance(what, Image.Image) or (isinstance(what, str | os.PathLike) and _is_picture(what))
-        several = list(what) if isinstance(what, Iterable) and not isinstance(what, Source) else [what]
-        found = self._rows(several, **options, pixel_limit=pixel_limit)
-        rows = [{name: row[name] for name in COLUMNS} for row in found]
+        several = list(what) if isinstance(what, Iterable) and not isinstance(what, Source | bytes) else [what]
+        rows = [{name: row[name] for name in COLUMNS} for row in self._rows(several, **how, pixel_limit=pixel_limit)]
         if single:
             return rows[0]
         import pandas as pd
 
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
+        numbers = [name for name in COLUMNS if name.startswith("p_") or name in ("distance", "width", "height")]
+        return table.assign(**{name: pd.to_numeric(table[name]) for name in numbers})
 
     def _rows(self, several: list, **options: object) -> Iterator[dict]:
         sources: list[ImageFile | Image.Image] = []

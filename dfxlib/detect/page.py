@@ -20,9 +20,7 @@ class Page:
     def __init__(self, file: TextIO, model: str):
         self.file, self.rows = file, 0
         legend = "".join(f'<span class="{name}"></span>{CLASS_LABELS[name]} ' for name in CLASSES)
-        file.write(
-            _HEAD.format(style=_STYLE, policy=_POLICY, model=html.escape(model), day=date.today(), legend=legend)
-        )
+        file.write(_HEAD.format(style=_STYLE, policy=_POLICY, model=_text(model), day=date.today(), legend=legend))
 
     def add(self, row: dict) -> None:
         """One picture more; those beyond PAGE_ROWS are only counted."""

@@ -53,8 +53,7 @@ def read_picture(
             image.thumbnail((_THUMBNAIL, _THUMBNAIL))
             image.save(small, "JPEG", quality=80)
     except ImageProblem as problem:  # without the path, which the row has
-        named = "" if isinstance(source, Image.Image) else shown(source.path)
-        told = str(problem).removeprefix(named)
+        told = str(problem).removeprefix("" if isinstance(source, Image.Image) else shown(source.path))
         return Picture(np.empty(0, np.uint8), problem=told.lstrip(": "))
     except Exception as error:  # memory's, or the encoder's: JPEG ends at 65,500 pixels a side
         told = exceeded(error) or f"cannot be delivered: {' '.join(str(error).split())}"

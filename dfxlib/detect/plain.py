@@ -105,12 +105,12 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     while place < len(data):
         key, place = _varint(data, place)
         wire = key & 7
+        if wire not in (0, 1, 2, 5) or not 0 < key >> 3 < 2**29:  # of a longer tag others read the lower bits
+            raise IndexError(f"tag {key}")
         if wire == 0:
             value, place = _varint(data, place)
             yield key >> 3, value
             continue
-        if wire not in (1, 2, 5):
-            raise IndexError(f"wire type {wire}")
         size, place = _varint(data, place) if wire == 2 else (8 if wire == 1 else 4, place)
         if place + size > len(data):
             raise IndexError("it ends too early")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dfxlib.data.walk import EMPTY
 from dfxlib.detect.find import OTHER
 from dfxlib.detect.page import Page
 from dfxlib.detect.verdicts import COLUMNS, UNLIKE, describe
@@ -70,7 +71,7 @@ def count(row: dict, counts: Counter) -> None:
         counts[row["verdict"]] += 1
         counts["unlike"] += row["reason"] == UNLIKE
     else:
-        counts["other" if row["problem"].endswith(OTHER) else "problem"] += 1
+        counts["other" if row["problem"].endswith((OTHER, EMPTY)) else "problem"] += 1
 
 
 def summary(counts: Counter) -> str:

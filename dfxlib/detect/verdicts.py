@@ -85,7 +85,9 @@ def _judge(judge: Judge, batch: list[tuple[str, Picture]], always: bool) -> Iter
         if not picture.problem:
             p, distance = next(judged)
             found = _row(judge, picture, p, distance, always=always)
-            row |= found if np.isfinite(p).all() else {"problem": "the model's scores are not finite"}
+            fits = p.min() >= 0 and np.allclose(p.sum(axis=1), 1, atol=1e-3)
+            fault = "no probabilities" if np.isfinite(p).all() else "not finite"
+            row |= found if fits else {"problem": f"the model's scores are {fault}"}
         row["thumbnail"] = picture.thumbnail
         yield row
 

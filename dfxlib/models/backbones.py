@@ -1,5 +1,6 @@
 """Backbones by name: a classifier of torchvision or timm without its last layer."""
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,8 @@ def build_backbone(
     except (RuntimeError, ValueError, KeyError) as error:
         if path is None:
             raise
-        library = "timm" if spec.timm else "torchvision"
-        raise ValueError(
-            f"weights {path} are no state dict of {library}'s {name.removeprefix(TIMM)}: {first_words(error)}"
-        ) from error
+        whose = f"{'timm' if spec.timm else 'torchvision'}'s {name.removeprefix(TIMM)}"
+        raise ValueError(f"weights {path} are no state dict of {whose}: {first_words(error)}") from error
     if stem == "full":
         _open_stem(network, spec)
     return network
@@ -53,12 +52,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     averaged models. Raises ValueError for anything else, and for numbers that are not finite.
     """
     try:
-        safe = path.suffix == ".safetensors"
-        state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # where timm keeps its options; it runs nothing
+            safe = path.suffix == ".safetensors"
+            state = load_file(path) if safe else torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
     except Exception as error:  # what an unpickler stumbles over has no common name
-        raise ValueError("the file is damaged, or holds something else than tensors") from error
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        told = f"; {found[1]} is among what it holds, save the state_dict alone" if found else ""
+        raise ValueError(f"the file is damaged, or holds something else than tensors{told}") from error
     for key in _KEYS:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
@@ -84,10 +86,8 @@ def torchvision_state(path: Path) -> dict[str, Tensor]:
     The published files of densenets have `norm.1` where layers are called `norm1` now, and those
     of googlenet and inception_v3 hold auxiliary heads, which stay off here.
     """
-    state = {
-        re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name): tensor
-        for name, tensor in read_state(path).items()
-    }
+    old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
+    state = {old.sub(r"\1\2", name): tensor for name, tensor in read_state(path).items()}
     return {name: tensor for name, tensor in state.items() if not re.search(r"(^|\.)(aux[12]|AuxLogits)\.", name)}
 
 

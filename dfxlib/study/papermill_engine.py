@@ -61,7 +61,7 @@ def run_notebook(
     """
     with tempfile.TemporaryDirectory(prefix="dfxlib-", dir=_socket_root()) as folder:
         # What a user lets every IPython run first would be part of the study: startup files, profiles.
-        own = {"IPYTHONDIR": f"{folder}/ipython", "PYTHONSTARTUP": ""}
+        own = {"IPYTHONDIR": f"{folder}/ipython", "PYTHONSTARTUP": "", "MPLBACKEND": ""}
         sockets = Config(KernelManager={"transport": "ipc", "ip": f"{folder}/kernel"})
         try:
             papermill.execute_notebook(

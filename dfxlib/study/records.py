@@ -80,18 +80,13 @@ def read_runs(folder: Path) -> tuple[pd.DataFrame, Records]:
 
 def _told(value: object) -> str:
     """As a cell; text that would read as JSON is put into quotes, or the number of a commit would lose its zeros."""
-    if isinstance(value, str) and value and not _is_json(value):
+    if isinstance(value, str) and value and _meant(value) == value:
         return value
     return json.dumps(value, default=str)
 
 
 def _meant(text: str) -> Any:
-    return json.loads(text) if _is_json(text) else text
-
-
-def _is_json(text: str) -> bool:
     try:
-        json.loads(text)
+        return json.loads(text)
     except ValueError:
-        return False
-    return True
+        return text

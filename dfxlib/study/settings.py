@@ -81,9 +81,8 @@ def check_study(study: dict) -> dict:
     Raises ValueError, FileNotFoundError for pretrained weights that are not at hand, and
     ModuleNotFoundError for a network of timm without timm.
     """
-    study = study | {
-        key: as_list(study[key]) for key in ("backbones", "seeds", "unseen", "unseen_families", "conditions")
-    }
+    lists = ("backbones", "seeds", "unseen", "unseen_families", "conditions")
+    study = study | {key: as_list(study[key]) for key in lists}
     _check_names(study)
     _check_kinds(study)
     _check_texts_and_mappings(study)
@@ -111,8 +110,9 @@ def check_study(study: dict) -> dict:
 
 def _check_names(study: dict) -> None:
     """Names that YAML or Snakemake took for numbers have lost signs already: 2024_11 is 202411, 1.50 is 1.5."""
-    for key in ("study", "data_root", "cache_root", "backbones", "unseen", "unseen_families"):
-        for value in study[key] if isinstance(study[key], list) else [study[key]]:
+    mappings = ("columns", "variants", "ensembles", "external", "untouched")
+    for key in ("study", "data_root", "cache_root", "backbones", "unseen", "unseen_families", *mappings):
+        for value in study[key] if isinstance(study[key], list | dict) else [study[key]]:
             if not isinstance(value, str | None):
                 raise ValueError(
                     f"study key {key} holds {value!r}, which was read as a {type(value).__name__} and not as a name; "
@@ -199,6 +199,9 @@ def _check_training(study: dict) -> None:
         for values in (study, *(study[section] for section in _SECTIONS)):
             if key in values:
                 names.require_name(values[key], allowed, what=key)
+    looks = {study["front_end"], study["base"]["augment"], study["complete"]["augment"]} & {"residual", "jpeg_blur"}
+    if looks and study["resize_mode"] == "nearest":  # which enlarges first: edges of its blocks would be looked at
+        raise ValueError(f"resize_mode nearest does not suit {', '.join(sorted(looks))}; choose crop and stem full")
     if study["complete"]["without"] != "":
         names.require_name(study["complete"]["without"], names.CLASSES, what="without")
     if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
