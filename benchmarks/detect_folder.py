@@ -7,8 +7,8 @@ Speed: images per second of `detect` by onnxruntime over PNG of 256 px (reading,
 row), without delivery test, as a share of the bare eager model on pictures in memory at its best batch size; the two
 in turn, median of the rounds. Engines: forward passes alone, onnxruntime's time against torch's, in turn. First
 verdict: from the start of `python -m dfxlib detect` to its first line. Memory: RssAnon (pages of its own, not of
-mapped files) while a small net judges a long list of small files: what the last nine tenths add. Writes
-results/detect_folder.json.
+mapped files) while a small net judges a long stream of small files, of which one in a hundred is missing: what the last
+nine tenths add. Writes results/detect_folder.json.
 """
 
 import argparse
@@ -166,17 +166,19 @@ def exported(backbone: str, folder: Path, side: int) -> Path:
 
 
 def memory(folder: Path, count: int) -> dict:  # MB
-    """RssAnon after a tenth of the files, and its peak over the others."""
-    judge = open_judge(exported("resnet18", folder, 32), engine="onnx")
-    rows = detect(judge, plant(folder / "small", count, side=32))
+    """RssAnon after a tenth of a stream of files, and its peak over the others; every hundredth is missing."""
+    judge = open_judge(exported("timm:test_resnet", folder, 32), engine="onnx")
+    files = plant(folder / "small", 1000, side=32)
+    stream = (ImageFile(folder / "gone.png") if n % 100 == 0 else files[n % 1000] for n in range(count))
+    rows = detect(judge, stream, delivery=False)
     with PeakRssAnon() as early:
         for _ in range(count // 10):
             next(rows)
     with PeakRssAnon() as late:
-        judged = sum(1 for _ in rows)
+        problems = sum(bool(row["problem"]) for row in rows)
     return {
         "files": count,
-        "judged": judged + count // 10,
+        "problems_of_the_last": problems,
         "early_mb": early.bytes / 2**20,
         "late_mb": late.bytes / 2**20,
     }
@@ -186,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--images-densenet", type=int, default=300, help="fewer: a thousand would take an hour")
-    parser.add_argument("--files", type=int, default=10_000, help="of the measurement of memory")
+    parser.add_argument("--files", type=int, default=100_000, help="of the measurement of memory")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()

@@ -78,6 +78,8 @@ def jpeg(*, make: str = "", model: str = "", software: str = "", comment: bytes 
         (behind_pixels("parameters", "a cat\nSteps: 20"), "generator Automatic1111"),
         (webp(model='prompt:{"3": {"class_type": "K"}}', make='workflow:{"nodes": []}'), "generator ComfyUI"),
         (webp(description='Workflow:{"nodes": []}', make="Canon"), "generator ComfyUI; camera Canon"),
+        (png(parameters='{"sui_image_params": {"prompt": "a cat"}}'), "generator SwarmUI"),
+        (jpeg(comment=b'ASCII\0\0\0{"3": {"class_type": "KSampler"}}'), "generator ComfyUI"),
         (png(Comment="a comment", Software="GIMP"), ""),
         (jpeg(make="Canon", model="Canon EOS 5D"), "camera Canon EOS 5D"),
         (jpeg(software="Adobe Firefly 3"), "generator Adobe Firefly 3"),

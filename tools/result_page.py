@@ -115,8 +115,9 @@ def _inside(results: Results) -> list[str]:
     means = by_value(table[table["content"] == MEAN])
     best = pd.concat([means[means["method"] == OURS], means[means["method"] != OURS].head(3)])
     told = ", ".join("{method} {value:.3f} ({low:.3f} to {high:.3f})".format(**row) for row in best.to_dict("records"))
-    main = results.table("main").set_index("method")["value"]
-    return [f"Content alone has {main['content']:.3f}. Inside contents, where it tells nothing, on average: {told}."]
+    alone = results.table("main").query("method == 'content'")["value"]
+    first = "".join(f"Content alone has {value:.3f}. " for value in alone)
+    return [f"{first}Inside contents, where content tells nothing, on average: {told}."]
 
 
 def _figure(results: Results, name: str) -> str:

@@ -51,9 +51,9 @@ _SOFTWARE = re.compile(rb"(?s)\x6fclaim_generator(?=[`-y])|\x74claim_generator_i
 # Key of a text, what it must hold, and who writes it so.
 _KNOWN = [(key, "Steps: ", "Automatic1111") for key in ("parameters", "UserComment")]
 _KNOWN += [(key, '"nodes"', "ComfyUI") for key in ("workflow", "EXIF")]
-_KNOWN += [(key, '"class_type"', "ComfyUI") for key in ("prompt", "EXIF")]
+_KNOWN += [(key, '"class_type"', "ComfyUI") for key in ("prompt", "EXIF", "UserComment")]
 _KNOWN += [(key, "", "InvokeAI") for key in ("invokeai_metadata", "sd-metadata", "Dream")]
-_KNOWN += [("fooocus_scheme", "", "Fooocus"), ("Software", "NovelAI", "NovelAI")]
+_KNOWN += [("fooocus_scheme", "", "Fooocus"), ("parameters", "sui_image_params", "SwarmUI")]
 _KNOWN += [(key, "Job ID: ", "Midjourney") for key in ("Description", "EXIF")] + [("Comment", '"sampler"', "a sampler")]
 
 _PROGRAMS = ("midjourney", "dall-e", "stable diffusion", "firefly", "novelai", "comfyui", "invokeai")
