@@ -57,7 +57,7 @@ def test_a_mistake_in_a_study_is_one_sentence_before_anything_runs(
 
 def test_an_empty_folder_is_told_with_the_tree_that_was_expected(clone: Path, tmp_path: Path) -> None:
     config = ["study=empty", f"data_root={tmp_path}"]
-    result = snakemake(clone, "manifest", "--configfile", "studies/folders.yaml", "--config", *config)
+    result = snakemake(clone, "--configfile", "studies/folders.yaml", "--config", *config, "--", "manifest")
     assert result.returncode != 0
     assert "holds no image; expected ROOT/nature/architecture/image" in result.stderr
     assert not (clone / "runs" / "empty" / "manifest").exists() or not any(
