@@ -26,9 +26,11 @@ if Quietness.ALL in (workflow.output_settings.quiet or ()):
 try:
     DEMO = yaml.safe_load(Path("studies/demo.yaml").read_text(encoding="utf-8"))
     for file in workflow.configfiles:
-        yaml.load(Path(file).read_text(encoding="utf-8"), Loader=StrictLoader)  # of two equal keys Snakemake takes the last
+        yaml.load(Path(file).read_text(encoding="utf-8"), Loader=StrictLoader)  # Snakemake takes the last of equal keys
     STUDY = settings.check_study(settings.complete_study(config, DEMO))
-except (ValueError, OSError, ModuleNotFoundError, yaml.YAMLError) as error:
+except yaml.YAMLError as error:
+    sys.exit(f"study file {file}: {error}; name it once")
+except (ValueError, OSError, ModuleNotFoundError) as error:
     sys.exit(f"study: {error}")
 
 RUN = f"runs/{STUDY['study']}"

@@ -461,7 +461,7 @@ def test_what_servers_keep_for_single_files_is_no_data_and_one_kind_in_the_line(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     kept = ["a.jpg@SynoEAStream", "b.jpg@SynoResource", "SYNOPHOTO_THUMB_XL.jpg", "@SynoResource", "Picasa.ini"]
-    kept[2:3] = ["SYNOPHOTO_THUMB_XL.jpg", "a.jpg:Zone.Identifier"]
+    kept.append("a.jpg:Zone.Identifier")
     put(tmp_path, "real/ffhq/a.jpg", *(f"real/ffhq/{name}" for name in kept))
     assert folders(tmp_path)["path"].tolist() == ["real/ffhq/a.jpg"]
     assert ": 1 @synoresource, 4 of Synology or Windows, 1 picasa.ini\n" in capsys.readouterr().out

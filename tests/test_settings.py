@@ -432,7 +432,8 @@ def test_braces_in_the_name_of_a_data_root_are_no_wildcards(clone: Path, tmp_pat
 def test_a_key_that_a_study_file_sets_twice_is_told(clone: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(OTHER) + "unseen: []\nunseen: [x]\n")
     plan = snakemake(clone, "--configfile", str(tmp_path / "study.yaml"), "-n")
-    assert plan.returncode != 0 and "study: key 'unseen' stands twice in what begins in line 1" in plan.stderr
+    said = f"study file {tmp_path}/study.yaml: key 'unseen' stands twice in what begins in line 1; name it once"
+    assert plan.returncode != 0 and said in plan.stderr
 
 
 def test_an_error_of_snakemake_is_seen_where_it_is_to_be_quiet(clone: Path, tmp_path: Path) -> None:

