@@ -131,7 +131,7 @@ def test_the_full_stem_drops_the_right_pooling(name: str) -> None:
     def note(module: nn.Module, arguments: tuple[Tensor]) -> None:
         sides[stem] = arguments[0].shape[-1]
 
-    for stem in zoo.STEMS:
+    for stem in ("imagenet", "full"):
         with torch.device("meta"):
             network = built(name, stem=stem, image_size=1024)
             pools = [module for module in network.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
@@ -143,7 +143,7 @@ def test_the_full_stem_drops_the_right_pooling(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "swin_v2_t", TINY_CNN])
 def test_other_networks_have_no_full_stem(name: str) -> None:
-    with pytest.raises(ValueError, match=f"stem 'full' opens a strided first .*, and {name} has none; use 'imagenet'"):
+    with pytest.raises(ValueError, match=f"stem 'full' opens a strided first .*, and {name} has none; use 'enlarged'"):
         built(name, stem="full")
 
 
@@ -151,7 +151,7 @@ def test_other_networks_have_no_full_stem(name: str) -> None:
     "options, message",
     [
         ({"name": "resnet999"}, "backbone 'resnet999' is unknown; expected one of densenet121, .*, timm:NAME"),
-        ({"name": "resnet18", "stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
+        ({"name": "resnet18", "stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full, enlarged"),
         ({"name": "timm:vit_bse"}, r"backbone timm:vit_bse cannot .*vit_bse.*; see timm\.list_models\(\)"),
         (
             {"name": "timm:hf_hub:someone/vit"},
@@ -182,6 +182,20 @@ def test_squares_that_are_too_small_are_refused_with_the_smallest(name: str) -> 
     message = f"backbone {name} needs squares of at least {least} px, got {least - 1}; raise image_size or crop_size"
     with pytest.raises(ValueError, match=message):
         built(name, image_size=least - 1)
+
+
+@pytest.mark.parametrize("name", [*BACKBONES, TINY_VIT, TINY_CNN])
+def test_an_enlarged_stem_gives_every_network_what_it_takes(name: str) -> None:
+    """In whole pixels, and from the smallest square on that fills its input."""
+    least = smallest_image_size(name, stem="enlarged")
+    assert smallest_image_size(name) / 4 <= least < smallest_image_size(name)
+    side = input_side(name, least, stem="enlarged")
+    assert side % 4 == 0 and 0 < side <= 4 * least and side >= (find_backbone(name).patch or least)
+    with torch.device("meta"):
+        network = built(name, stem="enlarged", image_size=least)
+        assert network(torch.empty(2, 3, side, side)).shape == (2, find_backbone(name).width)
+    with pytest.raises(ValueError, match=f"backbone {name} needs squares of at least {least} px, got {least - 1}"):
+        built(name, stem="enlarged", image_size=least - 1)
 
 
 def test_the_smallest_square_of_a_transformer_is_the_first_with_a_patch_in_its_centre() -> None:
@@ -412,7 +426,7 @@ def test_weights_of_a_package_that_is_not_installed_are_named_with_the_extra(
 
 
 def test_the_full_stem_keeps_installed_kernels_too() -> None:
-    own, opened = (built("efficientnet_lite0", weights="imagenet", stem=stem) for stem in zoo.STEMS)
+    own, opened = (built("efficientnet_lite0", weights="imagenet", stem=stem) for stem in ("imagenet", "full"))
     assert torch.equal(own.conv_stem.weight, opened.conv_stem.weight) and opened.conv_stem.stride == (1, 1)
     sides = {opened: SIZE, own: SIZE // 2}
     assert all(network.conv_stem(inputs(SIZE)).shape[-1] == side for network, side in sides.items())

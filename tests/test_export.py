@@ -334,15 +334,20 @@ class TestCard:
 
 class TestGraph:
     @pytest.mark.parametrize(
-        ("backbone", "front_end"), [("timm:test_resnet", "rgb"), ("timm:test_vit", "rgb"), ("resnet18", "residual")]
+        ("backbone", "front_end", "stem"),
+        [
+            ("timm:test_resnet", "rgb", "enlarged"),
+            ("timm:test_vit", "rgb", "imagenet"),
+            ("resnet18", "residual", "imagenet"),
+        ],
     )
     def test_both_engines_say_the_same(
-        self, backbone: str, front_end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, backbone: str, front_end: str, stem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Any number of pictures, with crops and another head: what a study can train can be exported."""
         side = 192 if "vit" in backbone else 48
         cropped = {"crop_size": 0, "crops": 1} if "vit" in backbone else {"crop_size": 32, "crops": 4}
-        how = {"weights": "none", "image_size": side, "front_end": front_end, **cropped}
+        how = {"weights": "none", "image_size": side, "front_end": front_end, "stem": stem, **cropped}
         torch.manual_seed(0)
         bases = [BaseModel(backbone, **how) for _ in CLASSES]
         head = build_head("permuted", width=bases[0].classifier.in_features, without="real", crops=bases[0].crops)

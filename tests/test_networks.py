@@ -227,6 +227,17 @@ def test_one_part_is_the_centre_and_a_square_of_its_size_is_that_part() -> None:
     torch.testing.assert_close(model(wide), model(centre))
 
 
+@pytest.mark.parametrize("front_end", ["rgb", "residual"])
+def test_the_enlarged_stem_repeats_pixels_behind_the_front_end(front_end: str) -> None:
+    """Before it, a high-pass would see the edges of its blocks."""
+    model = BaseModel("resnet18", weights="none", image_size=24, front_end=front_end, stem="enlarged").eval()
+    small = to_input(squares(2, side=24), torch.device("cpu"))
+    seen = FrontEnd(front_end, side=24)(small)
+    blocks = seen[..., :, None, :, None].expand(-1, -1, -1, 4, -1, 4).reshape(2, 3, 96, 96)
+    assert torch.equal(model.front_end(small), blocks)
+    torch.testing.assert_close(model.features(small), model.backbone(blocks))
+
+
 @pytest.mark.parametrize(
     ("crop_size", "crops", "message"),
     [

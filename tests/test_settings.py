@@ -116,9 +116,9 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"front_end": "dct"}, "front_end 'dct' is unknown; expected one of rgb, residual"),
         (
             {"variants": {"a": {"resize_mode": "nearest", "front_end": "residual", "complete": {"augment": "none"}}}},
-            "resize_mode nearest does not suit residual; choose crop and stem full",
+            "resize_mode nearest does not suit residual; choose crop, stem enlarged",
         ),
-        ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full"),
+        ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full, enlarged"),
         ({"conditions": ["raw", "blur"]}, "condition 'blur' is unknown; expected one of raw, "),
         ({"conditions": ["jpeg444_q90"]}, "conditions lack 'raw', .*; add it"),
         ({"epochs": 3}, "study key 'epochs' is unknown; expected among study, question, "),
@@ -151,7 +151,7 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
             {"variants": {"a": {"base": {"epoch": 3}}}},
             "variant a: base has 'epoch', which is unknown; expected among epochs, ",
         ),
-        ({"variants": {"a": {"stem": "wide"}}}, "stem 'wide' is unknown; expected one of imagenet, full"),
+        ({"variants": {"a": {"stem": "wide"}}}, "stem 'wide' is unknown; expected one of imagenet, full, enlarged"),
         ({"variants": {"a": {"task": "two"}}}, "task 'two' is unknown; expected one of base, threeway"),
         (
             {"variants": {"a": {"task": "threeway", "train_on": "all"}}},

@@ -18,17 +18,18 @@ def build_backbone(
     weights: str = "imagenet",  # imagenet, none, or the path of a state dict or of a folder with it
     stem: str = "imagenet",
     image_size: int = 256,  # pixels of the stored squares
-) -> nn.Module:  # [B, 3, S, S] float -> [B, width], S = input_side(name, image_size)
+) -> nn.Module:  # [B, 3, S, S] float -> [B, width], S = input_side(name, image_size, stem=stem)
     """A feature extractor: the classifier of torchvision or timm with nothing after its features.
 
     `stem="full"` moves the first convolution by single pixels and drops the pooling after it,
-    for small images and fine traces (a departure from the paper, off by default). Pretrained
+    for small images and fine traces (a departure from the paper, off by default); `stem="enlarged"` changes nothing
+    here but the input's side. Pretrained
     positions of vision transformers are interpolated to the input's side. Raises ValueError for
     unknown names, squares that are too small and files with other weights, FileNotFoundError for
     weights that are not at hand.
     """
     require_stem(name, stem)
-    spec, side, path = find_backbone(name), input_side(name, image_size), weights_file(name, weights)
+    spec, side, path = find_backbone(name), input_side(name, image_size, stem=stem), weights_file(name, weights)
     try:
         network = _timm_network(spec, side, path) if spec.timm else _network(name, spec, side, path)
     except (RuntimeError, ValueError, KeyError) as error:

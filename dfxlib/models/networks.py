@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from dfxlib.data.residual import HIGH_PASS
 from dfxlib.models.backbones import build_backbone
-from dfxlib.models.zoo import FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, find_backbone, input_side, require_crops
+from dfxlib.models.zoo import FRONT_ENDS, IMAGENET_MEAN, IMAGENET_STD, STEMS, find_backbone, input_side, require_crops
 from dfxlib.names import CLASSES, HEADS, require_name
 
 CPU = torch.device("cpu")
@@ -26,6 +26,7 @@ class FrontEnd(nn.Module):
     are saved with the model, whatever a later table says. `residual`: a fixed high-pass of
     each channel, scaled and clipped, so that traces do not drown in content when training
     starts from scratch on few images (a departure from the paper, off by default).
+    A stem that enlarges does so here, behind the filter, which would see the edges of its blocks.
     Raises ValueError for squares that are smaller than `side`, which have no centre of that size.
     """
 
@@ -40,16 +41,18 @@ class FrontEnd(nn.Module):
         side: int,  # pixels
         mean: tuple[float, ...] = IMAGENET_MEAN,  # of the three channels in [0, 1]
         std: tuple[float, ...] = IMAGENET_STD,
+        enlarge: int = 1,  # pixels a side that become of one
     ):
         super().__init__()
         self.kind = require_name(kind, FRONT_ENDS, what="front_end")
         self.side = side
+        self.enlarge = nn.Upsample(scale_factor=enlarge) if enlarge > 1 else nn.Identity()  # by repetition
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         kernel = torch.tensor(HIGH_PASS, dtype=torch.float32).expand(3, 1, 5, 5).clone()  # the same for each channel
         self.register_buffer("kernel", kernel, persistent=False)
 
-    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, side, side] float
+    def forward(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, 3, enlarge * side, enlarge * side] float
         height, width = images.shape[-2:]
         if min(height, width) < self.side:
             raise ValueError(
@@ -59,10 +62,10 @@ class FrontEnd(nn.Module):
         top, left = (height - self.side) // 2, (width - self.side) // 2
         images = images[..., top : top + self.side, left : left + self.side].float()  # [B, 3, side, side]
         if self.kind == "rgb":
-            return (images / 255 - self.mean) / self.std
+            return self.enlarge((images / 255 - self.mean) / self.std)
         padded = F.pad(images, (2, 2, 2, 2), mode="reflect")  # [B, 3, side + 4, side + 4]
         residual = F.conv2d(padded, self.kernel, groups=3)  # [B, 3, side, side]
-        return (residual / _RESIDUAL_SCALE).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT)
+        return self.enlarge((residual / _RESIDUAL_SCALE).clamp(-_RESIDUAL_LIMIT, _RESIDUAL_LIMIT))
 
 
 class BaseModel(nn.Module):
@@ -89,9 +92,9 @@ class BaseModel(nn.Module):
         super().__init__()
         seen = require_crops(crop_size, crops, image_size=image_size) or image_size
         self.backbone = build_backbone(backbone, weights=weights, stem=stem, image_size=seen)
-        spec, side = find_backbone(backbone), input_side(backbone, seen)
+        spec, side = find_backbone(backbone), input_side(backbone, seen, stem=stem) // STEMS[stem]
         self.seen, self.crops = seen, crops
-        self.front_end = FrontEnd(front_end, side=side, mean=spec.mean, std=spec.std)
+        self.front_end = FrontEnd(front_end, side=side, mean=spec.mean, std=spec.std, enlarge=STEMS[stem])
         self.classifier = nn.Linear(spec.width, outputs)
 
     def features(self, images: Tensor) -> Tensor:  # [B, 3, S, S] uint8 -> [B, D]

@@ -54,11 +54,8 @@ def model_settings(
 ) -> dict:
     """Settings of a model that is about to be trained, with the hash of the weights that it starts from."""
     start = weights_file(backbone, weights)
-    made: dict[str, object] = {
-        "backbone": backbone,
-        "weights": weights,
-        "weights_sha256": sha256_file(start) if start else "",
-    }
+    made: dict[str, object] = {"backbone": backbone, "weights": weights}
+    made["weights_sha256"] = sha256_file(start) if start else ""
     made |= {"image_size": image_size, "crop_size": crop_size, "crops": crops, "resize_mode": resize_mode}
     made |= {"front_end": front_end, "stem": stem}
     learned = {"classes": list(CLASSES), "manifest_hash": manifest_hash, "split_seed": split_seed, "seed": seed}

@@ -118,8 +118,9 @@ BACKBONES = {
 #: Those with which the paper reports results.
 PAPER_BACKBONES = tuple(BACKBONES)[:14]
 
-#: First layers: as on ImageNet, or the same convolution at stride 1 without the pooling that follows it.
-STEMS = ("imagenet", "full")
+#: First layers, and the pixels a side that they are given of one: as on ImageNet; the same convolution at stride 1
+#: without the pooling that follows it; as on ImageNet, of a picture enlarged by what most networks take together there.
+STEMS = {"imagenet": 1, "full": 1, "enlarged": 4}
 
 #: Inputs of a backbone: normalised RGB, or a fixed high-pass of each channel.
 FRONT_ENDS = ("rgb", "residual")
@@ -138,7 +139,7 @@ def find_backbone(name: str) -> Backbone:
 def check_backbone(name: str, *, weights: str, stem: str, image_size: int, crop_size: int, crops: int) -> None:
     """Raise what building the backbone would raise, but before anything is run."""
     require_stem(name, stem)
-    input_side(name, require_crops(crop_size, crops, image_size=image_size) or image_size)
+    input_side(name, require_crops(crop_size, crops, image_size=image_size) or image_size, stem=stem)
     weights_file(name, weights)
 
 
@@ -155,36 +156,37 @@ def require_crops(crop_size: int, crops: int, *, image_size: int) -> int:  # pix
 
 def require_stem(name: str, stem: str) -> str:
     """`stem` if the backbone can have it, else a ValueError with the cure."""
-    require_name(stem, STEMS, what="stem")
+    require_name(stem, tuple(STEMS), what="stem")
     if stem == "full" and not find_backbone(name).first_conv:
-        raise ValueError(f"stem 'full' opens a strided first convolution, and {name} has none; use 'imagenet'")
+        raise ValueError(f"stem 'full' opens a strided first convolution, and {name} has none; use 'enlarged'")
     return stem
 
 
-def input_side(name: str, image_size: int) -> int:  # pixels
+def input_side(name: str, image_size: int, *, stem: str = "imagenet") -> int:  # pixels
     """Side of the network's input: the square itself; for plain vision transformers its central 7/8.
 
     256 becomes 224 as in the reference (resize 256, centre crop 224), and other sizes a
     multiple of the patch. A network of timm with one fixed size gets the centre of that size.
-    Raises ValueError for squares that are too small.
+    With the stem `enlarged`, it is that of the enlarged square. Raises ValueError for squares that are too small.
     """
-    spec = find_backbone(name)
-    least = smallest_image_size(name)
+    spec, larger = find_backbone(name), STEMS[stem]
+    least = smallest_image_size(name, stem=stem)
     if image_size < least:
         raise ValueError(
             f"backbone {name} needs squares of at least {least} px, got {image_size}; raise image_size or crop_size"
         )
     if spec.patch:
-        return image_size * 7 // 8 // spec.patch * spec.patch
-    return spec.side or image_size
+        step = math.lcm(spec.patch, larger)  # whole patches of whole pixels
+        return image_size * larger * 7 // 8 // step * step
+    return spec.side or image_size * larger
 
 
-def smallest_image_size(name: str) -> int:  # pixels
+def smallest_image_size(name: str, *, stem: str = "imagenet") -> int:  # pixels
     """Smallest side in pixels that leaves the backbone something to look at."""
-    spec = find_backbone(name)
-    if spec.patch:
-        return math.ceil(spec.patch * 8 / 7)  # its central 7/8 hold one patch
-    return spec.side or spec.smallest
+    spec, larger = find_backbone(name), STEMS[stem]
+    # The central 7/8 of a plain transformer's picture hold one patch.
+    least = math.lcm(spec.patch, larger) * 8 / 7 if spec.patch else spec.side or spec.smallest
+    return math.ceil(least / larger)
 
 
 def weights_file(name: str, weights: str) -> Path | None:  # None: from scratch

@@ -60,7 +60,7 @@ def planned_runs(study: dict) -> dict[str, tuple[str, str]]:  # folder below run
 
 
 def relative_work(study: dict, demo: dict, number: str, *, images: int) -> float:
-    """Work of a notebook as a multiple of the demonstration's; backbones differ besides, which only running tells."""
+    """Work of a notebook as a multiple of the demonstration's. Backbones and stems differ besides, as running tells."""
     work = images / (3 * demo["demo_scenes"])
     if number in ("10", "15", "20", "30", "40"):
         work *= ((study["crop_size"] or study["image_size"]) / (demo["crop_size"] or demo["image_size"])) ** 2
