@@ -202,11 +202,9 @@ def _robustness(results: Results) -> list[str]:
     order = spread[["backbone", "condition"]].drop_duplicates()
     table = table.loc[list(order.itertuples(index=False, name=None)), list(pd.unique(spread["metric"]))].reset_index()
     figures = [_figure(results, name) for name in ("robustness", "conditions")]
-    text = "The same test images under every condition. The table has means over seeds. A condition marked as small "
-    text += (
-        "leaves pictures smaller than the model's input. In the names, q is the quality; 444 keeps chroma whole, 420 "
-    )
-    text += "halves it."
+    text = "The same test images under every condition. In the names, q is the quality; 444 keeps chroma whole, 420 "
+    text += "halves it. The table has means over seeds. A condition marked as small leaves pictures smaller than the "
+    text += "model's input."
     folded = [_folded("Every condition", table)]
     if results.has("conditions"):
         ranked = results.conditions("conditions").query("seed == seed.min()")
