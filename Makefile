@@ -27,7 +27,7 @@ study: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2
 
-# What takes half a minute and more by itself: studies that are killed, changed or run again, and large networks.
+# What takes ten seconds and more by itself: studies that are killed, changed or run again, large networks, long streams.
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 -m slow
 
@@ -57,7 +57,7 @@ browser: $(VENV)/.installed-test
 	{ echo "make browser: Chromium is missing; install it as root: apt-get install chromium" >&2; exit 1; }
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks
+	$(BIN)/jupyter lab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # Style, layout and types; .pre-commit-config.yaml does the first two at each commit.
 lint: $(VENV)/.installed-test

@@ -3,15 +3,17 @@
     python benchmarks/gpu_throughput.py                          # the reference's input size, writes results/
     python benchmarks/gpu_throughput.py --device cpu --backbones resnet18 --images 64 --image-size 64 --out /tmp/t.json
 
-For every backbone: images per second of base training (`training.fit`, from squares in memory) over
+For every backbone and size of a batch: images per second of base training (`training.fit`, from squares in memory) over
 those of forward and backward alone on one batch that stays on the device, and of `extract_features`
-over those of the three frozen backbones alone on such a batch. All four run in one process, one
-after the other, with random weights and random pictures: speed depends on neither.
+over those of the three frozen backbones alone on such a batch. With --compile also forward and
+backward of the compiled network. All run in one process, one after the other, with random weights
+and random pictures: speed depends on neither. benchmarks/gpu.sh calls it with all that a GPU is to show.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -28,8 +30,8 @@ from dfxlib.system.files import write_text_atomic
 from dfxlib.training.features import extract_features
 from dfxlib.training.fit import Examples, fit, to_input
 
-BACKBONES = ["resnet50", "densenet121", "densenet161", "efficientnet_b0", "vit_b_16"]
-RESULTS = Path(__file__).parent / "results" / "gpu_throughput.json"
+BACKBONES = ["resnet50", "densenet121", "efficientnet_b0", "vit_b_16"]
+RESULTS = Path(__file__).parent / "results" / "gpu.json"
 
 
 def resident_rate(step: Callable[[], object], *, images: int, batch_size: int, device: torch.device) -> float:
@@ -46,7 +48,9 @@ def resident_rate(step: Callable[[], object], *, images: int, batch_size: int, d
     return max(rates[1:])
 
 
-def training_rates(backbone: str, pixels: np.ndarray, *, batch_size: int, device: torch.device) -> dict:
+def training_rates(
+    backbone: str, pixels: np.ndarray, *, batch_size: int, device: torch.device, compiled: bool = False
+) -> dict:
     """Base training with `fit`, second and third epoch, beside forward and backward on a resident batch."""
     rows, size = np.arange(len(pixels)), pixels.shape[1]
     model = BaseModel(backbone, weights="none", image_size=size)
@@ -67,7 +71,13 @@ def training_rates(backbone: str, pixels: np.ndarray, *, batch_size: int, device
 
     bare = resident_rate(step, images=len(pixels), batch_size=batch_size, device=device)
     ours = float(fitted.history["images_per_second"][1:].max())
-    return {"training": ours, "forward_backward": bare, "training_share": ours / bare}
+    found = {"training": ours, "forward_backward": bare, "training_share": ours / bare}
+    if compiled:
+        model.compile()
+        found["forward_backward_compiled"] = resident_rate(
+            step, images=len(pixels), batch_size=batch_size, device=device
+        )
+    return found
 
 
 def extraction_rates(backbone: str, pixels: np.ndarray, *, batch_size: int, device: torch.device) -> dict:
@@ -91,20 +101,23 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=BACKBONES)
     parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--image-size", type=int, default=256, help="pixels (the reference's)")
-    parser.add_argument("--batch-size", type=int, default=32, help="images (the reference's)")
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[32], help="images (the reference's)")
+    parser.add_argument("--compile", action="store_true", help="forward and backward of the compiled network, too")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     device = resolve_device(args.device)
     shape = (args.images, args.image_size, args.image_size, 3)
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    how = {"batch_size": args.batch_size, "device": device}
-    results = {}
-    for backbone in args.backbones:
+    results = []
+    for backbone, batch_size in itertools.product(args.backbones, args.batch_sizes):
         torch.manual_seed(0)
-        results[backbone] = training_rates(backbone, pixels, **how) | extraction_rates(backbone, pixels, **how)
-        print(backbone, {name: round(value, 3) for name, value in results[backbone].items()}, flush=True)
-    settings = {"images": args.images, "image_size": args.image_size, "batch_size": args.batch_size}
+        how = {"batch_size": batch_size, "device": device}
+        found = training_rates(backbone, pixels, compiled=args.compile, **how)
+        found |= extraction_rates(backbone, pixels, **how)
+        results.append({"backbone": backbone, "batch_size": batch_size} | found)
+        print(backbone, batch_size, {name: round(value, 3) for name, value in found.items()}, flush=True)
+    settings = {"images": args.images, "image_size": args.image_size}
     record = {"unit": "images per second", "settings": settings, "results": results}
     record["environment"] = describe_environment(device)
     write_text_atomic(args.out, json.dumps(record, indent=1) + "\n")

@@ -3,7 +3,7 @@
     python benchmarks/photograph_differences.py results/photographs results/photographs_plain
 
 Inside contents: what the single backbone has more than each reading, where content tells nothing. Under JPEG of
-quality 50: what the three blocks lose, with light blur and JPEG in training and without. Three-way balanced accuracy,
+quality 50: what the three blocks lose, with blur and JPEG in training and without. Three-way balanced accuracy,
 mean over seeds, paired intervals over images. Nothing is trained and nothing is chosen. Rows go to
 results/photograph_differences.csv.
 """

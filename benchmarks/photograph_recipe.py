@@ -104,7 +104,8 @@ def three_blocks(
             logits = predict(model, pixels, tasks[1].index.to_numpy()).numpy()
             area = roc_auc_score(tasks[1]["is_main"], logits[:, 1] - logits[:, 0])
             epoch = int(row["epoch"])
-            own.setdefault(epoch, []).append({"valid_loss": row["valid_loss"], "valid_auc": area})
+            told = {name: row[name] for name in ("valid_loss", "valid_balanced_accuracy")}
+            own.setdefault(epoch, []).append(told | {"valid_auc": area})
             for part, rows in read.items():
                 features.setdefault((epoch, part), []).append(_features(model, pixels, rows.index.to_numpy()))
     rows = []

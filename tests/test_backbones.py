@@ -143,7 +143,9 @@ def test_the_full_stem_drops_the_right_pooling(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["vit_b_16", "convnext_tiny", "swin_v2_t", TINY_CNN])
 def test_other_networks_have_no_full_stem(name: str) -> None:
-    with pytest.raises(ValueError, match=f"stem 'full' opens a strided first .*, and {name} has none; use 'enlarged'"):
+    with pytest.raises(
+        ValueError, match=f"stem 'full' opens a strided .*, and none is known of {name}; use 'enlarged'"
+    ):
         built(name, stem="full")
 
 

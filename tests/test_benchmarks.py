@@ -11,9 +11,15 @@ import pandas as pd
 import pytest
 import torch
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from samples import rows
+from PIL import Image
+from samples import SETTINGS, rows
+from sklearn.metrics import balanced_accuracy_score
 
+from dfxlib.data.manifest import write_manifest
 from dfxlib.measure.baselines import metadata_features
+from dfxlib.measure.scores import LOGITS
+from dfxlib.models.networks import BaseModel
+from dfxlib.models.saved import save_model
 from dfxlib.names import CLASSES
 
 ROOT = Path(__file__).parents[1]
@@ -263,3 +269,34 @@ def test_every_picture_is_judged_by_one_and_by_several_crops_of_a_network_that_d
     assert (table["time_ratio"] > 0).all()
     gains = table["value"] - table["value"].iloc[0]
     np.testing.assert_allclose(table["gain"].fillna(0), gains, atol=1e-9)
+
+
+def test_one_backbone_is_judged_under_every_condition_as_its_study_judged_it(
+    tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path
+) -> None:
+    import photograph_curves as benchmark
+
+    manifest, digest = study_manifest
+    manifest = manifest.assign(split=["test", "complete_select", "complete_train"] * 24)
+    digest = write_manifest(manifest, tmp_path / "manifest" / "manifest.csv")
+    torch.manual_seed(0)
+    model, run = (
+        BaseModel("timm:test_resnet", weights="none", image_size=32, outputs=3).eval(),
+        tmp_path / benchmark.RUN,
+    )
+    save_model(
+        run / "model.safetensors", model, settings=SETTINGS | {"backbone": "timm:test_resnet", "manifest_hash": digest}
+    )
+    calibration = {"temperature": 2.0, "threshold": 0.5, "false_alarm_5": 0.9, "unsure_low": 0.4, "unsure_high": 0.6}
+    (run / "calibration.json").write_text(json.dumps(calibration))
+    scores, read = benchmark.judged(tmp_path, tree, ["raw", "jpeg444_q50"])
+    test = manifest[manifest["split"] == "test"]
+    pictures = np.stack([np.asarray(Image.open(tree / path)) for path in test["path"]])
+    logits = model(torch.from_numpy(pictures).permute(0, 3, 1, 2)).detach().numpy()
+    np.testing.assert_allclose(scores["raw"][LOGITS], logits, rtol=1e-4, atol=1e-5)
+    assert read == calibration and not np.allclose(scores["jpeg444_q50"][LOGITS], logits)
+    table = benchmark.rows_of("none", scores, calibration, resamples=10).set_index("condition")
+    said = np.array(CLASSES)[logits.argmax(axis=1)]
+    assert table.loc["raw", "value"] == pytest.approx(balanced_accuracy_score(test["nature"], said))
+    p_fake = 1 - torch.softmax(torch.from_numpy(logits) / 2, dim=1)[:, CLASSES.index("real")].numpy()
+    assert table.loc["raw", "decided"] == pytest.approx(np.mean((p_fake >= 0.6) | (p_fake < 0.4)))

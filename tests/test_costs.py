@@ -76,6 +76,7 @@ def test_work_grows_with_images_pixels_and_epochs() -> None:
         4 / len(demo["conditions"])
     )
     assert c.relative_work(more, demo, "90", images=7_200) == 1
+    assert c.relative_work(study | {"stem": "enlarged"}, demo, "10", images=3600) == 16
 
 
 def test_nothing_is_said_before_something_was_measured(estimate: c.Estimate) -> None:
@@ -91,6 +92,20 @@ def test_a_machine_half_as_fast_takes_twice_as_long(estimate: c.Estimate) -> Non
     for pace in (5.0, 10.0):  # half of the first notebook is over
         running = [at_work("manifest", "00_prepare_dataset", "Work", since=now - 5 * pace, fraction=0.5)]
         assert estimate.left(running, now) == pytest.approx(pace * 65)
+
+
+@pytest.mark.parametrize(("scenes", "work"), [(120, 0.1), (24_000, 20.0)])
+def test_a_study_of_another_size_is_judged_by_its_own_sections(scenes: int, work: float, estimate: c.Estimate) -> None:
+    """The start takes 2 s in every study, the rest of a run 8 s times its work; this machine may be slower."""
+    estimate.study = estimate.study | {"demo_scenes": scenes}
+    cost = {number: 2 + 8 * (work if number < "50" else 1) for number in COSTS}
+    stages = cost["10"] * 1.5 + cost["20"] + max((cost["30"] + cost["40"] + 10) / 2, cost["30"], 10) + 10 + 10
+    now = time.time()
+    for share in (0.3, 0.5, 0.9):  # of the work of the first notebook
+        passed = 2 + share * 6 * work
+        running = [at_work("manifest", "00_prepare_dataset", "Work", since=now - 30 - passed, fraction=share)]
+        pace = (30 + passed) / passed
+        assert estimate.left(running, now) == pytest.approx(pace * (cost["00"] - passed + stages), rel=1e-3)
 
 
 def test_what_is_finished_sets_the_pace_of_its_notebook_and_is_not_counted(estimate: c.Estimate) -> None:

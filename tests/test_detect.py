@@ -701,6 +701,7 @@ class TestPrograms:
         assert [Path(row["path"]).name for row in rows] == ["2.png", "0.png", "gone.png", "\\xff odd.png", "notes.txt"]
         assert [bool(row["verdict"]) for row in rows] == [True, True, False, True, False]
 
+    @pytest.mark.slow
     def test_a_stream_of_many_paths_is_a_row_each_in_flat_memory(self, judge: Judge, tmp_path: Path) -> None:
         """One in a hundred is bad. What is kept grows by a hundredth of what a list of the paths would take."""
         noise(0).save(tmp_path / "a.png")

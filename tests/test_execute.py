@@ -306,6 +306,7 @@ def test_a_kernel_does_not_outlive_a_killed_papermill_and_a_new_run_waits_for_it
     assert verify(tmp_path / "run") == []
 
 
+@pytest.mark.slow
 def test_a_run_that_was_waited_for_is_not_done_again(workshop: Path, tmp_path: Path) -> None:
     arguments = (workshop / "counting.ipynb", tmp_path / "run" / "notebook.ipynb", "-p", "folder", tmp_path)
     first = start(*arguments)
@@ -320,6 +321,7 @@ def test_a_run_that_was_waited_for_is_not_done_again(workshop: Path, tmp_path: P
     assert (tmp_path / "count.txt").read_text() == "once\nonce\n", "whoever calls again wants it done again"
 
 
+@pytest.mark.slow
 def test_two_jobs_have_a_gpu_each_and_a_third_waits_for_one(workshop: Path, tmp_path: Path) -> None:
     notebook, variables = workshop / "devices.ipynb", {"CUDA_VISIBLE_DEVICES": "0,1", "TMPDIR": str(tmp_path)}
     jobs = [

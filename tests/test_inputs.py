@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from samples import squares
 from torchvision.models import resnet18
 
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.squares import pixel_store
 from dfxlib.models import frozen, zoo
+from dfxlib.models.networks import BaseModel
 from dfxlib.study.inputs import large_images, open_manifest, open_squares, untouched_features
 
 
@@ -35,6 +37,34 @@ def test_squares_are_those_that_the_models_settings_ask_for(
     paths = {"data_root": tree, "cache_root": tmp_path / "other", "workers": 1}
     expected = pixel_store(manifest, manifest_hash=digest, image_size=16, resize_mode="nearest", **paths)
     np.testing.assert_array_equal(squares, expected)
+
+
+@pytest.mark.parametrize(("side", "stem"), [(32, "enlarged"), (56, "enlarged"), (57, "imagenet"), (64, "imagenet")])
+def test_small_pictures_are_enlarged_for_a_network_that_nobody_fine_tuned(side: int, stem: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), tmp_path / "w.pt")
+    pictures, how = squares(3, side=side), {"weights": str(tmp_path / "w.pt")}
+    found = frozen.features_of(pictures, network="resnet18", **how)
+    model = BaseModel("resnet18", image_size=side, stem=stem, **how).eval()
+    with torch.no_grad():
+        expected = model.features(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["resize", "nearest"])
+@pytest.mark.parametrize("looks", [{"front_end": "residual"}, {"front_end": "rgb", "augment": "jpeg_blur"}])
+def test_small_pictures_are_not_enlarged_before_what_would_see_it(
+    mode: str, looks: dict, tree: Path, study_manifest: tuple[pd.DataFrame, str], tmp_path: Path
+) -> None:
+    where = {"data_root": str(tree), "cache_root": str(tmp_path), "workers": 1}
+    own = int(study_manifest[0][["width", "height"]].min(axis=1).median())
+    settings = {"image_size": 2 * own, "resize_mode": mode} | looks
+    message = f"enlarges pictures of {own} px before .*; choose resize_mode crop, image_size {own} and stem enlarged"
+    with pytest.raises(ValueError, match=f"resize_mode {mode} {message}"):
+        open_squares(*study_manifest, settings, **where)
+    for fits in ({"resize_mode": "crop"}, {"image_size": own}, {"front_end": "rgb", "augment": "none"}):
+        side = (settings | fits)["image_size"]
+        assert open_squares(*study_manifest, settings | fits, **where).shape[1:] == (side, side, 3)
 
 
 @pytest.mark.skipif(not frozen.is_at_hand(), reason="the extra `pretrained` is not installed")

@@ -1,5 +1,6 @@
 """Freed memory is kept where the C library can do so, and a block of a step is not fetched anew."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -19,6 +20,25 @@ for _ in range(5):
     np.ones(8_000_000)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+
+
+def test_where_glibc_refuses_a_high_threshold_all_blocks_come_from_the_heap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before 2.35, where 32 MB are the most."""
+    taken = {}
+
+    class OlderLibrary:
+        def gnu_get_libc_version(self) -> bytes:
+            return b"2.31"
+
+        def mallopt(self, what: int, value: int) -> int:
+            if what == -3 and value > 2**25:
+                return 0
+            taken[what] = value
+            return 1
+
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: OlderLibrary())
+    assert keep_freed_memory() and taken == {-4: 0, -1: 2**31 - 1}  # M_MMAP_MAX, M_TRIM_THRESHOLD
 
 
 @pytest.mark.skipif(not keep_freed_memory(), reason="the C library is not glibc")

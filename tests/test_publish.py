@@ -68,7 +68,21 @@ def test_the_page_says_what_holds_inside_each_content_where_that_is_known(result
     pd.DataFrame(rows, columns=columns).to_csv(copy / "tables" / "contents.csv", index=False)
     told = page(copy, name="mine").partition("## Inside each content")[2]
     assert "| **DeepFeatureX Net** | **0.450 (0.300 to 0.600)** | **40** |" in told and "| **face** |" in told
-    assert "; inside contents 0.450 (over images 0.300 to 0.600); chance is 0.333" in answers_table(copy)
+
+
+def test_answers_begin_with_what_holds_inside_contents(results: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(results, tmp_path / "copy")
+    (copy / "tables" / "contents.csv").unlink()
+    assert "| Balanced accuracy " in answers_table(copy) and "contents" not in answers_table(copy)
+    mark = read_runs(copy)[1]["baselines"]["metrics"]["mark"]
+    rows = [["DeepFeatureX Net", 0.45, 0.3, 0.6, None, None, None], [mark, 0.4, 0.2, 0.5, 0.05, -0.1, 0.2]]
+    rows += [["pair", 0.5, 0.4, 0.7, -0.05, -0.2, 0.1]]
+    columns = ["method", "value", "low", "high", "minus", "minus_low", "minus_high"]
+    pd.DataFrame(rows, columns=columns).assign(content=MEAN).to_csv(copy / "tables" / "contents.csv", index=False)
+    told = answers_table(copy)
+    assert "| Inside contents, balanced accuracy 0.450 (over images 0.300 to 0.600); in all 0." in told
+    assert f"({mark})? | Inside contents +0.050 (images -0.100 to +0.200); in all " in told
+    assert "Minus pair: " in told and "; inside contents -0.050 (images -0.200 to +0.100) |" in told
 
 
 def test_plots_are_published_and_pictures_of_somebody_elses_images_never(

@@ -114,6 +114,7 @@ def test_a_raised_rule_of_decoding_makes_all_anew(runs: Runs, before: dict, pack
     assert runs.answers() == [before] and len(runs.stored()) == len(stored) + len(before)
 
 
+@pytest.mark.slow
 def test_what_an_old_kernel_still_computes_is_not_stored_as_the_new_codes(
     runs: Runs, before: dict, package: Path
 ) -> None:

@@ -52,6 +52,7 @@ def test_every_run_is_whole_and_traceable(smoke: Path) -> None:
     assert not list(smoke.rglob("states")), "of a training that goes on"
 
 
+@pytest.mark.slow
 def test_a_second_call_does_nothing_and_soon_even_where_a_notebook_was_saved_without_a_change_of_code(
     smoke: Path, clone: Path
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_second_call_does_nothing_and_soon_even_where_a_notebook_was_saved_wit
     assert {path: path.stat().st_mtime_ns for path in smoke.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_second_study_at_once_is_refused_in_one_sentence(smoke: Path, clone: Path) -> None:
     """Whoever holds the lock: make, snakemake called by hand, or this test."""
     stamp = smoke / "report" / ".stamp"
@@ -210,6 +212,7 @@ def test_methods_are_compared_on_the_same_images_and_ensembles_leave_their_score
     assert metrics["answers"][BACKBONE].startswith("not decided. Minus pair: ")
 
 
+@pytest.mark.slow
 def test_a_variant_that_changes_base_models_gets_three_of_its_own(smoke: Path, clone: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.yaml"
     more.write_text("variants:\n  blur: {base: {augment: jpeg_blur}}\n  permuted: {complete: {head: permuted}}\n")

@@ -539,6 +539,7 @@ def inspected_in_little_memory(path: Path) -> str:
     return inspect_file(ImageFile(path))["problem"]
 
 
+@pytest.mark.slow
 def test_a_sound_picture_for_which_memory_does_not_suffice_is_not_called_damaged(tmp_path: Path) -> None:
     Image.new("L", (8000, 8000)).save(tmp_path / "large.png", compress_level=1)
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as own:

@@ -59,15 +59,19 @@ def answers_table(folder: Path) -> str:  # Markdown
     ours = main[main["method"].map(is_ours)].iloc[0]
     mark = results.table("difference").query("method == @told['mark']").iloc[0]
     (answer, *_) = told["answers"].values()
-    inside = ""
-    if results.has("contents"):
+    answer = f"{answer[0].upper()}{answer[1:]}".removesuffix(".")
+    accuracy, better = f"Balanced accuracy {_estimate(ours)}", describe(mark)
+    if results.has("contents"):  # what counts first, since content tells of the nature
         table = results.table("contents")
-        own = table[(table["content"] == MEAN) & table["method"].map(is_ours)].iloc[0]
-        inside = f"; inside contents {_estimate(own)}"
+        table = table[table["content"] == MEAN].set_index("method")
+        accuracy = f"Inside contents, balanced accuracy {_estimate(table.loc[OURS])}; in all {_estimate(ours)}"
+        better = f"Inside contents {_difference(table.loc[told['mark']])}; in all {better}"
+        for rival in (name for name in table.index if f" {name}: " in answer):
+            answer += f"; inside contents {_difference(table.loc[rival])}"
     rows = {
-        "Are the three natures told apart?": f"Balanced accuracy {_estimate(ours)}{inside}; chance is 0.333",
-        f"Better than the best linear reading ({told['mark']})?": describe(mark),
-        "Does the three-block idea help?": f"{answer[0].upper()}{answer[1:]}".removesuffix("."),
+        "Are the three natures told apart?": f"{accuracy}; chance is 0.333",
+        f"Better than the best linear reading ({told['mark']})?": better,
+        "Does the three-block idea help?": answer,
     }
     if results.has("robustness_seeds"):
         spread = _of_first_backbone(results.table("robustness_seeds")).query("metric == @ACCURACY")
@@ -94,6 +98,10 @@ def _of_first_backbone(table: pd.DataFrame) -> pd.DataFrame:
 def _estimate(row: pd.Series) -> str:
     seeds = "" if pd.isna(row.get("seed_low")) else f"; over seeds {row['seed_low']:.3f} to {row['seed_high']:.3f}"
     return f"{row['value']:.3f} (over images {row['low']:.3f} to {row['high']:.3f}{seeds})"
+
+
+def _difference(row: pd.Series) -> str:
+    return f"{row['minus']:+.3f} (images {row['minus_low']:+.3f} to {row['minus_high']:+.3f})"
 
 
 #: What each notebook shows, and the published figure that tells it at a glance.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dfxlib.models.networks import BaseModel
-from dfxlib.models.zoo import require_pretrained, smallest_image_size, weights_file
+from dfxlib.models.zoo import STEMS, require_pretrained, smallest_image_size, weights_file
 
 #: The network of "ImageNet features", whose weights the extra `pretrained` installs.
 NETWORK = "efficientnet_lite0"
@@ -48,6 +48,7 @@ def features_of(
 ) -> np.ndarray:  # [N, width of the network] float32
     """Features of a pretrained network, 1280 of EfficientNet-Lite0 with ImageNet weights.
 
+    Squares of at most a quarter of SIDE are enlarged four times: so small, a network of ImageNet sees little in them.
     Raises FileNotFoundError where its weights are not at hand.
     """
     opened = _network(network, weights, squares.shape[1])
@@ -57,4 +58,5 @@ def features_of(
 
 @cache
 def _network(name: str, weights: str, side: int) -> BaseModel:
-    return BaseModel(name, weights=weights, image_size=side).eval().to(memory_format=torch.channels_last)
+    stem = "enlarged" if side * STEMS["enlarged"] <= SIDE else "imagenet"  # small pictures, as large as it has learned
+    return BaseModel(name, weights=weights, image_size=side, stem=stem).eval().to(memory_format=torch.channels_last)

@@ -158,7 +158,7 @@ def require_stem(name: str, stem: str) -> str:
     """`stem` if the backbone can have it, else a ValueError with the cure."""
     require_name(stem, tuple(STEMS), what="stem")
     if stem == "full" and not find_backbone(name).first_conv:
-        raise ValueError(f"stem 'full' opens a strided first convolution, and {name} has none; use 'enlarged'")
+        raise ValueError(f"stem 'full' opens a strided first convolution, and none is known of {name}; use 'enlarged'")
     return stem
 
 

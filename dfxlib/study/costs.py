@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from itertools import takewhile
 from pathlib import Path
 
+from dfxlib.models.zoo import STEMS
 from dfxlib.names import CLASSES
 from dfxlib.study.run_folder import DONE
 from dfxlib.study.settings import backbone_folders, base_variant, is_three_way, vary
@@ -60,10 +61,11 @@ def planned_runs(study: dict) -> dict[str, tuple[str, str]]:  # folder below run
 
 
 def relative_work(study: dict, demo: dict, number: str, *, images: int) -> float:
-    """Work of a notebook as a multiple of the demonstration's. Backbones and stems differ besides, as running tells."""
+    """Work of a notebook as a multiple of the demonstration's. Backbones differ besides, as running tells."""
     work = images / (3 * demo["demo_scenes"])
     if number in ("10", "15", "20", "30", "40"):
-        work *= ((study["crop_size"] or study["image_size"]) / (demo["crop_size"] or demo["image_size"])) ** 2
+        own, known = ((each["crop_size"] or each["image_size"]) * STEMS[each["stem"]] for each in (study, demo))
+        work *= (own / known) ** 2
     if number in ("20", "30", "40"):
         work *= study["crops"] / demo["crops"]
     if number in ("10", "15"):
@@ -87,14 +89,14 @@ class Estimate:
 
     def left(self, running: list[Status], now: float) -> float | None:  # seconds; None: nothing to judge by yet
         """Seconds until the study is finished, by the pace of what was measured since it started."""
-        images = self._images()
+        if (images := self._images()) is None:
+            return None
+        parts = {folder: self._sections(folder, images) for folder in self.runs}
         at_work = {self._folder(run): run for run in running if self._folder(run) in self.runs}
         for folder, run in at_work.items():
-            if (share := self._share(run)) > self._seen.get(folder, (-1.0, now))[0]:
+            if (share := self._share(run, parts[folder])) > self._seen.get(folder, (-1.0, now))[0]:
                 self._seen[folder] = share, now
-        if images is None:
-            return None
-        cost = {folder: self._seconds(folder, images) for folder in self.runs}
+        cost = {folder: sum(own.values()) for folder, own in parts.items()}
         paces = self._paces(at_work, cost)
         if paces is None:
             return None
@@ -126,16 +128,14 @@ class Estimate:
         metrics = project_path(self.place) / "manifest" / "metrics.json"
         return load_json(metrics)["images"] if metrics.is_file() else None
 
-    def _seconds(self, folder: str, images: int) -> float:
+    def _sections(self, folder: str, images: int) -> dict[str, float]:  # seconds
         """What the table says of a run. What stands before the first heading takes the same in every study."""
         number, variant = self.runs[folder]
-        parts = self.costs[number]
         work = relative_work(vary(self.study, variant), self.demo, number, images=images)
-        return parts[START] + work * (sum(parts.values()) - parts[START])
+        return {name: seconds * (1 if name == START else work) for name, seconds in self.costs[number].items()}
 
-    def _share(self, run: Status) -> float:
+    def _share(self, run: Status, parts: dict[str, float]) -> float:
         """How much of a running notebook is over, by the costs of its sections."""
-        parts = self.costs[run.notebook.partition("_")[0]]
         if run.section not in parts:
             return 0.0
         before = sum(seconds for _, seconds in takewhile(lambda part: part[0] != run.section, parts.items()))

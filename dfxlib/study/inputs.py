@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,22 +25,26 @@ def open_manifest(run_root: str) -> tuple[pd.DataFrame, str]:  # rows, sha256
 def open_squares(
     manifest: pd.DataFrame,
     manifest_hash: str,
-    settings: dict,  # of the model that will see them: image_size and resize_mode count
+    settings: dict,  # of the model that will see them: image_size, resize_mode, front_end and augment count
     *,
     data_root: str,
     cache_root: str,
     workers: int,
 ) -> np.ndarray:  # [N, image_size, image_size, 3] uint8, memory-mapped; row i is manifest row i
-    """Every usable image of a manifest as one model takes it; relative paths count from the project's folder."""
-    return pixel_store(
-        manifest,
-        manifest_hash=manifest_hash,
-        data_root=project_path(data_root),
-        cache_root=project_path(cache_root),
-        image_size=settings["image_size"],
-        resize_mode=settings["resize_mode"],
-        workers=workers,
-    )
+    """Every usable image of a manifest as one model takes it; relative paths count from the project's folder.
+
+    Raises ValueError where most pictures would be enlarged before a high-pass or a JPEG, which would see that.
+    """
+    side, mode = int(manifest[["width", "height"]].min(axis=1).median()), settings["resize_mode"]
+    looks = {str(settings.get(key)) for key in ("front_end", "augment")} & {"residual", "jpeg_blur"}
+    if looks and mode != "crop" and side < settings["image_size"]:
+        raise ValueError(
+            f"resize_mode {mode} enlarges pictures of {side} px before {' and '.join(sorted(looks))}, which would look "
+            f"at that; choose resize_mode crop, image_size {side} and stem enlarged"
+        )
+    how: dict[str, Any] = {"image_size": settings["image_size"], "resize_mode": mode, "workers": workers}
+    how |= {"data_root": project_path(data_root), "cache_root": project_path(cache_root)}
+    return pixel_store(manifest, manifest_hash=manifest_hash, **how)
 
 
 def large_images(manifest: pd.DataFrame) -> pd.DataFrame:
