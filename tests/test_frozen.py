@@ -23,10 +23,12 @@ def network() -> torch.nn.Module:
     return found.eval()
 
 
+@pytest.mark.parametrize(("side", "larger"), [(64, 1), (48, 4)])
 @torch.no_grad()
-def test_they_are_what_the_last_layer_would_get(network: torch.nn.Module) -> None:
-    pictures = squares(5, side=48)
-    seen = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 255
+def test_they_are_what_the_last_layer_would_get(side: int, larger: int, network: torch.nn.Module) -> None:
+    """Of small pictures: of each pixel four by four."""
+    pictures = squares(5, side=side)
+    seen = torch.from_numpy(pictures.repeat(larger, 1).repeat(larger, 2)).permute(0, 3, 1, 2) / 255
     expected = network.forward_head(network.forward_features((seen - 0.5) / 0.5), pre_logits=True)
     found = features_of(pictures, batch_size=2)
     assert found.shape == (5, 1280)
