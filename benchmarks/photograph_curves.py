@@ -11,7 +11,6 @@ how much the band of "unsure" decides, and, in the rows "difference", with minus
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from dfxlib.measure.compare import compare
 from dfxlib.measure.confidence import unsure_table
 from dfxlib.measure.scores import score_table, summarise
 from dfxlib.models.saved import load_base_model, require_same_manifest
+from dfxlib.system.files import load_json
 from dfxlib.training.fit import predict
 
 HERE = Path(__file__).parent
@@ -37,7 +37,7 @@ def judged(study: Path, root: Path, conditions: list[str]) -> tuple[dict[str, pd
     manifest, digest = read_manifest(study / "manifest" / "manifest.csv")
     model, settings = load_base_model(study / RUN / "model.safetensors")
     require_same_manifest(settings, digest)
-    calibration = json.loads((study / RUN / "calibration.json").read_text())
+    calibration = load_json(study / RUN / "calibration.json")
     test = manifest[manifest["split"] == "test"]
     shape = {name: settings[name] for name in ("image_size", "resize_mode")}
     squares = np.concatenate(list(perturbed_squares(test, conditions, data_root=root, **shape)))  # [N, conditions, ...]

@@ -280,13 +280,9 @@ def test_one_backbone_is_judged_under_every_condition_as_its_study_judged_it(
     manifest = manifest.assign(split=["test", "complete_select", "complete_train"] * 24)
     digest = write_manifest(manifest, tmp_path / "manifest" / "manifest.csv")
     torch.manual_seed(0)
-    model, run = (
-        BaseModel("timm:test_resnet", weights="none", image_size=32, outputs=3).eval(),
-        tmp_path / benchmark.RUN,
-    )
-    save_model(
-        run / "model.safetensors", model, settings=SETTINGS | {"backbone": "timm:test_resnet", "manifest_hash": digest}
-    )
+    model = BaseModel("timm:test_resnet", weights="none", image_size=32, outputs=3).eval()
+    settings, run = SETTINGS | {"backbone": "timm:test_resnet", "manifest_hash": digest}, tmp_path / benchmark.RUN
+    save_model(run / "model.safetensors", model, settings=settings)
     calibration = {"temperature": 2.0, "threshold": 0.5, "false_alarm_5": 0.9, "unsure_low": 0.4, "unsure_high": 0.6}
     (run / "calibration.json").write_text(json.dumps(calibration))
     scores, read = benchmark.judged(tmp_path, tree, ["raw", "jpeg444_q50"])

@@ -9,9 +9,11 @@ import timm
 import torch
 from safetensors.torch import save_file
 from samples import squares
+from torchvision.models import resnet18
 
 from dfxlib.models.backbones import read_state
 from dfxlib.models.frozen import NETWORK, features_of, is_at_hand, open_networks
+from dfxlib.models.networks import BaseModel
 from dfxlib.models.zoo import find_backbone, weights_file
 
 
@@ -33,6 +35,18 @@ def test_they_are_what_the_last_layer_would_get(side: int, larger: int, network:
     found = features_of(pictures, batch_size=2)
     assert found.shape == (5, 1280)
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("side", "stem"), [(32, "enlarged"), (56, "enlarged"), (57, "imagenet"), (64, "imagenet")])
+def test_small_pictures_are_enlarged_for_a_network_that_nobody_fine_tuned(side: int, stem: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(resnet18().state_dict(), tmp_path / "w.pt")
+    pictures, how = squares(3, side=side), {"weights": str(tmp_path / "w.pt")}
+    found = features_of(pictures, network="resnet18", **how)
+    model = BaseModel("resnet18", image_size=side, stem=stem, **how).eval()
+    with torch.no_grad():
+        expected = model.features(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_without_the_extra_they_are_not_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:

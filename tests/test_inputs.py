@@ -6,13 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from samples import squares
 from torchvision.models import resnet18
 
 from dfxlib.data.manifest import build_manifest, write_manifest
 from dfxlib.data.squares import pixel_store
 from dfxlib.models import frozen, zoo
-from dfxlib.models.networks import BaseModel
 from dfxlib.study.inputs import large_images, open_manifest, open_squares, untouched_features
 
 
@@ -37,18 +35,6 @@ def test_squares_are_those_that_the_models_settings_ask_for(
     paths = {"data_root": tree, "cache_root": tmp_path / "other", "workers": 1}
     expected = pixel_store(manifest, manifest_hash=digest, image_size=16, resize_mode="nearest", **paths)
     np.testing.assert_array_equal(squares, expected)
-
-
-@pytest.mark.parametrize(("side", "stem"), [(32, "enlarged"), (56, "enlarged"), (57, "imagenet"), (64, "imagenet")])
-def test_small_pictures_are_enlarged_for_a_network_that_nobody_fine_tuned(side: int, stem: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    torch.save(resnet18().state_dict(), tmp_path / "w.pt")
-    pictures, how = squares(3, side=side), {"weights": str(tmp_path / "w.pt")}
-    found = frozen.features_of(pictures, network="resnet18", **how)
-    model = BaseModel("resnet18", image_size=side, stem=stem, **how).eval()
-    with torch.no_grad():
-        expected = model.features(torch.from_numpy(pictures).permute(0, 3, 1, 2)).numpy()
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["resize", "nearest"])

@@ -117,6 +117,10 @@ def test_a_training_is_completed_name_by_name_and_what_holds_names_is_replaced(d
         ({"layout": "cifar"}, "layout 'cifar' is unknown; expected one of folders, csv, parquet, "),
         ({"resize_mode": "stretch"}, "resize_mode 'stretch' is unknown; expected one of resize, crop, nearest"),
         ({"front_end": "dct"}, "front_end 'dct' is unknown; expected one of rgb, residual"),
+        (
+            {"variants": {"a": {"resize_mode": "nearest", "front_end": "residual", "complete": {"augment": "none"}}}},
+            "resize_mode nearest does not suit residual; choose crop and stem full",
+        ),
         ({"stem": "wide"}, "stem 'wide' is unknown; expected one of imagenet, full, enlarged"),
         ({"conditions": ["raw", "blur"]}, "condition 'blur' is unknown; expected one of raw, "),
         ({"conditions": ["jpeg444_q90"]}, "conditions lack 'raw', .*; add it"),

@@ -97,8 +97,7 @@ class Estimate:
             if (share := self._share(run, parts[folder])) > self._seen.get(folder, (-1.0, now))[0]:
                 self._seen[folder] = share, now
         cost = {folder: sum(own.values()) for folder, own in parts.items()}
-        paces = self._paces(at_work, cost)
-        if paces is None:
+        if (paces := self._paces(at_work, cost)) is None:
             return None
         left = 0.0
         for stage in _STAGES:

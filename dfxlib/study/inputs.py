@@ -2,7 +2,6 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +41,7 @@ def open_squares(
             f"resize_mode {mode} enlarges pictures of {side} px before {' and '.join(sorted(looks))}, which would look "
             f"at that; choose resize_mode crop, image_size {side} and stem enlarged"
         )
-    how: dict[str, Any] = {"image_size": settings["image_size"], "resize_mode": mode, "workers": workers}
+    how: dict = {"image_size": settings["image_size"], "resize_mode": mode, "workers": workers}
     how |= {"data_root": project_path(data_root), "cache_root": project_path(cache_root)}
     return pixel_store(manifest, manifest_hash=manifest_hash, **how)
 

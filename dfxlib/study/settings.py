@@ -199,6 +199,9 @@ def _check_training(study: dict) -> None:
         for values in (study, *(study[section] for section in _SECTIONS)):
             if key in values:
                 names.require_name(values[key], allowed, what=key)
+    looks = {study["front_end"], study["base"]["augment"], study["complete"]["augment"]} & {"residual", "jpeg_blur"}
+    if looks and study["resize_mode"] == "nearest":  # which enlarges first: edges of its blocks would be looked at
+        raise ValueError(f"resize_mode nearest does not suit {', '.join(sorted(looks))}; choose crop and stem full")
     if study["complete"]["without"] != "":
         names.require_name(study["complete"]["without"], names.CLASSES, what="without")
     if type(study["seed_offset"]) is not int or study["seed_offset"] < 0:
